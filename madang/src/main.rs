@@ -1,0 +1,2 @@
+//! The program. In work.
+fn main() {}
