@@ -1,1 +1,12 @@
-//! In work.
+//! The only place that touches the operating system.
+//!
+//! **Job.** Workers, listeners, connections, admission, TLS, hand-over of sockets, signals, clock and telemetry.
+//! **Called by** `http`, the roles and the program. **Calls** `wire` for bytes, the kernel for everything else.
+//!
+//! Not here: any protocol above TLS (`http`), what settings mean to a role (`roles/*`).
+
+pub mod clock;
+pub mod connection;
+pub mod gate;
+pub mod net;
+pub mod tls;

@@ -1,0 +1,224 @@
+//! One accepted stream, plain or under TLS, over TCP or a unix socket.
+//!
+//! **Job.** Give the protocols one type to read and write, and the one fast path that plain TCP has: sendfile.
+//! **Called by** `http`. **Calls** the kernel.
+//!
+//! Invariants
+//! 1. A read or write that would block registers exactly one waker per direction.
+//!
+//! Not here: counting and time limits (`connection`), buffers (the protocols own them).
+
+use std::fs::File;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+/// A stream before TLS.
+pub enum Plain {
+    /// TCP, version 4 or 6.
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+/// A stream that protocols read and write.
+pub enum Stream {
+    /// As it came.
+    Plain(Plain),
+    /// Decrypted. Boxed: a TLS session is large, and most of a plain server's streams have none.
+    Tls(Box<TlsStream<Prefixed>>),
+}
+
+/// A plain stream with bytes that were read too early (behind a PROXY header, or to look at the first byte).
+pub struct Prefixed {
+    early: Vec<u8>,
+    taken: usize,
+    inner: Plain,
+}
+
+impl Prefixed {
+    /// `early` is read before anything of `inner`.
+    pub fn new(early: Vec<u8>, inner: Plain) -> Self {
+        Self { early, taken: 0, inner }
+    }
+    /// The stream itself and the early bytes nobody has read.
+    pub fn into_parts(mut self) -> (Vec<u8>, Plain) {
+        self.early.drain(..self.taken);
+        (self.early, self.inner)
+    }
+}
+
+impl AsyncRead for Prefixed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.taken < self.early.len() {
+            let taken = self.taken;
+            let take = (self.early.len() - taken).min(buf.remaining());
+            buf.put_slice(&self.early[taken..taken + take]);
+            self.taken += take;
+            if self.taken == self.early.len() {
+                self.early = Vec::new();
+                self.taken = 0;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Prefixed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+impl Stream {
+    /// Whether [`Stream::poll_sendfile`] works here: a file's bytes reach the socket without passing through us.
+    pub fn can_sendfile(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
+    /// Moves up to `length` bytes of `file` from `offset` into the socket, inside the kernel. `Ok(0)` means the file
+    /// ended early.
+    pub fn poll_sendfile(&self, cx: &mut Context<'_>, file: &File, offset: u64, length: u64) -> Poll<io::Result<usize>> {
+        // The kernel moves at most 2 GiB a call; smaller turns keep one large download from holding the worker.
+        let turn = usize::try_from(length.min(2 * 1024 * 1024)).unwrap_or(usize::MAX);
+        match self {
+            Self::Plain(Plain::Tcp(tcp)) => loop {
+                ready!(tcp.poll_write_ready(cx))?;
+                match tcp.try_io(Interest::WRITABLE, || sendfile(tcp, file, offset, turn)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    result => return Poll::Ready(result),
+                }
+            },
+            Self::Plain(Plain::Unix(unix)) => loop {
+                ready!(unix.poll_write_ready(cx))?;
+                match unix.try_io(Interest::WRITABLE, || sendfile(unix, file, offset, turn)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    result => return Poll::Ready(result),
+                }
+            },
+            Self::Tls(_) => Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, "sendfile under TLS"))),
+        }
+    }
+
+    /// Writes bytes that more will follow at once: the kernel may wait for those to fill a packet.
+    pub fn poll_write_more(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Self::Plain(Plain::Tcp(tcp)) = self else { return Pin::new(self).poll_write(cx, bytes) };
+        loop {
+            ready!(tcp.poll_write_ready(cx))?;
+            let result = tcp.try_io(Interest::WRITABLE, || {
+                let flags = rustix::net::SendFlags::MORE | rustix::net::SendFlags::NOSIGNAL;
+                Ok(rustix::net::send(&*tcp, bytes, flags)?)
+            });
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+fn sendfile(socket: &impl std::os::fd::AsFd, file: &File, offset: u64, length: usize) -> io::Result<usize> {
+    let mut offset = offset;
+    Ok(rustix::fs::sendfile(socket, file, Some(&mut offset), length)?)
+}
+
+macro_rules! each {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Self::Tcp($stream) => $call,
+            Self::Unix($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self, stream => Pin::new(stream).poll_write(cx, buf))
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+        }
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+        }
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+        }
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+        }
+    }
+}

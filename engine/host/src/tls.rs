@@ -1,0 +1,5 @@
+//! placeholder until the tls folder lands
+/// facts
+#[derive(Debug, Clone)]
+pub struct TlsFacts { /// version
+ pub version: &'static str }
