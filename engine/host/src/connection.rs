@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use slab::Slab;
+use tokio::sync::oneshot;
 
 use crate::gate::{Permit, Refusal};
 use crate::tls::TlsFacts;
@@ -193,6 +194,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Stands where no connection is: in pools, between uses. In no worker's table, holds no permit.
+    pub fn nobody() -> Rc<Self> {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Connections::new(PhaseLimits::default()).enter("".into(), false, Ends { peer: nowhere, local: nowhere }, None)
+    }
     /// Client and server address.
     pub fn ends(&self) -> Ends {
         self.ends.get()
@@ -272,6 +278,14 @@ impl Connection {
     pub fn draining(&self) -> bool {
         self.draining.get() || self.worker.draining.get()
     }
+    /// The time limits that hold now.
+    pub fn phase_limits(&self) -> PhaseLimits {
+        self.worker.limits.get()
+    }
+    /// Whether a connection without a request should end now.
+    pub fn ends_when_idle(&self) -> bool {
+        self.draining.get() || self.worker.ends_idle.get()
+    }
     /// Asks this one connection to end after its current request.
     pub fn drain(&self) {
         self.draining.set(true);
@@ -304,6 +318,10 @@ impl Connection {
         self.cut.set(None);
         self.enter(Phase::Closing);
     }
+    /// Wakes the connection's own task: one of its streams has something to tell.
+    pub fn nudge(&self) {
+        self.wake();
+    }
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
@@ -332,7 +350,14 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.worker.table.borrow_mut().try_remove(self.key);
+        let mut table = self.worker.table.borrow_mut();
+        table.try_remove(self.key);
+        if table.is_empty()
+            && let Some(empty) = self.worker.empty.borrow_mut().take()
+        {
+            // Nobody waits any more: then nobody needs to know.
+            let _ = empty.send(());
+        }
     }
 }
 
@@ -379,6 +404,8 @@ pub struct Connections {
     next_id: Cell<u64>,
     now_ms: Cell<u64>,
     draining: Cell<bool>,
+    ends_idle: Cell<bool>,
+    empty: RefCell<Option<oneshot::Sender<()>>>,
     limits: Cell<PhaseLimits>,
 }
 
@@ -390,12 +417,18 @@ impl Connections {
             next_id: Cell::new(1),
             now_ms: Cell::new(0),
             draining: Cell::new(false),
+            ends_idle: Cell::new(false),
+            empty: RefCell::new(None),
             limits: Cell::new(limits),
         })
     }
 
     /// Enters a new connection.
     pub fn open(self: &Rc<Self>, listener: Rc<str>, secure: bool, ends: Ends, permit: Permit) -> Rc<Connection> {
+        self.enter(listener, secure, ends, Some(permit))
+    }
+
+    fn enter(self: &Rc<Self>, listener: Rc<str>, secure: bool, ends: Ends, permit: Option<Permit>) -> Rc<Connection> {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         let now = self.now_ms.get();
@@ -422,7 +455,7 @@ impl Connections {
             waker: RefCell::new(None),
             worker: Rc::clone(self),
             key: slot.key(),
-            permit: RefCell::new(Some(permit)),
+            permit: RefCell::new(permit),
         });
         slot.insert(Rc::downgrade(&connection));
         connection
@@ -453,14 +486,24 @@ impl Connections {
         self.limits.set(limits);
     }
 
-    /// From now on every connection ends after its current request.
-    pub fn drain(&self) {
+    /// From now on every connection ends after its current request, with `idle_too` also those without one. The
+    /// receiver resolves when the last is gone: drain is counted, never slept.
+    pub fn drain(&self, idle_too: bool) -> oneshot::Receiver<()> {
         self.draining.set(true);
-        for (_, entry) in self.table.borrow().iter() {
-            if let Some(connection) = entry.upgrade() {
-                connection.wake();
+        self.ends_idle.set(idle_too);
+        let (sender, empty) = oneshot::channel();
+        if self.table.borrow().is_empty() {
+            // The receiver is in our hands: it cannot be gone.
+            let _ = sender.send(());
+        } else {
+            *self.empty.borrow_mut() = Some(sender);
+            for (_, entry) in self.table.borrow().iter() {
+                if let Some(connection) = entry.upgrade() {
+                    connection.wake();
+                }
             }
         }
+        empty
     }
 
     /// Ends all that are left.

@@ -10,3 +10,4 @@ pub mod connection;
 pub mod gate;
 pub mod net;
 pub mod tls;
+pub mod worker;

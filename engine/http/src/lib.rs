@@ -6,6 +6,11 @@
 //!
 //! Not here: routing, files, middleware (`roles/web`), upstream choice (`roles/balance`).
 
+pub mod accept;
 pub mod body;
+pub mod endpoint;
 pub mod exchange;
+mod http1;
+mod http2;
 pub mod response;
+mod tunnel;

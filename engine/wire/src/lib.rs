@@ -1,1 +1,14 @@
-//! In work.
+//! Pure bytes <-> values: HTTP/1 heads and framing, paths, dates, the PROXY protocol.
+//!
+//! **Job.** Read what a peer sent strictly and once, write what goes out.
+//! **Promises.** No socket, no clock, no randomness, no async: the dependency list proves it. Ambiguity is an error with a name.
+//! **Called by** `host` (PROXY, dates) and `http` (heads, bodies).
+//!
+//! Not here: who sent it and what it means (`http`, `roles`).
+#![forbid(unsafe_code)]
+
+pub mod date;
+pub mod http1;
+pub mod path;
+pub mod proxy_protocol;
+pub mod request;

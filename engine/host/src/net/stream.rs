@@ -45,6 +45,27 @@ impl Prefixed {
     pub fn new(early: Vec<u8>, inner: Plain) -> Self {
         Self { early, taken: 0, inner }
     }
+    /// The first byte that will be read, without taking it; `None` at the end of the stream.
+    pub async fn peek_first(&mut self) -> io::Result<Option<u8>> {
+        if self.early.is_empty() {
+            let mut first = [0; 1];
+            match &self.inner {
+                // Looking does not take: no buffer is needed for the bytes behind it.
+                Plain::Tcp(tcp) => {
+                    if tcp.peek(&mut first).await? == 0 {
+                        return Ok(None);
+                    }
+                    return Ok(Some(first[0]));
+                }
+                Plain::Unix(_) => {
+                    let mut room = ReadBuf::new(&mut first);
+                    std::future::poll_fn(|cx| Pin::new(&mut self.inner).poll_read(cx, &mut room)).await?;
+                    self.early.extend_from_slice(room.filled());
+                }
+            }
+        }
+        Ok(self.early.get(self.taken).copied())
+    }
     /// The stream itself and the early bytes nobody has read.
     pub fn into_parts(mut self) -> (Vec<u8>, Plain) {
         self.early.drain(..self.taken);

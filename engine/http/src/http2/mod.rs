@@ -1,0 +1,180 @@
+//! HTTP/2 (RFC 9113) over the h2 crate: a child equal to `http1`.
+//!
+//! **Job.** Accept streams, hand them to the service as exchanges, keep one connection's misbehaviour bounded.
+//! **Called by** `accept`. **Calls** h2, `stream` (one request and its answer), `duplex` (extended CONNECT, RFC 8441).
+//!
+//! What h2 bounds by itself: streams open, decoded header bytes, CONTINUATION frames, streams reset before we saw them,
+//! resets it must send. What we add, each ending the connection with ENHANCE_YOUR_CALM:
+//! - *glitches*: requests the peer resets or that are refused, counted against `h2_glitches_max` and forgiven slowly by
+//!   answered ones (rapid reset, MadeYouReset: the budget is on work started, not on streams open);
+//! - *idle chatter*: bytes received that were neither head nor body of a request (ping, settings, priority, window floods);
+//! - *stalls*: answers whose window the peer does not open are judged by the same `write_idle_timeout` and
+//!   `write_rate_min` as HTTP/1 (`stream`), on cumulative progress, so that a drip of one byte refreshes nothing.
+//!
+//! Not here: HPACK, frames, flow control (h2), routing.
+
+mod duplex;
+mod stream;
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::{Builder, Connection as H2Connection};
+use madang_host::connection::{Connection, Phase};
+use madang_host::net::stream::Stream;
+
+use crate::endpoint::{Endpoint, HttpLimits};
+use crate::tunnel::Tunnel;
+
+/// Control bytes a connection may send beside its requests, and more for each request.
+const CHATTER_BYTES: u64 = 128 * 1024;
+const CHATTER_BYTES_PER_REQUEST: u64 = 1024;
+/// So many answered requests make up for one glitch.
+const REQUESTS_PER_PARDON: u64 = 10;
+
+/// What one connection's streams tell it.
+#[derive(Default)]
+struct Score {
+    active: Cell<u32>,
+    glitches: Cell<u64>,
+    answered: Cell<u64>,
+    useful_bytes: Cell<u64>,
+}
+
+impl Score {
+    fn glitch(&self) {
+        self.glitches.set(self.glitches.get() + 1);
+    }
+    fn overdrawn(&self, limits: &HttpLimits) -> bool {
+        let pardoned = self.answered.get() / REQUESTS_PER_PARDON;
+        self.glitches.get().saturating_sub(pardoned) > u64::from(limits.h2_glitches_max)
+    }
+    fn chatters(&self, connection: &Connection, requests: u64) -> bool {
+        let (bytes_in, _) = connection.bytes();
+        bytes_in > self.useful_bytes.get() + CHATTER_BYTES + requests * CHATTER_BYTES_PER_REQUEST
+    }
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(stream: Stream, early: Vec<u8>, connection: Rc<Connection>, endpoint: Rc<Endpoint>) {
+    let limits = endpoint.serving().limits;
+    connection.enter(Phase::Head);
+    let io = Tunnel::new(stream, early, Rc::clone(&connection));
+    let Ok(mut h2) = builder(&limits).handshake::<_, Bytes>(io).await else { return };
+    connection.enter_if_new(Phase::Idle);
+    let score = Rc::new(Score::default());
+    let mut requests = 0_u64;
+    let mut leaving = false;
+    loop {
+        let next = poll_fn(|cx| {
+            if connection.poll_cut(cx).is_some() {
+                return Poll::Ready(Step::Cut);
+            }
+            if !leaving && (connection.draining() || requests >= limits.requests_per_connection_max) {
+                return Poll::Ready(Step::Leave);
+            }
+            let accepted = h2.poll_accept(cx);
+            if score.overdrawn(&limits) || score.chatters(&connection, requests) {
+                return Poll::Ready(Step::Calm);
+            }
+            accepted.map(Step::Accepted)
+        })
+        .await;
+        match next {
+            Step::Accepted(Some(Ok((request, respond)))) => {
+                requests += 1;
+                connection.count_request();
+                let head_bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+                score.useful_bytes.set(score.useful_bytes.get() + head_bytes as u64 + 64);
+                start(request, respond, &connection, &endpoint, &score, &limits);
+            }
+            Step::Accepted(Some(Err(_)) | None) => break,
+            Step::Leave => {
+                leaving = true;
+                h2.graceful_shutdown();
+            }
+            Step::Calm => {
+                endpoint.serving().service.refused(&connection, 0, "h2_glitches_max");
+                say_last(&mut h2, Reason::ENHANCE_YOUR_CALM, &connection).await;
+                break;
+            }
+            Step::Cut => {
+                // The peer hears why before the connection goes.
+                connection.begin_goodbye();
+                say_last(&mut h2, Reason::NO_ERROR, &connection).await;
+                break;
+            }
+        }
+    }
+}
+
+enum Step {
+    Accepted(Option<Result<(http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>), h2::Error>>),
+    Leave,
+    Calm,
+    Cut,
+}
+
+fn builder(limits: &HttpLimits) -> Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(limits.h2_stream_window_bytes)
+        .initial_connection_window_size(limits.h2_connection_window_bytes)
+        .max_concurrent_streams(limits.h2_streams_max)
+        .max_header_list_size(limits.h2_header_list_bytes_max)
+        .max_send_buffer_size(limits.h2_send_buffer_bytes_max)
+        .max_concurrent_reset_streams(16)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(Some(64))
+        .enable_connect_protocol();
+    builder
+}
+
+/// Sends GOAWAY and gives it until the next limit to leave.
+async fn say_last(h2: &mut H2Connection<Tunnel, Bytes>, reason: Reason, connection: &Connection) {
+    h2.abrupt_shutdown(reason);
+    connection.enter(Phase::Closing);
+    // Streams that still arrive are dropped here: they get no work.
+    poll_fn(|cx| {
+        if connection.poll_cut(cx).is_some() {
+            return Poll::Ready(());
+        }
+        h2.poll_closed(cx).map(|_| ())
+    })
+    .await;
+}
+
+fn start(
+    request: http::Request<h2::RecvStream>,
+    mut respond: h2::server::SendResponse<Bytes>,
+    connection: &Rc<Connection>,
+    endpoint: &Rc<Endpoint>,
+    score: &Rc<Score>,
+    limits: &HttpLimits,
+) {
+    // A reset stream leaves h2's count at once, its work here a moment later: what counts is the work.
+    if score.active.get() >= limits.h2_streams_max {
+        score.glitch();
+        return respond.send_reset(Reason::REFUSED_STREAM);
+    }
+    score.active.set(score.active.get() + 1);
+    connection.enter_if_new(Phase::Handling);
+    let (connection, endpoint, score) = (Rc::clone(connection), Rc::clone(endpoint), Rc::clone(score));
+    tokio::task::spawn_local(async move {
+        let end = stream::serve(request, respond, &connection, &endpoint, &score.useful_bytes).await;
+        match end {
+            stream::End::Answered => score.answered.set(score.answered.get() + 1),
+            stream::End::Reset => score.glitch(),
+        }
+        score.active.set(score.active.get() - 1);
+        if score.active.get() == 0 {
+            connection.enter_if_new(Phase::Idle);
+        }
+        // The connection's task judges the score: it must look at it now.
+        connection.nudge();
+    });
+}

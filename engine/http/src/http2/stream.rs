@@ -1,0 +1,374 @@
+//! One HTTP/2 stream: a request and its answer.
+//!
+//! **Job.** Fill the exchange from the split head, feed the body as the handler takes it, send the answer under flow control.
+//! **Called by** `http2` (a task per stream). **Calls** the service, h2.
+//!
+//! Invariants
+//! 1. The body's window is opened only by what the handler took: back-pressure reaches the peer.
+//! 2. A reset by the peer drops the handler's work at once.
+//!
+//! Not here: the connection's limits (`http2`).
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::HeaderValue;
+use madang_host::clock;
+use madang_host::connection::{Connection, Phase};
+use madang_wire::request::{Method, Parts, Scheme, Version};
+
+use super::duplex::H2Duplex;
+use crate::body::{Body, BodyFault, FileBody, Frame, Pipe, RequestBody};
+use crate::endpoint::Endpoint;
+use crate::exchange::{Exchange, Outcome, Reply};
+
+/// A piece of a file in memory on its way.
+const FILE_PIECE_BYTES: usize = 32 * 1024;
+/// How often a stalled answer is judged.
+const JUDGE_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) enum End {
+    Answered,
+    Reset,
+}
+
+/// Serves one stream to its end.
+pub(super) async fn serve(
+    request: http::Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    connection: &Rc<Connection>,
+    endpoint: &Rc<Endpoint>,
+    useful_bytes: &Cell<u64>,
+) -> End {
+    let serving = endpoint.serving();
+    let (parts, body) = request.into_parts();
+    let mut exchange = endpoint.pool.exchange(connection);
+    if let Err(malformed) = fill(&mut exchange, &parts, &body, connection.secure, &serving.limits.head) {
+        serving.service.refused(connection, malformed.status(), malformed.name());
+        let text = Bytes::from(format!("{} {malformed}\n", malformed.status()));
+        let head = http::Response::builder().status(malformed.status()).header("content-type", "text/plain; charset=utf-8");
+        if let Ok(head) = head.body(())
+            && let Ok(mut send) = respond.send_response(head, false)
+        {
+            // The peer may have reset it: then nobody waits for the text.
+            let _ = send.send_data(text, true);
+        }
+        return End::Reset;
+    }
+    let mut feeder = Feeder::new(body, &exchange, serving.limits.body_bytes_max);
+    exchange.body = feeder.as_ref().map_or_else(RequestBody::default, |feeder| RequestBody::piped(Rc::clone(&feeder.pipe)));
+    let reply = if serving.service.misdirected(&exchange) {
+        exchange.response.text(421, "421 Misdirected Request: this name belongs to another connection\n");
+        Reply::Now(exchange)
+    } else {
+        serving.service.call(exchange)
+    };
+    let mut exchange = match reply {
+        Reply::Now(exchange) => exchange,
+        Reply::Later(mut answer) => {
+            let waited = poll_fn(|cx| {
+                if let Poll::Ready(exchange) = answer.as_mut().poll(cx) {
+                    return Poll::Ready(Some(exchange));
+                }
+                if let Some(feeder) = &mut feeder {
+                    feeder.poll_feed(cx, useful_bytes);
+                }
+                match respond.poll_reset(cx) {
+                    Poll::Ready(_) => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+            .await;
+            match waited {
+                Some(exchange) => exchange,
+                None => return End::Reset,
+            }
+        }
+    };
+    if matches!(exchange.response.body, Body::Upgrade(_)) {
+        return upgrade(exchange, respond, feeder, &serving, connection).await;
+    }
+    let now = clock::now();
+    let mut answer = Answer { sent: 0, judge: None, started: now, moved: now, connection };
+    let complete = answer.send(&mut exchange, &mut respond, feeder.as_mut(), useful_bytes).await;
+    let received = feeder.as_ref().map_or(0, |feeder| feeder.received);
+    serving.service.record(&exchange, Outcome { bytes_out: answer.sent, bytes_in: received, complete });
+    let unread = feeder.as_ref().is_some_and(|feeder| !feeder.done);
+    if complete && unread {
+        // The answer stands without the rest of the body (RFC 9113 8.1).
+        respond.send_reset(Reason::NO_ERROR);
+    }
+    endpoint.pool.give_exchange(exchange);
+    if complete { End::Answered } else { End::Reset }
+}
+
+fn fill(
+    exchange: &mut Exchange,
+    parts: &http::request::Parts,
+    body: &RecvStream,
+    secure: bool,
+    limits: &madang_wire::request::HeadLimits,
+) -> Result<(), madang_wire::request::Malformed> {
+    let split = Parts {
+        method: parts.method.as_str(),
+        scheme: if secure { Scheme::Https } else { Scheme::Http },
+        authority: parts.uri.authority().map(http::uri::Authority::as_str),
+        path_and_query: parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
+        version: Version::Http2,
+        protocol: parts.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str),
+        ended: body.is_end_stream(),
+    };
+    let fields = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    exchange.head.fill(&split, fields, limits)
+}
+
+/// Moves a request's body from h2 to the handler's pipe.
+struct Feeder {
+    body: RecvStream,
+    pipe: Rc<Pipe>,
+    received: u64,
+    default_max: u64,
+    done: bool,
+    data_done: bool,
+}
+
+impl Feeder {
+    fn new(body: RecvStream, exchange: &Exchange, default_max: u64) -> Option<Self> {
+        if body.is_end_stream() && exchange.head.protocol().is_none() {
+            return None;
+        }
+        Some(Self { body, pipe: Rc::default(), received: 0, default_max, done: false, data_done: false })
+    }
+
+    fn poll_feed(&mut self, cx: &mut Context<'_>, useful_bytes: &Cell<u64>) {
+        while !self.done && self.pipe.poll_room(cx).is_ready() {
+            if self.data_done {
+                match self.body.poll_trailers(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(trailers) => {
+                        let list = trailers.ok().flatten().map(|map| {
+                            map.iter()
+                                .map(|(name, value)| (Bytes::copy_from_slice(name.as_str().as_bytes()), Bytes::copy_from_slice(value.as_bytes())))
+                                .collect()
+                        });
+                        self.pipe.end(list.unwrap_or_default());
+                        self.done = true;
+                    }
+                }
+                continue;
+            }
+            match self.body.poll_data(cx) {
+                Poll::Pending => return,
+                Poll::Ready(None) => self.data_done = true,
+                Poll::Ready(Some(Err(_))) => self.fail(BodyFault::Gone),
+                Poll::Ready(Some(Ok(data))) => {
+                    self.received += data.len() as u64;
+                    useful_bytes.set(useful_bytes.get() + data.len() as u64);
+                    let max = self.pipe.limit().unwrap_or(self.default_max);
+                    if self.received > max {
+                        self.fail(BodyFault::TooLarge { max });
+                    } else {
+                        // Without the window back the peer stops: an error here means the stream has ended anyway.
+                        let _ = self.body.flow_control().release_capacity(data.len());
+                        self.pipe.push(data);
+                    }
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, fault: BodyFault) {
+        self.done = true;
+        self.pipe.fail(fault);
+    }
+}
+
+/// An answer on its way.
+struct Answer<'a> {
+    sent: u64,
+    judge: Option<tokio::time::Interval>,
+    started: Instant,
+    moved: Instant,
+    connection: &'a Connection,
+}
+
+impl Answer<'_> {
+    /// True when all of it left.
+    async fn send(
+        &mut self,
+        exchange: &mut Exchange,
+        respond: &mut SendResponse<Bytes>,
+        mut feeder: Option<&mut Feeder>,
+        useful_bytes: &Cell<u64>,
+    ) -> bool {
+        let body = std::mem::take(&mut exchange.response.body);
+        let bodiless = exchange.head.method() == Method::Head || matches!(exchange.response.status, 204 | 304);
+        let length = match (bodiless, body.is_empty()) {
+            (true, true) => exchange.response.length_hint,
+            _ => body.length(),
+        };
+        let length = if exchange.response.status == 204 { None } else { length };
+        let Some(head) = response_head(exchange, length) else { return false };
+        let ended = bodiless || body.length() == Some(0);
+        let Ok(mut send) = respond.send_response(head, ended) else { return false };
+        if ended {
+            return true;
+        }
+        match body {
+            Body::Empty | Body::Upgrade(_) => true,
+            Body::Bytes(bytes) => self.data(&mut send, bytes, true).await,
+            Body::File(file) => self.file(&mut send, &file).await,
+            Body::Stream(mut stream) => loop {
+                let frame = poll_fn(|cx| {
+                    if let Poll::Ready(frame) = stream.poll_next(cx) {
+                        return Poll::Ready(Ok(frame));
+                    }
+                    if let Some(feeder) = feeder.as_deref_mut() {
+                        feeder.poll_feed(cx, useful_bytes);
+                    }
+                    send.poll_reset(cx).map(|_| Err(()))
+                })
+                .await;
+                match frame {
+                    Ok(Some(Ok(Frame::Data(data)))) => {
+                        if !self.data(&mut send, data, false).await {
+                            return false;
+                        }
+                    }
+                    Ok(Some(Ok(Frame::Trailers(list)))) => {
+                        let mut map = http::HeaderMap::new();
+                        for (name, value) in list {
+                            if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(&name), HeaderValue::from_maybe_shared(value)) {
+                                map.append(name, value);
+                            }
+                        }
+                        return send.send_trailers(map).is_ok();
+                    }
+                    Ok(None) => return send.send_data(Bytes::new(), true).is_ok(),
+                    Ok(Some(Err(_))) | Err(()) => {
+                        send.send_reset(Reason::INTERNAL_ERROR);
+                        return false;
+                    }
+                }
+            },
+        }
+    }
+
+    async fn file(&mut self, send: &mut SendStream<Bytes>, file: &FileBody) -> bool {
+        let mut done = 0;
+        while done < file.length {
+            let want = usize::try_from(file.length - done).unwrap_or(FILE_PIECE_BYTES).min(FILE_PIECE_BYTES);
+            let mut piece = vec![0; want];
+            let got = file.file.read_at(&mut piece, file.offset + done).unwrap_or(0);
+            if got == 0 {
+                send.send_reset(Reason::INTERNAL_ERROR);
+                return false;
+            }
+            piece.truncate(got);
+            done += got as u64;
+            if !self.data(send, Bytes::from(piece), done == file.length).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sends as the windows open. False: the peer reset the stream or starved it.
+    async fn data(&mut self, send: &mut SendStream<Bytes>, mut data: Bytes, last: bool) -> bool {
+        while !data.is_empty() {
+            send.reserve_capacity(data.len());
+            if send.capacity() == 0 {
+                self.connection.enter_if_new(Phase::Handling);
+                match poll_fn(|cx| self.poll_capacity(send, cx)).await {
+                    Ok(()) => {}
+                    Err(reason) => {
+                        send.send_reset(reason);
+                        return false;
+                    }
+                }
+            }
+            let take = send.capacity().min(data.len());
+            let piece = data.split_to(take);
+            let end = last && data.is_empty();
+            self.sent += piece.len() as u64;
+            self.moved = clock::now();
+            if send.send_data(piece, end).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn poll_capacity(&mut self, send: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        match send.poll_capacity(cx) {
+            Poll::Ready(Some(Ok(_))) if send.capacity() > 0 => {
+                self.judge = None;
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+            Poll::Ready(_) => return Poll::Ready(Err(Reason::CANCEL)),
+        }
+        if send.poll_reset(cx).is_ready() {
+            return Poll::Ready(Err(Reason::CANCEL));
+        }
+        let waiting_since = clock::now();
+        let judge = self.judge.get_or_insert_with(|| tokio::time::interval_at(tokio::time::Instant::from_std(waiting_since) + JUDGE_EVERY, JUDGE_EVERY));
+        while judge.poll_tick(cx).is_ready() {
+            let (lasted, quiet) = (self.started.elapsed(), self.moved.elapsed());
+            if self.connection.phase_limits().judge(Phase::Writing, lasted, quiet, self.sent).is_some() {
+                return Poll::Ready(Err(Reason::ENHANCE_YOUR_CALM));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+fn response_head(exchange: &Exchange, length: Option<u64>) -> Option<http::Response<()>> {
+    let mut head = http::Response::new(());
+    *head.status_mut() = http::StatusCode::from_u16(exchange.response.status).ok()?;
+    *head.version_mut() = http::Version::HTTP_2;
+    let map = head.headers_mut();
+    for (name, value) in exchange.response.fields.iter() {
+        if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes())) {
+            map.append(name, value);
+        }
+    }
+    let date = madang_wire::date::imf_fixdate(clock::unix_seconds(clock::wall()));
+    if let Ok(date) = HeaderValue::from_maybe_shared(Bytes::from(date)) {
+        map.insert(http::header::DATE, date);
+    }
+    if let Some(length) = length {
+        map.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Some(head)
+}
+
+/// Extended CONNECT (RFC 8441): a 200 and from then on the stream belongs to the role's task.
+async fn upgrade(
+    mut exchange: Box<Exchange>,
+    mut respond: SendResponse<Bytes>,
+    feeder: Option<Feeder>,
+    serving: &crate::endpoint::Serving,
+    connection: &Rc<Connection>,
+) -> End {
+    let Body::Upgrade(task) = std::mem::take(&mut exchange.response.body) else { return End::Reset };
+    let (Some(_), Some(feeder)) = (exchange.head.protocol(), feeder) else {
+        respond.send_reset(Reason::REFUSED_STREAM);
+        return End::Reset;
+    };
+    exchange.response.status = 200;
+    exchange.response.fields.remove("upgrade");
+    let Some(head) = response_head(&exchange, None) else { return End::Reset };
+    let Ok(send) = respond.send_response(head, false) else { return End::Reset };
+    serving.service.record(&exchange, Outcome { bytes_out: 0, bytes_in: 0, complete: true });
+    connection.enter_if_new(Phase::Tunnel);
+    task(Box::new(H2Duplex::new(feeder.body, send))).await;
+    End::Answered
+}

@@ -1,0 +1,782 @@
+//! The canonical request head (DESIGN section 5): one value that every part decides from.
+//!
+//! **Job.** Hold method, scheme, authority, path, query and fields of one request, checked and made unambiguous, whatever
+//! protocol it came by. **Filled by** `http1::head` and, from already split parts, by [`RequestHead::fill`].
+//! **Read by** everyone.
+//!
+//! Invariants
+//! 1. `path` is percent-decoded exactly once, has no dot segments, no empty segments, no NUL and is UTF-8.
+//! 2. `fields` holds lower-case names and end-to-end fields only: what concerns one connection was taken out and acted upon.
+//! 3. Names with `_` are dropped: many programs read `x_forwarded_for` as `x-forwarded-for` (TRAPS 6).
+//! 4. All text lives in one arena; `clear` keeps its capacity, so a warm head costs no heap allocation.
+//!
+//! Not here: whether the path leads anywhere (`roles/web`).
+
+use std::fmt;
+
+use crate::path::{self, PathError};
+
+/// Request methods that are known by name (RFC 9110 9.3, RFC 5789).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Patch,
+    Options,
+    Connect,
+    Trace,
+    /// Any other token.
+    Other,
+}
+
+impl Method {
+    /// By its (case-sensitive) name.
+    pub fn from_token(token: &[u8]) -> Self {
+        match token {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"PATCH" => Self::Patch,
+            b"OPTIONS" => Self::Options,
+            b"CONNECT" => Self::Connect,
+            b"TRACE" => Self::Trace,
+            _ => Self::Other,
+        }
+    }
+    /// Asks for nothing to change (RFC 9110 9.2.1).
+    pub fn is_safe(self) -> bool {
+        matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)
+    }
+    /// Repeating it changes nothing more (RFC 9110 9.2.2).
+    pub fn is_idempotent(self) -> bool {
+        self.is_safe() || matches!(self, Self::Put | Self::Delete)
+    }
+}
+
+/// How the request travelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    /// `http` or `https`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+    /// 80 or 443.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// Protocol version of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Version {
+    Http10,
+    Http11,
+    Http2,
+    Http3,
+}
+
+impl Version {
+    /// As logs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
+            Self::Http3 => "HTTP/3.0",
+        }
+    }
+}
+
+/// How long the body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// No body.
+    None,
+    /// Exactly so many bytes.
+    Length(u64),
+    /// HTTP/1.1 chunks.
+    Chunked,
+    /// HTTP/2 and 3: until the stream ends; no length was announced.
+    Stream,
+}
+
+/// Limits of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes of the whole head.
+    pub head_bytes_max: usize,
+    /// Fields.
+    pub fields_max: usize,
+    /// Bytes of the request target.
+    pub target_bytes_max: usize,
+}
+
+/// Why a request is refused before anybody looks at what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// A line ended in LF without CR, or a CR stood alone.
+    BareLineEnd,
+    /// A field continued on the next line (RFC 9112 5.2).
+    ObsoleteFolding,
+    /// Not a method token, or over 32 bytes.
+    Method,
+    /// Not a request line.
+    RequestLine,
+    /// Neither HTTP/1.0 nor 1.1.
+    Version,
+    /// Not a field name, or a space before the colon.
+    FieldName,
+    /// A control byte in a value.
+    FieldValue {
+        /// Which field.
+        name: String,
+    },
+    /// Both `transfer-encoding` and `content-length`.
+    LengthAndChunked,
+    /// Not one plain decimal number.
+    ContentLength,
+    /// `transfer-encoding` on HTTP/1.0, or `chunked` not last, or twice.
+    TransferEncoding,
+    /// A transfer coding we do not speak.
+    UnknownCoding,
+    /// No Host on HTTP/1.1, or none at all where one is needed.
+    HostMissing,
+    /// More than one.
+    HostRepeated,
+    /// Not `name[:port]`.
+    Host,
+    /// The target names another host than Host or `:authority`.
+    HostDiffers,
+    /// The target is none of the forms of RFC 9112 3.2, or has bytes it may not.
+    Target,
+    /// The path cannot be read in one way only.
+    Path(PathError),
+    /// Over `head_bytes_max`.
+    HeadTooLarge {
+        /// The limit.
+        max: usize,
+    },
+    /// Over `headers_max`.
+    TooManyFields {
+        /// The limit.
+        max: usize,
+    },
+    /// Over `uri_bytes_max`.
+    TargetTooLong {
+        /// The limit.
+        max: usize,
+    },
+    /// An expectation other than 100-continue.
+    Expectation,
+    /// `connection` names a field that concerns both ends.
+    ConnectionNames {
+        /// The field.
+        name: String,
+    },
+    /// HTTP/2 or 3: a field that only HTTP/1 has.
+    ConnectionField {
+        /// The field.
+        name: String,
+    },
+    /// A field with this name came twice but may not.
+    Repeated {
+        /// The field.
+        name: &'static str,
+    },
+    /// A CONNECT with a body, or to no authority.
+    Connect,
+}
+
+impl Malformed {
+    /// The status that refuses it.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::TargetTooLong { .. } => 414,
+            Self::HeadTooLarge { .. } | Self::TooManyFields { .. } => 431,
+            Self::Expectation => 417,
+            Self::UnknownCoding => 501,
+            Self::Version => 505,
+            _ => 400,
+        }
+    }
+
+    /// A stable name for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::BareLineEnd => "bare-line-end",
+            Self::ObsoleteFolding => "obsolete-folding",
+            Self::Method => "bad-method",
+            Self::RequestLine => "bad-request-line",
+            Self::Version => "unsupported-version",
+            Self::FieldName => "bad-field-name",
+            Self::FieldValue { .. } => "bad-field-value",
+            Self::LengthAndChunked => "length-and-chunked",
+            Self::ContentLength => "bad-content-length",
+            Self::TransferEncoding => "bad-transfer-encoding",
+            Self::UnknownCoding => "unknown-transfer-coding",
+            Self::HostMissing => "host-missing",
+            Self::HostRepeated => "host-repeated",
+            Self::Host => "bad-host",
+            Self::HostDiffers => "host-differs",
+            Self::Target => "bad-target",
+            Self::Path(_) => "bad-path",
+            Self::HeadTooLarge { .. } => "head-too-large",
+            Self::TooManyFields { .. } => "too-many-fields",
+            Self::TargetTooLong { .. } => "target-too-long",
+            Self::Expectation => "unknown-expectation",
+            Self::ConnectionNames { .. } => "connection-names-end-to-end-field",
+            Self::ConnectionField { .. } => "connection-specific-field",
+            Self::Repeated { .. } => "repeated-field",
+            Self::Connect => "bad-connect",
+        }
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BareLineEnd => f.write_str("lines end in CR LF, here one did not"),
+            Self::ObsoleteFolding => f.write_str("a header field continues on a second line"),
+            Self::Method => f.write_str("the method is not a token"),
+            Self::RequestLine => f.write_str("the first line is not `METHOD target HTTP/1.1`"),
+            Self::Version => f.write_str("only HTTP/1.0 and HTTP/1.1 are spoken here"),
+            Self::FieldName => f.write_str("a header field's name is not a token directly before its colon"),
+            Self::FieldValue { name } => write!(f, "the field {name} holds a control character"),
+            Self::LengthAndChunked => f.write_str("both Content-Length and Transfer-Encoding"),
+            Self::ContentLength => f.write_str("Content-Length is not one decimal number"),
+            Self::TransferEncoding => f.write_str("Transfer-Encoding is not exactly one final `chunked` on HTTP/1.1"),
+            Self::UnknownCoding => f.write_str("the only transfer coding understood is chunked"),
+            Self::HostMissing => f.write_str("the Host field is missing"),
+            Self::HostRepeated => f.write_str("more than one Host field"),
+            Self::Host => f.write_str("Host is not `name` or `name:port`"),
+            Self::HostDiffers => f.write_str("the request's target and its Host field name different hosts"),
+            Self::Target => f.write_str("the request target has a form or a byte it may not have"),
+            Self::Path(error) => error.fmt(f),
+            Self::HeadTooLarge { max } => write!(f, "the request head is larger than {max} bytes"),
+            Self::TooManyFields { max } => write!(f, "more than {max} header fields"),
+            Self::TargetTooLong { max } => write!(f, "the request target is longer than {max} bytes"),
+            Self::Expectation => f.write_str("the only expectation understood is 100-continue"),
+            Self::ConnectionNames { name } => write!(f, "Connection may not name {name}"),
+            Self::ConnectionField { name } => write!(f, "the field {name} does not exist in this version of HTTP"),
+            Self::Repeated { name } => write!(f, "the field {name} may be there only once"),
+            Self::Connect => f.write_str("CONNECT needs host:port and no body"),
+        }
+    }
+}
+impl std::error::Error for Malformed {}
+
+impl From<PathError> for Malformed {
+    fn from(error: PathError) -> Self {
+        Self::Path(error)
+    }
+}
+
+/// A piece of the arena.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Field {
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+}
+
+/// One request's head. See the module's invariants.
+pub struct RequestHead {
+    pub(crate) arena: Vec<u8>,
+    pub(crate) fields: Vec<Field>,
+    pub(crate) method: Method,
+    pub(crate) method_text: Span,
+    pub(crate) scheme: Scheme,
+    pub(crate) version: Version,
+    pub(crate) authority: Span,
+    pub(crate) host_end: u32,
+    pub(crate) target: Span,
+    pub(crate) path: Span,
+    pub(crate) query: Option<Span>,
+    pub(crate) framing: Framing,
+    pub(crate) keep_alive: bool,
+    pub(crate) expects_continue: bool,
+    pub(crate) accepts_trailers: bool,
+    pub(crate) upgrade: Option<Span>,
+    pub(crate) protocol: Option<Span>,
+}
+
+impl Default for RequestHead {
+    fn default() -> Self {
+        Self {
+            arena: Vec::new(),
+            fields: Vec::new(),
+            method: Method::Get,
+            method_text: Span::default(),
+            scheme: Scheme::Http,
+            version: Version::Http11,
+            authority: Span::default(),
+            host_end: 0,
+            target: Span::default(),
+            path: Span::default(),
+            query: None,
+            framing: Framing::None,
+            keep_alive: false,
+            expects_continue: false,
+            accepts_trailers: false,
+            upgrade: None,
+            protocol: None,
+        }
+    }
+}
+
+/// A request that its protocol has already split (HTTP/2, HTTP/3).
+pub struct Parts<'a> {
+    /// `:method`.
+    pub method: &'a str,
+    /// `:scheme`, or what the connection says.
+    pub scheme: Scheme,
+    /// `:authority`.
+    pub authority: Option<&'a str>,
+    /// `:path`.
+    pub path_and_query: &'a str,
+    /// Which protocol.
+    pub version: Version,
+    /// `:protocol` (RFC 8441).
+    pub protocol: Option<&'a str>,
+    /// Whether the stream ended with the head.
+    pub ended: bool,
+}
+
+impl RequestHead {
+    /// An empty head.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ready for the next request; capacity stays (unless one giant head blew it up).
+    pub fn clear(&mut self) {
+        let (mut arena, mut fields) = (std::mem::take(&mut self.arena), std::mem::take(&mut self.fields));
+        arena.clear();
+        arena.shrink_to(16 * 1024);
+        fields.clear();
+        *self = Self { arena, fields, ..Self::default() };
+    }
+
+    pub(crate) fn bytes(&self, span: Span) -> &[u8] {
+        &self.arena[span.start as usize..span.end as usize]
+    }
+
+    pub(crate) fn text(&self, span: Span) -> &str {
+        // Everything stored as text was checked when it was stored; a wrong span would be a bug, not a panic.
+        std::str::from_utf8(self.bytes(span)).unwrap_or("")
+    }
+
+    pub(crate) fn mark(&self) -> usize {
+        self.arena.len()
+    }
+
+    pub(crate) fn since(&self, mark: usize) -> Span {
+        let cut = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Span { start: cut(mark), end: cut(self.arena.len()) }
+    }
+
+    pub(crate) fn store(&mut self, bytes: &[u8]) -> Span {
+        let mark = self.mark();
+        self.arena.extend_from_slice(bytes);
+        self.since(mark)
+    }
+
+    pub(crate) fn store_lower(&mut self, bytes: &[u8]) -> Span {
+        let mark = self.mark();
+        self.arena.extend(bytes.iter().map(u8::to_ascii_lowercase));
+        self.since(mark)
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+    /// The method as sent.
+    pub fn method_str(&self) -> &str {
+        self.text(self.method_text)
+    }
+    /// `http` or `https`, as the connection is.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+    /// Protocol version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+    /// Lower-case `host[:port]`, without the scheme's default port. Empty only on HTTP/1.0 without Host.
+    pub fn authority(&self) -> &str {
+        self.text(self.authority)
+    }
+    /// Lower-case host without port; IPv6 in brackets.
+    pub fn host(&self) -> &str {
+        self.text(Span { start: self.authority.start, end: self.host_end })
+    }
+    /// The port, where it is not the scheme's default.
+    pub fn port(&self) -> Option<u16> {
+        self.authority().get(self.host().len() + 1..)?.parse().ok()
+    }
+    /// The target as sent: path and query, undecoded. For logs.
+    pub fn target(&self) -> &str {
+        self.text(self.target)
+    }
+    /// The canonical path, or `*` for `OPTIONS *`, or empty for CONNECT.
+    pub fn path(&self) -> &str {
+        self.text(self.path)
+    }
+    /// The query as sent, without `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.query.map(|span| self.text(span))
+    }
+    /// All end-to-end fields in order: lower-case name, value as sent.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields.iter().map(|field| (self.text(field.name), self.bytes(field.value)))
+    }
+    /// The first value of a field; `name` in lower case.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().find(|field| self.bytes(field.name) == name.as_bytes()).map(|field| self.bytes(field.value))
+    }
+    /// The first value of a field as text; `None` also when it is not UTF-8.
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+    /// Every value of a field.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let matches = move |field: &&Field| self.bytes(field.name) == name.as_bytes();
+        self.fields.iter().filter(matches).map(|field| self.bytes(field.value))
+    }
+    /// How long the body is.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+    /// Whether the client wants the connection to go on (HTTP/1).
+    pub fn keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+    /// Whether the client waits for `100 Continue`.
+    pub fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+    /// Whether the client takes trailers (`te: trailers`).
+    pub fn accepts_trailers(&self) -> bool {
+        self.accepts_trailers
+    }
+    /// The `upgrade` offered, where `connection` names it (HTTP/1.1).
+    pub fn upgrade(&self) -> Option<&str> {
+        self.upgrade.map(|span| self.text(span))
+    }
+    /// `:protocol` of an extended CONNECT (RFC 8441).
+    pub fn protocol(&self) -> Option<&str> {
+        self.protocol.map(|span| self.text(span))
+    }
+    /// Whether this is `OPTIONS *`.
+    pub fn is_asterisk(&self) -> bool {
+        self.path() == "*"
+    }
+
+    /// Replaces the path by another canonical one (a rewrite).
+    pub fn set_path(&mut self, path: &str) {
+        debug_assert!(path.starts_with('/'), "a canonical path starts with a slash");
+        self.path = self.store(path.as_bytes());
+    }
+    /// Replaces the query.
+    pub fn set_query(&mut self, query: Option<&str>) {
+        self.query = query.map(|query| self.store(query.as_bytes()));
+    }
+    /// Adds a field; `name` in lower case.
+    pub fn push_field(&mut self, name: &str, value: &[u8]) {
+        let field = Field { name: self.store_lower(name.as_bytes()), value: self.store(value) };
+        self.fields.push(field);
+    }
+    /// Takes every field of this name out.
+    pub fn remove_field(&mut self, name: &str) {
+        let arena = &self.arena;
+        self.fields.retain(|field| &arena[field.name.start as usize..field.name.end as usize] != name.as_bytes());
+    }
+    /// What the client saw in front of us (from a trusted proxy).
+    pub fn set_scheme(&mut self, scheme: Scheme) {
+        self.scheme = scheme;
+    }
+
+    /// Stores and checks `host[:port]`.
+    pub(crate) fn set_authority(&mut self, raw: &[u8]) -> Result<(), Malformed> {
+        let (host, port) = split_authority(raw)?;
+        let mark = self.mark();
+        self.arena.extend(host.iter().map(u8::to_ascii_lowercase));
+        self.host_end = self.since(mark).end;
+        if let Some(port) = port
+            && port != self.scheme.default_port()
+        {
+            self.arena.push(b':');
+            self.arena.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+        }
+        self.authority = self.since(mark);
+        Ok(())
+    }
+
+    /// Stores target, canonical path and query of an origin-form target.
+    pub(crate) fn set_target(&mut self, target: &[u8]) -> Result<(), Malformed> {
+        if !target.iter().all(|byte| is_target_byte(*byte)) {
+            return Err(Malformed::Target);
+        }
+        self.target = self.store(target);
+        let (path, query) = match memchr::memchr(b'?', target) {
+            None => (target, None),
+            Some(at) => (&target[..at], Some(&target[at + 1..])),
+        };
+        if path.first() != Some(&b'/') {
+            return Err(Malformed::Target);
+        }
+        let start = self.target.start;
+        let span = |from: usize, to: usize| {
+            let cut = |n: usize| start + u32::try_from(n).unwrap_or(0);
+            Span { start: cut(from), end: cut(to) }
+        };
+        self.query = query.map(|query| span(path.len() + 1, path.len() + 1 + query.len()));
+        if path::is_canonical(path) {
+            self.path = span(0, path.len());
+        } else {
+            let mark = self.mark();
+            path::canonicalise(path, &mut self.arena)?;
+            self.path = self.since(mark);
+        }
+        Ok(())
+    }
+
+    /// Fills a head from parts that HTTP/2 or 3 has split, with the same checks as HTTP/1 (RFC 9113 8.2, 8.3).
+    pub fn fill<'a>(
+        &mut self,
+        parts: &Parts<'a>,
+        fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+        limits: &HeadLimits,
+    ) -> Result<(), Malformed> {
+        self.clear();
+        self.version = parts.version;
+        self.scheme = parts.scheme;
+        self.keep_alive = true;
+        if !is_method(parts.method.as_bytes()) {
+            return Err(Malformed::Method);
+        }
+        self.method = Method::from_token(parts.method.as_bytes());
+        self.method_text = self.store(parts.method.as_bytes());
+        if parts.path_and_query.len() > limits.target_bytes_max {
+            return Err(Malformed::TargetTooLong { max: limits.target_bytes_max });
+        }
+        let mut host = None;
+        let mut cookie: Option<usize> = None;
+        let (mut count, mut bytes) = (0, parts.path_and_query.len());
+        let mut length = None;
+        for (name, value) in fields {
+            count += 1;
+            bytes += name.len() + value.len() + 32; // RFC 9113 6.5.2: what a field costs
+            if count > limits.fields_max {
+                return Err(Malformed::TooManyFields { max: limits.fields_max });
+            }
+            if bytes > limits.head_bytes_max + 32 * limits.fields_max {
+                return Err(Malformed::HeadTooLarge { max: limits.head_bytes_max });
+            }
+            if !name.bytes().all(is_token_byte) || name.is_empty() {
+                return Err(Malformed::FieldName);
+            }
+            if value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
+                return Err(Malformed::FieldValue { name: name.to_owned() });
+            }
+            match name {
+                "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => {
+                    return Err(Malformed::ConnectionField { name: name.to_owned() });
+                }
+                "te" if value.eq_ignore_ascii_case(b"trailers") => self.accepts_trailers = true,
+                "te" => return Err(Malformed::ConnectionField { name: name.to_owned() }),
+                "host" if host.is_some() => return Err(Malformed::HostRepeated),
+                "host" => host = Some(value),
+                "content-length" if length.is_some() => return Err(Malformed::ContentLength),
+                "content-length" => length = Some(parse_length(value).ok_or(Malformed::ContentLength)?),
+                "expect" => self.expects_continue = expects_continue(value)?,
+                // One request's cookies may come in pieces (RFC 9113 8.2.3): everyone behind us sees one field.
+                "cookie" if cookie.is_some() => self.join_cookie(cookie, value),
+                _ if name.contains('_') => {}
+                _ => {
+                    if name == "cookie" {
+                        cookie = Some(self.fields.len());
+                    }
+                    self.push_field(name, value);
+                }
+            }
+        }
+        match (parts.authority, host) {
+            (Some(authority), host) => {
+                self.set_authority(authority.as_bytes())?;
+                if let Some(host) = host
+                    && !self.same_authority(host)?
+                {
+                    return Err(Malformed::HostDiffers);
+                }
+            }
+            (None, Some(host)) => self.set_authority(host)?,
+            (None, None) => return Err(Malformed::HostMissing),
+        }
+        self.framing = match (parts.ended, length) {
+            (true, None | Some(0)) => Framing::None,
+            (true, Some(_)) => return Err(Malformed::ContentLength),
+            (false, Some(length)) => Framing::Length(length),
+            (false, None) => Framing::Stream,
+        };
+        self.protocol = parts.protocol.map(|protocol| self.store(protocol.as_bytes()));
+        if self.method == Method::Connect && parts.protocol.is_none() {
+            return Err(Malformed::Connect); // no forward proxy here
+        }
+        if self.method == Method::Options && parts.path_and_query == "*" {
+            self.path = self.store(b"*");
+            self.target = self.path;
+            return Ok(());
+        }
+        self.set_target(parts.path_and_query.as_bytes())
+    }
+
+    fn join_cookie(&mut self, at: Option<usize>, more: &[u8]) {
+        let Some(index) = at else { return };
+        let Some(field) = self.fields.get(index).copied() else { return };
+        let mark = self.mark();
+        self.arena.extend_from_within(field.value.start as usize..field.value.end as usize);
+        self.arena.extend_from_slice(b"; ");
+        self.arena.extend_from_slice(more);
+        let value = self.since(mark);
+        if let Some(field) = self.fields.get_mut(index) {
+            field.value = value;
+        }
+    }
+
+    /// Whether `raw` names the same authority as the one stored.
+    pub(crate) fn same_authority(&self, raw: &[u8]) -> Result<bool, Malformed> {
+        let (host, port) = split_authority(raw)?;
+        let default = self.scheme.default_port();
+        Ok(host.eq_ignore_ascii_case(self.host().as_bytes()) && port.unwrap_or(default) == self.port().unwrap_or(default))
+    }
+}
+
+impl fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Shown<'a>(&'a RequestHead);
+        impl fmt::Debug for Shown<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let secret = |name: &str| matches!(name, "authorization" | "proxy-authorization" | "cookie");
+                f.debug_map()
+                    .entries(self.0.fields().map(|(name, value)| {
+                        let value = if secret(name) { "…".into() } else { String::from_utf8_lossy(value) };
+                        (name.to_owned(), value)
+                    }))
+                    .finish()
+            }
+        }
+        f.debug_struct("RequestHead")
+            .field("method", &self.method_str())
+            .field("authority", &self.authority())
+            .field("path", &self.path())
+            .field("query", &self.query())
+            .field("framing", &self.framing)
+            .field("fields", &Shown(self))
+            .finish()
+    }
+}
+
+/// RFC 9110 5.6.2.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    const TABLE: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut i = 0;
+        let marks = b"!#$%&'*+-.^_`|~";
+        while i < marks.len() {
+            table[marks[i] as usize] = true;
+            i += 1;
+        }
+        let mut b = 0;
+        while b < 128 {
+            if (b as u8).is_ascii_alphanumeric() {
+                table[b] = true;
+            }
+            b += 1;
+        }
+        table
+    };
+    TABLE[usize::from(byte)]
+}
+
+/// A method of sane length.
+pub(crate) fn is_method(token: &[u8]) -> bool {
+    !token.is_empty() && token.len() <= 32 && token.iter().all(|byte| is_token_byte(*byte))
+}
+
+/// Printable ASCII without space, `#`, quotes and brackets that no URI has. Raw backslashes are judged with the path.
+fn is_target_byte(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x7e) && !matches!(byte, b'#' | b'<' | b'>' | b'"')
+}
+
+/// A plain decimal number: no sign, no space, no list.
+pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    value.iter().try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
+}
+
+pub(crate) fn expects_continue(value: &[u8]) -> Result<bool, Malformed> {
+    if value.eq_ignore_ascii_case(b"100-continue") { Ok(true) } else { Err(Malformed::Expectation) }
+}
+
+/// Splits and checks `host[:port]`: a DNS-like name, an IPv4 address, or an IPv6 address in brackets.
+fn split_authority(raw: &[u8]) -> Result<(&[u8], Option<u16>), Malformed> {
+    let (host, port) = if raw.first() == Some(&b'[') {
+        let end = memchr::memchr(b']', raw).ok_or(Malformed::Host)?;
+        let inner = std::str::from_utf8(&raw[1..end]).map_err(|_| Malformed::Host)?;
+        inner.parse::<std::net::Ipv6Addr>().map_err(|_| Malformed::Host)?;
+        match &raw[end + 1..] {
+            [] => (&raw[..=end], None),
+            [b':', port @ ..] => (&raw[..=end], Some(port)),
+            _ => return Err(Malformed::Host),
+        }
+    } else {
+        match memchr::memchr(b':', raw) {
+            None => (raw, None),
+            Some(at) => (&raw[..at], Some(&raw[at + 1..])),
+        }
+    };
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let bracketed = host.first() == Some(&b'[');
+    if host.is_empty() || host.len() > 255 || !(bracketed || host.iter().all(plain)) {
+        return Err(Malformed::Host);
+    }
+    let port = match port {
+        // RFC 3986 3.2.3 allows an empty port; nothing sends one but attacks on parsers.
+        None => None,
+        Some(digits) if digits.len() <= 5 => {
+            let number = parse_length(digits).ok_or(Malformed::Host)?;
+            Some(u16::try_from(number).map_err(|_| Malformed::Host)?)
+        }
+        Some(_) => return Err(Malformed::Host),
+    };
+    Ok((host, port))
+}
