@@ -6,6 +6,7 @@
 //! Not here: any protocol above TLS (`http`), what settings mean to a role (`roles/*`).
 
 pub mod clock;
+pub mod config;
 pub mod connection;
 pub mod gate;
 pub mod net;
