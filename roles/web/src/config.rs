@@ -1,0 +1,551 @@
+//! `[site.NAME]` and its routes: as written (the tables of keys) and as checked (the types).
+//!
+//! **Job.** Read sites. A [`Site`] in hand is the proof that its routes, captures, certificates and folders were checked.
+//! **Called by** `madang` (config). **Calls** `settings`, `host::config`.
+//!
+//! Not here: matching (`route`), what an action does (`files`, `phases`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use madang_host::config::{Listen, TlsSettings, CERTIFICATE, CLIENT_AUTH, LISTEN};
+use madang_settings::reader::Reader;
+use madang_settings::schema::{Key, Kind, Section};
+use madang_settings::tree::Value;
+use madang_settings::unit::Rate;
+
+use crate::pattern::PathPattern;
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, default, doc }
+}
+
+const TEXTS: Kind = Kind::List(&Kind::Text);
+
+/// `[site.NAME]`.
+pub const SITE: Section = Section {
+    title: "[site.NAME]",
+    doc: "A web site: where it listens, which names it answers to, what it does with each path.",
+    keys: &[
+        key("listen", Kind::List(&Kind::Either(&[Kind::Text, Kind::Table(&LISTEN)])), "", "Addresses: `\"http://0.0.0.0:80\"`, `\"https://[::]:443\"`, `\"http://unix:/run/site.sock\"`, or tables with options."),
+        key("hosts", TEXTS, "", "Names it answers to: `example.org`, `*.example.org` (one label). Left out: any name no other site on the address has."),
+        key("tls", Kind::List(&Kind::Either(&[Kind::Choice(&["local", "auto"]), Kind::Table(&CERTIFICATE)])), "", "Certificates for its https addresses: `\"local\"` (this machine's own authority, for development) or `{ cert = \"…\", key = \"…\" }`."),
+        key("tls_min", Kind::Choice(&["1.2", "1.3"]), "\"1.2\"", "The oldest TLS version taken."),
+        key("client_auth", Kind::Table(&CLIENT_AUTH), "", "Certificates that clients must or may show (mTLS)."),
+        key("https_redirect", Kind::Bool, "false", "Send plain http requests to https (308), for a site that listens to both."),
+        key("hsts", Kind::Duration("0s", "3650d"), "\"0s\"", "Strict-Transport-Security on https answers: how long browsers remember to come by https only. 0s is off."),
+        key("request_id", Kind::Bool, "false", "Give each request an id (x-request-id): in the answer and in the access log. One from a trusted proxy is kept."),
+        key("security_headers", Kind::Bool, "false", "Set x-content-type-options, x-frame-options, referrer-policy and permissions-policy where the answer has none."),
+        key("compress", Kind::Bool, "true", "Compress text answers with zstd, br or gzip as the client prefers; precompressed .zst, .br and .gz files are used first."),
+        key("headers", Kind::Map(&Kind::Text), "", "Fields set on every answer; an empty value removes the field."),
+        key("errors", Kind::Map(&Kind::Path), "", "Own error pages by status: `errors = { 404 = \"404.html\", 5xx = \"sorry.html\" }`."),
+        key("route", Kind::List(&Kind::Table(&ROUTE)), "", "What to do with which requests; the first that matches wins."),
+    ],
+};
+
+/// A route.
+pub const ROUTE: Section = Section {
+    title: "route",
+    doc: "Which requests (`path`, `host`, `method`, `header`, `query`, `cookie`, `from`; all that are given must match) and what to do: exactly one of `files`, `redirect`, `rewrite`, `respond`. The first match wins.",
+    keys: &[
+        key("path", TEXTS, "\"/*\"", "A path: `/exact`, `/folder/*` (also `/folder`), `/users/{id}/edit` (one segment), `/*.php`. `*` at the end is the capture `{rest}`."),
+        key("host", TEXTS, "", "Only for these of the site's names."),
+        key("method", TEXTS, "", "Only these methods. GET stands for HEAD too."),
+        key("header", Kind::Map(&Kind::Text), "", "Only with these request fields: `{ x-beta = \"1\" }`; `*` is any value."),
+        key("query", Kind::Map(&Kind::Text), "", "Only with these query parameters; `*` is any value."),
+        key("cookie", Kind::Map(&Kind::Text), "", "Only with these cookies; `*` is any value."),
+        key("from", Kind::Networks, "", "Only from these client addresses."),
+        key("files", Kind::Path, "", "Serve this folder."),
+        key("index", TEXTS, "\"index.html\"", "With `files`: what answers for a folder."),
+        key("fallback", Kind::Text, "", "With `files`: what answers, with 200, where nothing is found: `/index.html` of a single-page app."),
+        key("try", TEXTS, "", "With `files`: names tried in order, `{path}` stands for the path: `[\"{path}\", \"{path}.html\"]`."),
+        key("listing", Kind::Bool, "false", "With `files`: list folders that have no index."),
+        key("dotfiles", Kind::Bool, "false", "With `files`: serve names that begin with a dot. /.well-known always is."),
+        key("symlinks", Kind::Choice(&["inside", "off", "anywhere"]), "\"inside\"", "With `files`: follow symbolic links that stay in the folder, none, or all."),
+        key("cache_valid", Kind::Duration("0s", "1h"), "\"1s\"", "With `files`: how long an open file is used before it is looked at again."),
+        key("strip", Kind::Text, "", "With `files`: a prefix of the path that is not part of the file's name."),
+        key("redirect", Kind::Text, "", "Send the client elsewhere: `/new/{rest}`, `https://example.org/{rest}`."),
+        key("keep_query", Kind::Bool, "true", "With `redirect` and `rewrite`: keep the query."),
+        key("rewrite", Kind::Text, "", "Go on with another path, at the routes after this one: `/v2/{rest}`."),
+        key("respond", Kind::Text, "", "Answer this text."),
+        key("type", Kind::Text, "\"text/plain; charset=utf-8\"", "With `respond`: its media type."),
+        key("status", Kind::Count(200, 599), "", "With `redirect` (308 when left out), `respond` (200)."),
+        key("limit", Kind::List(&Kind::Rate), "", "Rates above which requests are refused with 429: `\"100/s burst 200 per ip\"`."),
+        key("auth", Kind::Table(&AUTH), "", "Ask for a name and password (basic authentication; use it under https only)."),
+        key("cors", Kind::Table(&CORS), "", "Let pages of other origins read the answers."),
+        key("allow", Kind::Networks, "", "Only these client addresses; others get 403."),
+        key("deny", Kind::Networks, "", "Never these client addresses; wins over `allow`."),
+        key("headers", Kind::Map(&Kind::Text), "", "Fields set on the answer; an empty value removes the field."),
+        key("cache_control", Kind::Text, "", "The cache-control field of successful answers."),
+        key("body_max", Kind::Size("0B", "1TiB"), "", "Largest request body; left out: `limits.body_bytes_max`."),
+        key("proxy", Kind::Text, "", "A pool or an app, by name (not in this version)."),
+        key("chat", Kind::Text, "", "A chat, by name (not in this version)."),
+        key("data", Kind::Text, "", "A data API, by name (not in this version)."),
+    ],
+};
+
+/// `auth`.
+pub const AUTH: Section = Section {
+    title: "auth",
+    doc: "Basic authentication with argon2id hashes (make one with `madang hash`).",
+    keys: &[
+        key("realm", Kind::Text, "\"madang\"", "What the browser shows."),
+        key("users", Kind::Map(&Kind::Text), "", "Names to hashes: `{ ana = \"$argon2id$…\" }`."),
+        key("users_file", Kind::Path, "", "The same in a file, a line each: `name:$argon2id$…`."),
+    ],
+};
+
+/// `cors`.
+pub const CORS: Section = Section {
+    title: "cors",
+    doc: "Cross-origin requests (Fetch standard).",
+    keys: &[
+        key("origins", TEXTS, "", "Origins such as `https://app.example.org`, or `*` for all."),
+        key("methods", TEXTS, "", "Methods beyond GET, HEAD and POST."),
+        key("headers", TEXTS, "", "Request fields beyond the simple ones."),
+        key("expose", TEXTS, "", "Answer fields that pages may read."),
+        key("credentials", Kind::Bool, "false", "Allow cookies and logins; not together with `*`."),
+        key("max_age", Kind::Duration("0s", "1d"), "\"10m\"", "How long browsers remember the permission."),
+    ],
+};
+
+/// A site, checked.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)] // the table above documents each
+pub struct Site {
+    pub name: Arc<str>,
+    pub listen: Vec<Listen>,
+    pub hosts: Vec<String>,
+    pub tls: Option<TlsSettings>,
+    pub https_redirect: bool,
+    pub hsts: Option<Duration>,
+    pub request_id: bool,
+    pub security_headers: bool,
+    pub compress: bool,
+    pub headers: Vec<(String, String)>,
+    /// Status, or 400/500 for `4xx`/`5xx`, with `whole_class`.
+    pub errors: Vec<ErrorPage>,
+    pub routes: Vec<Route>,
+}
+
+/// An own error page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ErrorPage {
+    pub status: u16,
+    pub whole_class: bool,
+    pub file: PathBuf,
+}
+
+/// A route, checked.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)] // the table above documents each
+pub struct Route {
+    pub paths: Vec<PathPattern>,
+    pub hosts: Vec<String>,
+    pub methods: Vec<String>,
+    /// Lower-case name; `None` is any value.
+    pub headers_match: Vec<(String, Option<String>)>,
+    pub query: Vec<(String, Option<String>)>,
+    pub cookies: Vec<(String, Option<String>)>,
+    pub from: Vec<IpNet>,
+    pub action: Action,
+    pub limits: Vec<Rate>,
+    pub auth: Option<Auth>,
+    pub cors: Option<Cors>,
+    pub allow: Vec<IpNet>,
+    pub deny: Vec<IpNet>,
+    pub headers: Vec<(String, String)>,
+    pub cache_control: Option<String>,
+    pub body_max: Option<u64>,
+}
+
+/// What a route does.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub enum Action {
+    Files(FilesSettings),
+    Redirect { to: String, status: u16, keep_query: bool },
+    Rewrite { to: String, keep_query: bool },
+    Respond { status: u16, body: String, media_type: String },
+}
+
+/// `files`, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // the table above documents each
+pub struct FilesSettings {
+    pub root: PathBuf,
+    pub index: Vec<String>,
+    pub fallback: Option<String>,
+    pub tries: Vec<String>,
+    pub listing: bool,
+    pub dotfiles: bool,
+    pub symlinks: Symlinks,
+    pub cache_valid: Duration,
+    pub strip: Option<String>,
+    pub compress: bool,
+}
+
+/// Which symbolic links are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Symlinks {
+    Inside,
+    Off,
+    Anywhere,
+}
+
+/// Basic authentication, checked. Hashes are PHC strings.
+#[derive(Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Auth {
+    pub realm: String,
+    pub users: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Auth({:?}, {} users)", self.realm, self.users.len())
+    }
+}
+
+/// CORS, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Cors {
+    /// Empty: every origin.
+    pub origins: Vec<String>,
+    pub methods: Vec<String>,
+    pub headers: Vec<String>,
+    pub expose: Vec<String>,
+    pub credentials: bool,
+    pub max_age: Duration,
+}
+
+impl Site {
+    /// Reads one site.
+    pub fn read(r: &mut Reader<'_>, name: &str) -> Self {
+        let listen = Listen::read_all(r);
+        let tls = TlsSettings::read(r);
+        if !r.has("listen") {
+            r.error("listen", "`listen` is missing: the addresses of the site", Some("for example listen = \"http://127.0.0.1:8080\"".to_owned()));
+        }
+        if listen.iter().any(|listen| listen.secure) && tls.is_none() && !r.has("tls") {
+            let help = Some("tls = \"local\" while developing, or tls = { cert = \"cert.pem\", key = \"key.pem\" }".to_owned());
+            r.error("listen", "an https address needs `tls`", help);
+        }
+        if tls.is_some() && !listen.iter().any(|listen| listen.secure) {
+            r.warn("tls", "no address of this site is https, so `tls` has no effect", None);
+        }
+        let mut hosts = Vec::new();
+        for (node, host) in r.texts_with_nodes("hosts") {
+            match host_pattern(&host) {
+                Some(host) => hosts.push(host),
+                None => {
+                    let path = r.key_path("hosts");
+                    r.report.error(node.mark, &path, format!("{host:?} is not a host name"), Some("for example \"example.org\" or \"*.example.org\"".to_owned()));
+                }
+            }
+        }
+        let compress = r.bool("compress");
+        let errors = read_errors(r);
+        let hsts = Some(r.duration("hsts")).filter(|hsts| !hsts.is_zero());
+        let mut routes: Vec<Route> = r.tables("route", &ROUTE, |r, _| Route::read(r, compress)).into_iter().flatten().collect();
+        if !r.has("route") {
+            r.error("route", "`route` is missing: what to do with requests", Some("for example route = [{ path = \"/*\", files = \"public\" }]".to_owned()));
+        }
+        routes.shrink_to_fit();
+        warn_unreachable(r, &routes);
+        Self {
+            name: name.into(),
+            listen,
+            hosts,
+            tls,
+            https_redirect: r.bool("https_redirect"),
+            hsts,
+            request_id: r.bool("request_id"),
+            security_headers: r.bool("security_headers"),
+            compress,
+            headers: read_headers(r),
+            errors,
+            routes,
+        }
+    }
+}
+
+/// A lower-case host name or `*.rest`.
+fn host_pattern(text: &str) -> Option<String> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let label = |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let fine = name.parse::<std::net::IpAddr>().is_ok()
+        || name.strip_prefix('[').and_then(|v6| v6.strip_suffix(']')).is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok())
+        || (name.len() <= 253 && name.split('.').all(label));
+    fine.then(|| text.to_ascii_lowercase())
+}
+
+fn read_errors(r: &mut Reader<'_>) -> Vec<ErrorPage> {
+    let mut pages = Vec::new();
+    let mark = r.mark_of("errors");
+    for (status, file) in r.text_map("errors") {
+        let (number, whole_class) = match status.as_str() {
+            "4xx" => (Some(400), true),
+            "5xx" => (Some(500), true),
+            exact => (exact.parse().ok().filter(|status| (400..=599).contains(status)), false),
+        };
+        let file = r.resolve(mark, &file);
+        match number {
+            None => r.error("errors", format!("{status:?} is not a status from 400 to 599, \"4xx\" or \"5xx\""), None),
+            Some(_) if !file.is_file() => r.error("errors", format!("there is no file {}", file.display()), None),
+            Some(status) => pages.push(ErrorPage { status, whole_class, file }),
+        }
+    }
+    pages
+}
+
+fn read_headers(r: &mut Reader<'_>) -> Vec<(String, String)> {
+    const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "date", "keep-alive"];
+    let mut headers = Vec::new();
+    for (name, value) in r.text_map("headers") {
+        let name = name.to_ascii_lowercase();
+        let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+        if !token || value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
+            r.error("headers", format!("{name:?} is not a header field that can be sent"), None);
+        } else if OURS.contains(&name.as_str()) {
+            r.error("headers", format!("{name} is written by the server itself"), None);
+        } else {
+            headers.push((name, value));
+        }
+    }
+    headers
+}
+
+impl Route {
+    fn read(r: &mut Reader<'_>, compress: bool) -> Option<Self> {
+        let mut paths = Vec::new();
+        let written = r.texts_with_nodes("path");
+        for (node, text) in &written {
+            match PathPattern::parse(text) {
+                Ok(pattern) => paths.push(pattern),
+                Err(why) => {
+                    let path = r.key_path("path");
+                    r.report.error(node.mark, &path, format!("{text:?}: {why}"), Some("for example \"/exact\", \"/folder/*\", \"/users/{id}\"".to_owned()));
+                }
+            }
+        }
+        if written.is_empty() {
+            paths.extend(PathPattern::parse("/*"));
+        }
+        let matches = |r: &mut Reader<'_>, key: &str, lower: bool| {
+            let map = r.text_map(key).into_iter();
+            map.map(|(name, value)| {
+                let name = if lower { name.to_ascii_lowercase() } else { name };
+                (name, Some(value).filter(|value| value != "*"))
+            })
+            .collect::<Vec<_>>()
+        };
+        let action = Self::action(r, &paths, compress);
+        let mut limits = Vec::new();
+        for (node, text) in r.texts_with_nodes("limit") {
+            match madang_settings::unit::rate(&text) {
+                Some(rate) => limits.push(rate),
+                None => {
+                    let (path, allowed) = (r.key_path("limit"), Kind::Rate.allowed());
+                    r.report.error(node.mark, &path, format!("{text:?} is not {allowed}"), None);
+                }
+            }
+        }
+        Some(Self {
+            hosts: r.texts("host").into_iter().map(|host| host.to_ascii_lowercase()).collect(),
+            methods: r.texts("method").into_iter().map(|method| method.to_ascii_uppercase()).collect(),
+            headers_match: matches(r, "header", true),
+            query: matches(r, "query", false),
+            cookies: matches(r, "cookie", false),
+            from: r.networks("from"),
+            limits,
+            auth: r.table("auth", &AUTH, Auth::read).flatten(),
+            cors: r.table("cors", &CORS, Cors::read).flatten(),
+            allow: r.networks("allow"),
+            deny: r.networks("deny"),
+            headers: read_headers(r),
+            cache_control: r.text("cache_control"),
+            body_max: r.size_if("body_max"),
+            paths,
+            action: action?,
+        })
+    }
+
+    fn action(r: &mut Reader<'_>, paths: &[PathPattern], compress: bool) -> Option<Action> {
+        for later in ["proxy", "chat", "data"] {
+            if r.has(later) {
+                r.error(later, format!("`{later}` is not in this version"), Some("use files, redirect, rewrite or respond".to_owned()));
+                return None;
+            }
+        }
+        let named: Vec<&str> = ["files", "redirect", "rewrite", "respond"].into_iter().filter(|key| r.has(key)).collect();
+        let [one] = named[..] else {
+            let message = if named.is_empty() { "a route needs one of files, redirect, rewrite, respond".to_owned() } else { format!("a route does one thing, here are {}", named.join(" and ")) };
+            let (mark, path) = (r.mark(), r.path().to_owned());
+            r.report.error(mark, &path, message, None);
+            return None;
+        };
+        for (needs, key) in [("files", "index"), ("files", "fallback"), ("files", "try"), ("files", "listing"), ("files", "dotfiles"), ("files", "symlinks"), ("files", "cache_valid"), ("files", "strip"), ("respond", "type")] {
+            if one != needs && r.has(key) {
+                r.error(key, format!("`{key}` goes with `{needs}` only"), None);
+            }
+        }
+        match one {
+            "files" => Self::files(r, compress),
+            "respond" => Some(Action::Respond {
+                status: r.count("status").and_then(|status| u16::try_from(status).ok()).unwrap_or(200),
+                body: r.text("respond")?,
+                media_type: r.text_or_default("type"),
+            }),
+            key => {
+                let to = r.text(key)?;
+                for name in captures_used(&to) {
+                    if !paths.iter().all(|path| path.captures().any(|have| have == name)) {
+                        let known: Vec<String> = paths.iter().flat_map(|path| path.captures().map(|name| format!("{{{name}}}"))).collect();
+                        let help = if known.is_empty() { "the path has none; `*` at its end is {rest}".to_owned() } else { format!("the path has {}", known.join(", ")) };
+                        r.error(key, format!("the path captures no {{{name}}}"), Some(help));
+                    }
+                }
+                let keep_query = r.bool("keep_query");
+                if key == "rewrite" {
+                    if !to.starts_with('/') {
+                        r.error("rewrite", "a rewrite leads to a path, which begins with /", None);
+                    }
+                    return Some(Action::Rewrite { to, keep_query });
+                }
+                let status = r.count("status").and_then(|status| u16::try_from(status).ok()).unwrap_or(308);
+                if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+                    r.error("status", format!("{status} is no redirect"), Some("301, 302, 303, 307 or 308".to_owned()));
+                }
+                if !to.starts_with('/') && !to.starts_with("https://") && !to.starts_with("http://") {
+                    r.error("redirect", "a redirect leads to a path (/new/{rest}) or a whole address (https://…)", None);
+                }
+                Some(Action::Redirect { to, status, keep_query })
+            }
+        }
+    }
+
+    fn files(r: &mut Reader<'_>, compress: bool) -> Option<Action> {
+        let root = r.path_value("files")?;
+        match std::fs::metadata(&root) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => r.error("files", format!("{} is a file, a folder is needed", root.display()), None),
+            Err(error) => {
+                let help = match error.kind() {
+                    std::io::ErrorKind::NotFound => Some(format!("make it: mkdir -p {}", root.display())),
+                    std::io::ErrorKind::PermissionDenied => Some("let the server's user read it and enter every folder above it".to_owned()),
+                    _ => None,
+                };
+                r.error("files", format!("cannot use the folder {}: {error}", root.display()), help);
+            }
+        }
+        let mut index = r.texts("index");
+        if !r.has("index") {
+            index.push("index.html".to_owned());
+        }
+        let fallback = r.text("fallback");
+        if fallback.as_deref().is_some_and(|path| !path.starts_with('/')) {
+            r.error("fallback", "a fallback is a path in the folder and begins with /", None);
+        }
+        Some(Action::Files(FilesSettings {
+            root,
+            index,
+            fallback,
+            tries: r.texts("try"),
+            listing: r.bool("listing"),
+            dotfiles: r.bool("dotfiles"),
+            symlinks: match r.choice("symlinks") {
+                "off" => Symlinks::Off,
+                "anywhere" => Symlinks::Anywhere,
+                _ => Symlinks::Inside,
+            },
+            cache_valid: r.duration("cache_valid"),
+            strip: r.text("strip"),
+            compress,
+        }))
+    }
+}
+
+/// Names in braces.
+fn captures_used(text: &str) -> impl Iterator<Item = &str> {
+    text.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
+}
+
+impl Auth {
+    fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let realm = r.text_or_default("realm");
+        let mut users = r.text_map("users");
+        if let Some(path) = r.path_value("users_file") {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => {
+                    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+                    users.extend(lines.filter_map(|line| line.split_once(':')).map(|(name, hash)| (name.to_owned(), hash.to_owned())));
+                }
+                Err(error) => r.error("users_file", format!("cannot read {}: {error}", path.display()), None),
+            }
+        }
+        for (name, hash) in &users {
+            if !hash.starts_with("$argon2") {
+                r.error("users", format!("the value of {name:?} is not an argon2 hash"), Some("make one with `madang hash`".to_owned()));
+            }
+        }
+        if users.is_empty() {
+            r.error("users", "nobody could log in: `users` or `users_file` is needed", None);
+            return None;
+        }
+        Some(Self { realm, users })
+    }
+}
+
+impl Cors {
+    fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let mut origins = r.texts("origins");
+        let credentials = r.bool("credentials");
+        if origins.is_empty() {
+            r.error("origins", "`origins` is missing", Some("for example origins = [\"https://app.example.org\"], or \"*\"".to_owned()));
+            return None;
+        }
+        for origin in &origins {
+            let fine = origin == "*" || origin.split_once("://").is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && !rest.is_empty() && !rest.contains('/'));
+            if !fine {
+                r.error("origins", format!("{origin:?} is not an origin"), Some("scheme://host[:port] without a path".to_owned()));
+            }
+        }
+        if origins.iter().any(|origin| origin == "*") {
+            if credentials {
+                r.error("credentials", "browsers do not take credentials together with the origin *", None);
+            }
+            origins.clear();
+        }
+        let (methods, headers, expose) = (r.texts("methods"), r.texts("headers"), r.texts("expose"));
+        Some(Self { origins, methods, headers, expose, credentials, max_age: r.duration("max_age") })
+    }
+}
+
+/// A route behind one that takes everything is never reached.
+fn warn_unreachable(r: &mut Reader<'_>, routes: &[Route]) {
+    let takes_all = |route: &Route| {
+        route.hosts.is_empty()
+            && route.methods.is_empty()
+            && route.headers_match.is_empty()
+            && route.query.is_empty()
+            && route.cookies.is_empty()
+            && route.from.is_empty()
+            && !matches!(route.action, Action::Rewrite { .. })
+            && route.paths.iter().any(PathPattern::takes_all)
+    };
+    if let Some(at) = routes.iter().position(takes_all)
+        && at + 1 < routes.len()
+    {
+        let nodes = r.nodes("route");
+        if let Some(node) = nodes.get(at + 1).filter(|node| matches!(node.value, Value::Table(_))) {
+            let (mark, path) = (node.mark, format!("{}[{}]", r.key_path("route"), at + 1));
+            r.report.warn(mark, &path, "this route is never reached: the one before takes every path", None);
+        }
+    }
+}

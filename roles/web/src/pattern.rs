@@ -1,0 +1,261 @@
+//! Path patterns of routes.
+//!
+//! **Job.** Parse `/users/{id}/*` once, match canonical paths in linear time, give the captures.
+//! **Called by** `config` (parse), `route` (match). Not here: order of routes.
+//!
+//! Invariants
+//! 1. Matching looks at each segment once and allocates nothing: captures are slices of the path.
+//! 2. `/folder/*` matches `/folder` and all below it, never `/folderish`.
+
+use std::fmt;
+
+/// The most captures a pattern may have.
+pub const CAPTURES_MAX: usize = 8;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    /// One segment, by name.
+    Capture(String),
+    /// One segment with one `*` inside: what is before and behind it.
+    Glob(String, String),
+    /// Everything that is left; only at the end.
+    Rest,
+}
+
+/// A parsed pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern {
+    text: String,
+    segments: Vec<Segment>,
+    /// Whether the pattern is one literal path.
+    exact: bool,
+}
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PatternError {
+    /// Does not begin with `/`.
+    Slash,
+    /// Braces that do not enclose a whole segment.
+    Braces,
+    /// The same capture twice, or `{rest}` beside `*`.
+    Twice(String),
+    /// More than [`CAPTURES_MAX`].
+    TooMany,
+    /// More than one `*` in a segment, or `**`.
+    Stars,
+    /// An encoded, empty or dot segment: paths are matched decoded and clean.
+    NotCanonical,
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slash => f.write_str("a path begins with /"),
+            Self::Braces => f.write_str("a capture is a whole segment: /users/{id}"),
+            Self::Twice(name) => write!(f, "the capture {{{name}}} is there twice"),
+            Self::TooMany => write!(f, "more than {CAPTURES_MAX} captures"),
+            Self::Stars => f.write_str("a segment may hold one *, a whole-segment * only at the end"),
+            Self::NotCanonical => f.write_str("paths are matched decoded: no %, no //, no . or .. segments"),
+        }
+    }
+}
+
+/// What a match captured, in the pattern's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Captures<'p> {
+    values: [&'p str; CAPTURES_MAX],
+    count: usize,
+}
+
+impl<'p> Captures<'p> {
+    /// None yet.
+    pub fn empty() -> Self {
+        Self { values: [""; CAPTURES_MAX], count: 0 }
+    }
+    fn push(&mut self, value: &'p str) {
+        if let Some(slot) = self.values.get_mut(self.count) {
+            *slot = value;
+            self.count += 1;
+        }
+    }
+    /// In order.
+    pub fn values(&self) -> &[&'p str] {
+        &self.values[..self.count]
+    }
+}
+
+impl PathPattern {
+    /// Parses a pattern.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let Some(rest) = text.strip_prefix('/') else { return Err(PatternError::Slash) };
+        let parts: Vec<&str> = rest.split('/').collect();
+        let mut segments = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            let last = index + 1 == parts.len();
+            if part.contains(['%', '\\']) || *part == "." || *part == ".." || (part.is_empty() && !last) {
+                return Err(PatternError::NotCanonical);
+            }
+            segments.push(segment(part, last)?);
+        }
+        let exact = segments.iter().all(|segment| matches!(segment, Segment::Literal(_)));
+        let pattern = Self { text: text.to_owned(), segments, exact };
+        let names: Vec<&str> = pattern.captures().collect();
+        if names.len() > CAPTURES_MAX {
+            return Err(PatternError::TooMany);
+        }
+        if let Some(twice) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+            return Err(PatternError::Twice((*twice.1).to_owned()));
+        }
+        Ok(pattern)
+    }
+
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Names of the captures, in order.
+    pub fn captures(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Capture(name) => Some(name.as_str()),
+            Segment::Rest => Some("rest"),
+            Segment::Literal(_) | Segment::Glob(..) => None,
+        })
+    }
+
+    /// Whether every path matches.
+    pub fn takes_all(&self) -> bool {
+        matches!(self.segments.as_slice(), [Segment::Rest])
+    }
+
+    /// Matches a canonical path.
+    pub fn matches<'p>(&self, path: &'p str) -> Option<Captures<'p>> {
+        let mut captures = Captures::empty();
+        if self.exact {
+            return (path == self.text).then_some(captures);
+        }
+        let mut rest = path.strip_prefix('/')?;
+        let mut ended = false; // no segment is left, not even an empty one
+        for segment in &self.segments {
+            if *segment == Segment::Rest {
+                captures.push(if ended { "" } else { rest });
+                return Some(captures);
+            }
+            if ended {
+                return None;
+            }
+            let (part, more) = match rest.split_once('/') {
+                Some((part, more)) => (part, Some(more)),
+                None => (rest, None),
+            };
+            match segment {
+                Segment::Literal(text) if text == part => {}
+                Segment::Capture(_) if !part.is_empty() => captures.push(part),
+                Segment::Glob(before, behind)
+                    if part.len() >= before.len() + behind.len() && part.starts_with(before.as_str()) && part.ends_with(behind.as_str()) => {}
+                _ => return None,
+            }
+            match more {
+                Some(more) => rest = more,
+                None => ended = true,
+            }
+        }
+        ended.then_some(captures)
+    }
+
+    /// Fills `{name}`s of `template`, percent-encoding what was captured for a path.
+    pub fn fill(&self, template: &str, captures: &Captures<'_>) -> String {
+        let mut out = Vec::with_capacity(template.len() + 32);
+        let mut rest = template;
+        while let Some((before, behind)) = rest.split_once('{') {
+            out.extend_from_slice(before.as_bytes());
+            let Some((name, behind)) = behind.split_once('}') else { break };
+            if let Some(at) = self.captures().position(|have| have == name) {
+                let value = captures.values().get(at).copied().unwrap_or("");
+                madang_wire::path::percent_encode_path(value, &mut out);
+            }
+            rest = behind;
+        }
+        out.extend_from_slice(rest.as_bytes());
+        String::from_utf8(out).unwrap_or_default()
+    }
+}
+
+fn segment(part: &str, last: bool) -> Result<Segment, PatternError> {
+    if part == "*" {
+        return if last { Ok(Segment::Rest) } else { Err(PatternError::Stars) };
+    }
+    if let Some(name) = part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+        let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        return if plain { Ok(Segment::Capture(name.to_owned())) } else { Err(PatternError::Braces) };
+    }
+    if part.contains(['{', '}']) {
+        return Err(PatternError::Braces);
+    }
+    match part.split_once('*') {
+        None => Ok(Segment::Literal(part.to_owned())),
+        Some((_, behind)) if behind.contains('*') => Err(PatternError::Stars),
+        Some((before, behind)) => Ok(Segment::Glob(before.to_owned(), behind.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_segments_and_capture_slices() {
+        check("/*", "/", Some(&[""]));
+        check("/*", "/a/b", Some(&["a/b"]));
+        check("/exact", "/exact", Some(&[]));
+        check("/exact", "/exact/", None);
+        check("/folder/*", "/folder", Some(&[""]));
+        check("/folder/*", "/folder/", Some(&[""]));
+        check("/folder/*", "/folder/a/b", Some(&["a/b"]));
+        check("/folder/*", "/folderish", None);
+        check("/users/{id}/edit", "/users/7/edit", Some(&["7"]));
+        check("/users/{id}/edit", "/users//edit", None);
+        check("/users/{id}", "/users/7/edit", None);
+        check("/users/{id}", "/users/", None);
+        check("/a/*.php", "/a/x.php", Some(&[]));
+        check("/a/*.php", "/a/x.php/y", None);
+        check("/a/*.php", "/a/.ph", None);
+        check("/{a}/{b}/*", "/1/2/3/4", Some(&["1", "2", "3/4"]));
+        check("/folder/", "/folder/", Some(&[]));
+        check("/folder/", "/folder", None);
+
+        #[track_caller]
+        fn check(pattern: &str, path: &str, want: Option<&[&str]>) {
+            let pattern = PathPattern::parse(pattern).unwrap();
+            assert_eq!(pattern.matches(path).as_ref().map(Captures::values), want);
+        }
+    }
+
+    #[test]
+    fn wrong_patterns_say_why() {
+        check("a", PatternError::Slash);
+        check("/a{b}", PatternError::Braces);
+        check("/{}", PatternError::Braces);
+        check("/{a}/{a}", PatternError::Twice("a".to_owned()));
+        check("/{rest}/*", PatternError::Twice("rest".to_owned()));
+        check("/*/x", PatternError::Stars);
+        check("/**", PatternError::Stars);
+        check("/a//b", PatternError::NotCanonical);
+        check("/a%20b", PatternError::NotCanonical);
+        check("/../b", PatternError::NotCanonical);
+
+        #[track_caller]
+        fn check(pattern: &str, want: PatternError) {
+            assert_eq!(PathPattern::parse(pattern), Err(want));
+        }
+    }
+
+    #[test]
+    fn captures_are_encoded_again_when_they_leave() {
+        let pattern = PathPattern::parse("/old/{id}/*").unwrap();
+        let captures = pattern.matches("/old/a b/한/c?d").unwrap();
+        assert_eq!(pattern.fill("/new/{rest}/{id}", &captures), "/new/%ED%95%9C/c%3Fd/a%20b");
+    }
+}
