@@ -39,7 +39,12 @@ pub struct Coarse {
 impl Coarse {
     /// A clock that starts now.
     pub fn new() -> Self {
-        let clock = Self { born: now(), ms: Cell::new(0), date: Cell::new([b' '; 29]), date_second: Cell::new(u64::MAX) };
+        let clock = Self {
+            born: now(),
+            ms: Cell::new(0),
+            date: Cell::new([b' '; 29]),
+            date_second: Cell::new(u64::MAX),
+        };
         clock.tick();
         clock
     }

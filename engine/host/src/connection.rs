@@ -140,7 +140,9 @@ impl PhaseLimits {
         let over = |limit: Duration, cut: Cut| (lasted > limit).then_some(cut);
         let too_slow = |rate: u64| {
             let counted = lasted.saturating_sub(self.rate_grace);
-            rate > 0 && !counted.is_zero() && u128::from(bytes) * 1000 < u128::from(rate) * counted.as_millis()
+            rate > 0
+                && !counted.is_zero()
+                && u128::from(bytes) * 1000 < u128::from(rate) * counted.as_millis()
         };
         match phase {
             Phase::Handshake => over(self.handshake, Cut::HandshakeTimeout),
@@ -197,7 +199,12 @@ impl Connection {
     /// Stands where no connection is: in pools, between uses. In no worker's table, holds no permit.
     pub fn nobody() -> Rc<Self> {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        Connections::new(PhaseLimits::default()).enter("".into(), false, Ends { peer: nowhere, local: nowhere }, None)
+        Connections::new(PhaseLimits::default()).enter(
+            "".into(),
+            false,
+            Ends { peer: nowhere, local: nowhere },
+            None,
+        )
     }
     /// Client and server address.
     pub fn ends(&self) -> Ends {
@@ -424,11 +431,23 @@ impl Connections {
     }
 
     /// Enters a new connection.
-    pub fn open(self: &Rc<Self>, listener: Rc<str>, secure: bool, ends: Ends, permit: Permit) -> Rc<Connection> {
+    pub fn open(
+        self: &Rc<Self>,
+        listener: Rc<str>,
+        secure: bool,
+        ends: Ends,
+        permit: Permit,
+    ) -> Rc<Connection> {
         self.enter(listener, secure, ends, Some(permit))
     }
 
-    fn enter(self: &Rc<Self>, listener: Rc<str>, secure: bool, ends: Ends, permit: Option<Permit>) -> Rc<Connection> {
+    fn enter(
+        self: &Rc<Self>,
+        listener: Rc<str>,
+        secure: bool,
+        ends: Ends,
+        permit: Option<Permit>,
+    ) -> Rc<Connection> {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         let now = self.now_ms.get();
@@ -475,7 +494,9 @@ impl Connections {
             let Some(connection) = entry.upgrade() else { continue };
             let lasted = Duration::from_millis(now_ms.saturating_sub(connection.phase_ms.get()));
             let quiet = Duration::from_millis(now_ms.saturating_sub(connection.moved_ms.get()));
-            if let Some(cut) = limits.judge(connection.phase.get(), lasted, quiet, connection.phase_bytes.get()) {
+            if let Some(cut) =
+                limits.judge(connection.phase.get(), lasted, quiet, connection.phase_bytes.get())
+            {
                 connection.cut(cut);
             }
         }

@@ -139,7 +139,11 @@ impl Gate {
     ///
     /// Never waits. Costs two atomic operations, and one short lock of a sixteenth of the address table when
     /// `per_address_max` is on.
-    pub fn admit(self: &Arc<Self>, listener: &Arc<ListenerGate>, peer: Option<IpAddr>) -> Result<Permit, Refusal> {
+    pub fn admit(
+        self: &Arc<Self>,
+        listener: &Arc<ListenerGate>,
+        peer: Option<IpAddr>,
+    ) -> Result<Permit, Refusal> {
         if let Some(peer) = peer
             && !allowed(peer, &listener.allow, &listener.deny)
         {
@@ -233,7 +237,8 @@ impl Drop for Permit {
 /// Deny wins; an empty allow list is everybody. IPv4 in IPv6 clothes counts as IPv4.
 pub fn allowed(peer: IpAddr, allow: &[IpNet], deny: &[IpNet]) -> bool {
     let peer = peer.to_canonical();
-    !deny.iter().any(|net| net.contains(&peer)) && (allow.is_empty() || allow.iter().any(|net| net.contains(&peer)))
+    !deny.iter().any(|net| net.contains(&peer))
+        && (allow.is_empty() || allow.iter().any(|net| net.contains(&peer)))
 }
 
 /// One customer holds a whole IPv6 /64, so that is what counts as one address.

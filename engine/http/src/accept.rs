@@ -35,7 +35,8 @@ impl Acceptor for HttpAcceptor {
     fn accept(&self, stream: Plain, connection: Rc<Connection>) -> Pin<Box<dyn Future<Output = ()>>> {
         let endpoint = Rc::clone(&self.endpoint);
         let serving = endpoint.serving();
-        let proxied = serving.proxy_trusted.iter().any(|net| net.contains(&connection.peer().ip().to_canonical()));
+        let proxied =
+            serving.proxy_trusted.iter().any(|net| net.contains(&connection.peer().ip().to_canonical()));
         // The plain case has the smallest future: it is what ten thousand idle connections consist of.
         if !proxied && serving.tls.is_none() {
             return Box::pin(plain(Stream::Plain(stream), Vec::new(), connection, endpoint));
@@ -56,7 +57,9 @@ impl Acceptor for HttpAcceptor {
 }
 
 async fn plain(stream: Stream, early: Vec<u8>, connection: Rc<Connection>, endpoint: Rc<Endpoint>) {
-    if let End::Http2(stream, early) = http1::serve(stream, early, Rc::clone(&connection), Rc::clone(&endpoint)).await {
+    if let End::Http2(stream, early) =
+        http1::serve(stream, early, Rc::clone(&connection), Rc::clone(&endpoint)).await
+    {
         Box::pin(http2::serve(stream, early, connection, endpoint)).await;
     }
 }
@@ -104,7 +107,11 @@ async fn secured(
 }
 
 /// Reads the PROXY header; what came behind it stays in `early`.
-async fn read_proxy_header(stream: &mut Plain, early: &mut Vec<u8>, connection: &Connection) -> Result<(), &'static str> {
+async fn read_proxy_header(
+    stream: &mut Plain,
+    early: &mut Vec<u8>,
+    connection: &Connection,
+) -> Result<(), &'static str> {
     let mut buffer = [0; 512];
     loop {
         let count = poll_fn(|cx| {

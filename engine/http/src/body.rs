@@ -199,7 +199,10 @@ impl RequestBody {
 
     /// The trailer section, once the end was reached.
     pub fn trailers(&self) -> Vec<(Bytes, Bytes)> {
-        self.pipe.as_ref().map(|pipe| std::mem::take(&mut pipe.state.borrow_mut().trailers)).unwrap_or_default()
+        self.pipe
+            .as_ref()
+            .map(|pipe| std::mem::take(&mut pipe.state.borrow_mut().trailers))
+            .unwrap_or_default()
     }
 }
 

@@ -62,7 +62,10 @@ impl Default for Response {
 
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Response").field("status", &self.status).field("fields", &self.fields).finish_non_exhaustive()
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("fields", &self.fields)
+            .finish_non_exhaustive()
     }
 }
 
@@ -142,7 +145,10 @@ impl Fields {
 
     /// The first value of a field.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.list.iter().find(|(have, _)| have.as_bytes() == name.as_bytes()).map(|(_, value)| value.as_bytes())
+        self.list
+            .iter()
+            .find(|(have, _)| have.as_bytes() == name.as_bytes())
+            .map(|(_, value)| value.as_bytes())
     }
 
     /// All fields in order.
@@ -152,7 +158,8 @@ impl Fields {
 
     /// Adds a member to a list field such as `vary`, unless it is there.
     pub fn add_to_list(&mut self, name: &'static str, member: &'static str) {
-        let Some((_, value)) = self.list.iter_mut().find(|(have, _)| have.as_bytes() == name.as_bytes()) else {
+        let Some((_, value)) = self.list.iter_mut().find(|(have, _)| have.as_bytes() == name.as_bytes())
+        else {
             return self.add(name, member);
         };
         let text = value.as_str();

@@ -18,13 +18,24 @@ pub fn markdown(root: &Section, intro: &str) -> String {
             continue;
         }
         done.push(section.title);
-        let _ = write!(out, "\n## {}\n\n{}\n\n| key | values | default | meaning |\n|---|---|---|---|\n", section.title, section.doc);
+        let _ = write!(
+            out,
+            "\n## {}\n\n{}\n\n| key | values | default | meaning |\n|---|---|---|---|\n",
+            section.title, section.doc
+        );
         let mut below = Vec::new();
         for key in section.keys {
             collect(&key.kind, &mut below);
             let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
             let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
-            let _ = writeln!(out, "| `{}` | {} | {} | {} |", key.name, cell(&values(&key.kind)), cell(&default), cell(key.doc));
+            let _ = writeln!(
+                out,
+                "| `{}` | {} | {} | {} |",
+                key.name,
+                cell(&values(&key.kind)),
+                cell(&default),
+                cell(key.doc)
+            );
         }
         // Depth first: a section's own tables follow it.
         queue.splice(0..0, below);

@@ -37,7 +37,13 @@ impl<'a> Reader<'a> {
         Self::new(table, section, String::new(), Mark::default(), report)
     }
 
-    fn new(table: &'a Table, section: &'static Section, path: String, mark: Mark, report: &'a mut Report) -> Self {
+    fn new(
+        table: &'a Table,
+        section: &'static Section,
+        path: String,
+        mark: Mark,
+        report: &'a mut Report,
+    ) -> Self {
         let mut reader = Self { table, section, path, mark, report };
         reader.unknown_keys();
         reader
@@ -148,7 +154,11 @@ impl<'a> Reader<'a> {
                 return word;
             }
             let near = nearest(text, words.iter().copied()).map(|near| format!("did you mean \"{near}\"?"));
-            let message = format!("{} is not {}", node.shown(), words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "));
+            let message = format!(
+                "{} is not {}",
+                node.shown(),
+                words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
+            );
             let path = self.key_path(key);
             self.report.error(node.mark, &path, message, near);
         } else {
@@ -179,11 +189,15 @@ impl<'a> Reader<'a> {
             Some(node) => node,
         };
         match &node.value {
-            Value::Integer(number) if u64::try_from(*number).is_ok_and(|number| (*min..=*max).contains(&number)) => {
+            Value::Integer(number)
+                if u64::try_from(*number).is_ok_and(|number| (*min..=*max).contains(&number)) =>
+            {
                 u64::try_from(*number).ok()
             }
             // A number from the environment is text.
-            Value::Text(text) if node.secret && text.parse::<u64>().is_ok_and(|number| (*min..=*max).contains(&number)) => {
+            Value::Text(text)
+                if node.secret && text.parse::<u64>().is_ok_and(|number| (*min..=*max).contains(&number)) =>
+            {
                 text.parse().ok()
             }
             _ => {
@@ -201,7 +215,9 @@ impl<'a> Reader<'a> {
     /// A duration in its range.
     pub fn duration(&mut self, key: &str) -> Duration {
         let default = unit::duration(self.default_text(key)).unwrap_or_default();
-        let Some(Kind::Duration(min, max)) = self.section.key(key).map(|key| &key.kind) else { return default };
+        let Some(Kind::Duration(min, max)) = self.section.key(key).map(|key| &key.kind) else {
+            return default;
+        };
         let range = unit::duration(min).unwrap_or_default()..=unit::duration(max).unwrap_or(Duration::MAX);
         self.unit(key, default, unit::duration, |value| range.contains(value))
     }
@@ -227,7 +243,13 @@ impl<'a> Reader<'a> {
         self.unit(key, None, |text| unit::rate(text).map(Some), |_| true)
     }
 
-    fn unit<T>(&mut self, key: &str, default: T, parse: impl Fn(&str) -> Option<T>, fits: impl Fn(&T) -> bool) -> T {
+    fn unit<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        parse: impl Fn(&str) -> Option<T>,
+        fits: impl Fn(&T) -> bool,
+    ) -> T {
         let Some(node) = self.node(key) else { return default };
         if let Value::Text(text) = &node.value
             && let Some(value) = parse(text)
@@ -324,7 +346,12 @@ impl<'a> Reader<'a> {
                 Value::Text(text) => map.push((entry.name.clone(), text.clone())),
                 _ => {
                     let path = format!("{}.{}", self.key_path(key), entry.name);
-                    self.report.error(entry.node.mark, &path, format!("{} is not text", entry.node.shown()), None);
+                    self.report.error(
+                        entry.node.mark,
+                        &path,
+                        format!("{} is not text", entry.node.shown()),
+                        None,
+                    );
                 }
             }
         }
@@ -332,14 +359,24 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a nested table, if written.
-    pub fn table<T>(&mut self, key: &str, section: &'static Section, read: impl FnOnce(&mut Reader<'_>) -> T) -> Option<T> {
+    pub fn table<T>(
+        &mut self,
+        key: &str,
+        section: &'static Section,
+        read: impl FnOnce(&mut Reader<'_>) -> T,
+    ) -> Option<T> {
         let node = self.node(key)?;
         let path = self.key_path(key);
         self.below(key, node, path, section, read)
     }
 
     /// Reads a nested table, or an empty one in its place: every key has its default.
-    pub fn table_or_default<T>(&mut self, key: &str, section: &'static Section, read: impl Fn(&mut Reader<'_>) -> T) -> T {
+    pub fn table_or_default<T>(
+        &mut self,
+        key: &str,
+        section: &'static Section,
+        read: impl Fn(&mut Reader<'_>) -> T,
+    ) -> T {
         if let Some(value) = self.table(key, section, &read) {
             return value;
         }
@@ -353,7 +390,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a list of tables (or one table in its place).
-    pub fn tables<T>(&mut self, key: &str, section: &'static Section, mut read: impl FnMut(&mut Reader<'_>, usize) -> T) -> Vec<T> {
+    pub fn tables<T>(
+        &mut self,
+        key: &str,
+        section: &'static Section,
+        mut read: impl FnMut(&mut Reader<'_>, usize) -> T,
+    ) -> Vec<T> {
         let mut all = Vec::new();
         for (index, node) in self.nodes(key).into_iter().enumerate() {
             let path = format!("{}[{index}]", self.key_path(key));
@@ -363,7 +405,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads tables by name, in the order they were written.
-    pub fn named<T>(&mut self, key: &str, section: &'static Section, mut read: impl FnMut(&mut Reader<'_>, &str) -> T) -> Vec<T> {
+    pub fn named<T>(
+        &mut self,
+        key: &str,
+        section: &'static Section,
+        mut read: impl FnMut(&mut Reader<'_>, &str) -> T,
+    ) -> Vec<T> {
         let Some(node) = self.node(key) else { return Vec::new() };
         let Value::Table(table) = &node.value else {
             self.expected(key, node);
@@ -401,7 +448,9 @@ impl<'a> Reader<'a> {
 /// What was probably meant.
 fn hint(node: &Node) -> Option<String> {
     match &node.value {
-        Value::Integer(number) if *number >= 0 => Some(format!("a number needs its unit and quotes where one is asked for: \"{number}s\" or \"{number}MiB\"")),
+        Value::Integer(number) if *number >= 0 => Some(format!(
+            "a number needs its unit and quotes where one is asked for: \"{number}s\" or \"{number}MiB\""
+        )),
         Value::Text(text) if text.ends_with("MB") || text.ends_with("KB") || text.ends_with("GB") => {
             Some("sizes are written in powers of two: KiB, MiB, GiB".to_owned())
         }

@@ -116,7 +116,9 @@ impl Report {
 
     /// For people.
     pub fn to_text(&self, colour: bool) -> String {
-        let paint = |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+        let paint = |code: &str, text: &str| {
+            if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        };
         let mut out = String::new();
         for problem in self.sorted() {
             let (line, column, source) = self.files.locate(problem.mark);
@@ -126,7 +128,12 @@ impl Report {
                 Severity::Warning => paint("1;33", "warning"),
             };
             let key = if problem.key.is_empty() { String::new() } else { format!("{}: ", problem.key) };
-            let _ = writeln!(out, "{}: {kind}: {key}{}", paint("1", &format!("{path}:{line}:{column}")), problem.message);
+            let _ = writeln!(
+                out,
+                "{}: {kind}: {key}{}",
+                paint("1", &format!("{path}:{line}:{column}")),
+                problem.message
+            );
             if !source.trim().is_empty() {
                 let shown: String = source.chars().take(120).collect();
                 let _ = writeln!(out, "  {shown}");

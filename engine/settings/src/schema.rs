@@ -74,12 +74,23 @@ impl Kind {
             Self::Path => "a path".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::Count(min, max) => format!("a whole number from {min} to {max}"),
-            Self::Duration(min, max) => format!("a duration from \"{min}\" to \"{max}\", with a unit: ms, s, m, h, d, w"),
-            Self::Size(min, max) => format!("a size from \"{min}\" to \"{max}\", with a unit: B, KiB, MiB, GiB"),
-            Self::Rate => "a rate such as \"100/s\" or \"100/s burst 200 per ip\" (per ip, user, header:NAME or all)".to_owned(),
+            Self::Duration(min, max) => {
+                format!("a duration from \"{min}\" to \"{max}\", with a unit: ms, s, m, h, d, w")
+            }
+            Self::Size(min, max) => {
+                format!("a size from \"{min}\" to \"{max}\", with a unit: B, KiB, MiB, GiB")
+            }
+            Self::Rate => {
+                "a rate such as \"100/s\" or \"100/s burst 200 per ip\" (per ip, user, header:NAME or all)"
+                    .to_owned()
+            }
             Self::Address => "an address with port such as \"127.0.0.1:9900\"".to_owned(),
-            Self::Networks => "addresses or ranges such as \"10.0.0.0/8\", \"::1\", \"private\", \"loopback\"".to_owned(),
-            Self::Choice(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
+            Self::Networks => {
+                "addresses or ranges such as \"10.0.0.0/8\", \"::1\", \"private\", \"loopback\"".to_owned()
+            }
+            Self::Choice(words) => {
+                words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
+            }
             Self::List(kind) => format!("{}, or a list of such", kind.allowed()),
             Self::Table(_) | Self::Named(_) | Self::Map(_) => "a table".to_owned(),
             Self::Either(kinds) => kinds.iter().map(Self::allowed).collect::<Vec<_>>().join(", or "),
@@ -97,7 +108,9 @@ impl Kind {
             Self::Size(..) => text(r"^(\d+ ?(B|KiB|MiB|GiB|TiB)|.*\$\{.*)$"),
             Self::Rate => text(r"^(\d+/[smh]( burst \d+)?( per (ip|user|all|header:\S+))?|.*\$\{.*)$"),
             Self::Address => text(r"^(.*:\d+|.*\$\{.*)$"),
-            Self::Networks => json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
+            Self::Networks => {
+                json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+            }
             Self::Choice(words) => json!({ "enum": words }),
             Self::List(kind) => json!({ "anyOf": [kind.json(), { "type": "array", "items": kind.json() }] }),
             Self::Table(section) => section.json(),

@@ -33,7 +33,12 @@ pub trait Source {
 }
 
 /// Reads `path` and what it includes. Problems go to the report; what could be read is in the tree.
-pub fn load(path: &Path, environment: &BTreeMap<String, String>, source: &dyn Source, report: &mut Report) -> Table {
+pub fn load(
+    path: &Path,
+    environment: &BTreeMap<String, String>,
+    source: &dyn Source,
+    report: &mut Report,
+) -> Table {
     let mut loader = Loader { environment, source, report, seen: Vec::new() };
     let mut root = Table::default();
     loader.file(path, None, 0, &mut root);
@@ -61,9 +66,13 @@ impl Loader<'_> {
                 return self.report.error(from.unwrap_or_default(), "", message, None);
             }
             Err(error) => {
-                let mark = from.unwrap_or_else(|| Mark { file: self.report.files.add(path.to_owned(), String::new()), offset: 0 });
-                let help = (error.kind() == io::ErrorKind::NotFound && from.is_none())
-                    .then(|| "name another file with -c, or serve a folder without settings: `madang DIR`".to_owned());
+                let mark = from.unwrap_or_else(|| Mark {
+                    file: self.report.files.add(path.to_owned(), String::new()),
+                    offset: 0,
+                });
+                let help = (error.kind() == io::ErrorKind::NotFound && from.is_none()).then(|| {
+                    "name another file with -c, or serve a folder without settings: `madang DIR`".to_owned()
+                });
                 return self.report.error(mark, "", format!("cannot read {}: {error}", path.display()), help);
             }
         };
@@ -88,11 +97,18 @@ impl Loader<'_> {
             Value::Text(text) => vec![(text, include.node.mark)],
             Value::List(list) => list
                 .iter()
-                .filter_map(|node| if let Value::Text(text) = &node.value { Some((text.as_str(), node.mark)) } else { None })
+                .filter_map(|node| {
+                    if let Value::Text(text) = &node.value { Some((text.as_str(), node.mark)) } else { None }
+                })
                 .collect(),
             _ => {
                 let help = Some("for example include = \"conf.d/*.toml\"".to_owned());
-                return self.report.error(include.node.mark, "include", "must be a file name or a list of them", help);
+                return self.report.error(
+                    include.node.mark,
+                    "include",
+                    "must be a file name or a list of them",
+                    help,
+                );
             }
         };
         for (pattern, mark) in patterns {
@@ -106,7 +122,12 @@ impl Loader<'_> {
                         self.file(&file, Some(mark), depth + 1, root);
                     }
                 }
-                Err(error) => self.report.error(mark, "include", format!("cannot list {}: {error}", full.display()), None),
+                Err(error) => self.report.error(
+                    mark,
+                    "include",
+                    format!("cannot list {}: {error}", full.display()),
+                    None,
+                ),
             }
         }
     }
@@ -140,7 +161,10 @@ impl Loader<'_> {
             DeValue::Boolean(value) => Value::Bool(*value),
             DeValue::Datetime(_) => Value::Other("date"),
             DeValue::Array(list) => {
-                let nodes = list.iter().enumerate().map(|(index, item)| self.node(item, file, &format!("{path}[{index}]")));
+                let nodes = list
+                    .iter()
+                    .enumerate()
+                    .map(|(index, item)| self.node(item, file, &format!("{path}[{index}]")));
                 Value::List(nodes.collect())
             }
             DeValue::Table(table) => Value::Table(self.table(table, file, path)),
@@ -161,7 +185,12 @@ impl Loader<'_> {
             }
             out.push_str(&rest[..at]);
             let Some(end) = rest[at..].find('}') else {
-                self.report.error(mark, path, "`${` without `}`", Some("write `$${` for a plain `${`".to_owned()));
+                self.report.error(
+                    mark,
+                    path,
+                    "`${` without `}`",
+                    Some("write `$${` for a plain `${`".to_owned()),
+                );
                 return out;
             };
             let inside = &rest[at + 2..at + end];
@@ -196,7 +225,10 @@ impl Loader<'_> {
                     _ if below == "include" => {}
                     _ => {
                         let (line, _, _) = self.report.files.locate(have.mark);
-                        let message = format!("is already set in {}:{line}", self.report.files.path(have.mark).display());
+                        let message = format!(
+                            "is already set in {}:{line}",
+                            self.report.files.path(have.mark).display()
+                        );
                         self.report.error(entry.mark, &below, message, None);
                     }
                 },

@@ -60,7 +60,9 @@ impl Node {
             return "a value from the environment".to_owned();
         }
         match &self.value {
-            Value::Text(text) if text.chars().count() > 60 => format!("\"{}…\"", text.chars().take(60).collect::<String>()),
+            Value::Text(text) if text.chars().count() > 60 => {
+                format!("\"{}…\"", text.chars().take(60).collect::<String>())
+            }
             Value::Text(text) => format!("{text:?}"),
             Value::Integer(number) => number.to_string(),
             Value::Float(number) => number.to_string(),

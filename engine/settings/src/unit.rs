@@ -10,7 +10,8 @@ use ipnet::IpNet;
 
 const DURATIONS: [(&str, u64); 6] =
     [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
-const SIZES: [(&str, u64); 5] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+const SIZES: [(&str, u64); 5] =
+    [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 fn split(text: &str) -> Option<(u64, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -34,7 +35,8 @@ pub fn size(text: &str) -> Option<u64> {
 }
 
 fn shortest(value: u64, units: &[(&str, u64)]) -> String {
-    let unit = units.iter().rev().find(|(_, factor)| value % factor == 0 && value >= *factor).unwrap_or(&units[0]);
+    let unit =
+        units.iter().rev().find(|(_, factor)| value % factor == 0 && value >= *factor).unwrap_or(&units[0]);
     format!("{}{}", value / unit.1, unit.0)
 }
 
@@ -114,7 +116,9 @@ pub fn rate(text: &str) -> Option<Rate> {
                     "ip" => RateKey::Ip,
                     "user" => RateKey::User,
                     "all" => RateKey::All,
-                    other => RateKey::Header(other.strip_prefix("header:").filter(|name| !name.is_empty())?.to_ascii_lowercase()),
+                    other => RateKey::Header(
+                        other.strip_prefix("header:").filter(|name| !name.is_empty())?.to_ascii_lowercase(),
+                    ),
                 }
             }
             _ => return None,
@@ -129,7 +133,10 @@ pub fn networks(text: &str) -> Option<Vec<IpNet>> {
         ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "::1/128", "fc00::/7", "fe80::/10"];
     const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
     let parse = |text: &str| -> Option<IpNet> {
-        text.parse::<IpNet>().ok().map(|net| net.trunc()).or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+        text.parse::<IpNet>()
+            .ok()
+            .map(|net| net.trunc())
+            .or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
     };
     match text {
         "private" => PRIVATE.iter().map(|net| parse(net)).collect(),
@@ -149,7 +156,17 @@ mod tests {
         assert_eq!(duration("250ms"), Some(ms(250)));
         assert_eq!(duration("2h"), Some(ms(7_200_000)));
         assert_eq!(size("10MiB"), Some(10 << 20));
-        for wrong in ["", "5", "5 seconds", "-1s", "1.5s", "10MB", "s", "99999999999999999999s", "18446744073709551615w"] {
+        for wrong in [
+            "",
+            "5",
+            "5 seconds",
+            "-1s",
+            "1.5s",
+            "10MB",
+            "s",
+            "99999999999999999999s",
+            "18446744073709551615w",
+        ] {
             assert_eq!((duration(wrong), size(wrong)), (None, None), "{wrong}");
         }
     }
@@ -159,8 +176,13 @@ mod tests {
         let per_ip = |count, burst| Rate { count, period: Duration::from_secs(1), burst, key: RateKey::Ip };
         assert_eq!(rate("100/s"), Some(per_ip(100, 100)));
         assert_eq!(rate("100/s burst 200 per ip"), Some(per_ip(100, 200)));
-        assert_eq!(rate("5/m per header:X-Key").map(|rate| rate.key), Some(RateKey::Header("x-key".to_owned())));
-        for wrong in ["", "100", "100/d", "0/s", "100/s burst", "100/s per", "100/s per header:", "100/s fast", "x/s"] {
+        assert_eq!(
+            rate("5/m per header:X-Key").map(|rate| rate.key),
+            Some(RateKey::Header("x-key".to_owned()))
+        );
+        for wrong in
+            ["", "100", "100/d", "0/s", "100/s burst", "100/s per", "100/s per header:", "100/s fast", "x/s"]
+        {
             assert_eq!(rate(wrong), None, "{wrong}");
         }
     }

@@ -170,7 +170,8 @@ mod tests {
         #[track_caller]
         fn check(raw: &str, want: Result<&str, PathError>) {
             let mut out = b"kept".to_vec();
-            let got = canonicalise(raw.as_bytes(), &mut out).map(|()| String::from_utf8(out[4..].to_vec()).unwrap());
+            let got = canonicalise(raw.as_bytes(), &mut out)
+                .map(|()| String::from_utf8(out[4..].to_vec()).unwrap());
             assert_eq!(got.as_deref().map_err(|error| *error), want);
             if is_canonical(raw.as_bytes()) {
                 assert_eq!(want, Ok(raw));

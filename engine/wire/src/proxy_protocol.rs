@@ -126,11 +126,13 @@ fn parse_v2(buffer: &[u8]) -> Result<Progress, ProxyError> {
         }
         0x21 | 0x22 => {
             let six = |at: usize| -> Result<Ipv6Addr, ProxyError> {
-                let bytes: [u8; 16] = body.get(at..at + 16).and_then(|s| s.try_into().ok()).ok_or(ProxyError::Binary)?;
+                let bytes: [u8; 16] =
+                    body.get(at..at + 16).and_then(|s| s.try_into().ok()).ok_or(ProxyError::Binary)?;
                 Ok(bytes.into())
             };
             let port = |at: usize| -> Result<u16, ProxyError> {
-                let bytes: [u8; 2] = body.get(at..at + 2).and_then(|s| s.try_into().ok()).ok_or(ProxyError::Binary)?;
+                let bytes: [u8; 2] =
+                    body.get(at..at + 2).and_then(|s| s.try_into().ok()).ok_or(ProxyError::Binary)?;
                 Ok(u16::from_be_bytes(bytes))
             };
             Some((SocketAddr::new(six(0)?.into(), port(32)?), SocketAddr::new(six(16)?.into(), port(34)?)))
@@ -143,8 +145,12 @@ fn parse_v2(buffer: &[u8]) -> Result<Progress, ProxyError> {
 /// Appends a version 1 line.
 pub fn write_v1(out: &mut Vec<u8>, client: SocketAddr, server: SocketAddr) {
     let line = match (client.ip().to_canonical(), server.ip().to_canonical()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => format!("PROXY TCP4 {from} {to} {} {}\r\n", client.port(), server.port()),
-        (IpAddr::V6(from), IpAddr::V6(to)) => format!("PROXY TCP6 {from} {to} {} {}\r\n", client.port(), server.port()),
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            format!("PROXY TCP4 {from} {to} {} {}\r\n", client.port(), server.port())
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            format!("PROXY TCP6 {from} {to} {} {}\r\n", client.port(), server.port())
+        }
         _ => "PROXY UNKNOWN\r\n".to_owned(),
     };
     out.extend_from_slice(line.as_bytes());

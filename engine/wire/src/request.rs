@@ -264,7 +264,9 @@ impl fmt::Display for Malformed {
             Self::FieldValue { name } => write!(f, "the field {name} holds a control character"),
             Self::LengthAndChunked => f.write_str("both Content-Length and Transfer-Encoding"),
             Self::ContentLength => f.write_str("Content-Length is not one decimal number"),
-            Self::TransferEncoding => f.write_str("Transfer-Encoding is not exactly one final `chunked` on HTTP/1.1"),
+            Self::TransferEncoding => {
+                f.write_str("Transfer-Encoding is not exactly one final `chunked` on HTTP/1.1")
+            }
             Self::UnknownCoding => f.write_str("the only transfer coding understood is chunked"),
             Self::HostMissing => f.write_str("the Host field is missing"),
             Self::HostRepeated => f.write_str("more than one Host field"),
@@ -277,7 +279,9 @@ impl fmt::Display for Malformed {
             Self::TargetTooLong { max } => write!(f, "the request target is longer than {max} bytes"),
             Self::Expectation => f.write_str("the only expectation understood is 100-continue"),
             Self::ConnectionNames { name } => write!(f, "Connection may not name {name}"),
-            Self::ConnectionField { name } => write!(f, "the field {name} does not exist in this version of HTTP"),
+            Self::ConnectionField { name } => {
+                write!(f, "the field {name} does not exist in this version of HTTP")
+            }
             Self::Repeated { name } => write!(f, "the field {name} may be there only once"),
             Self::Connect => f.write_str("CONNECT needs host:port and no body"),
         }
@@ -458,7 +462,10 @@ impl RequestHead {
     }
     /// The first value of a field; `name` in lower case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.fields.iter().find(|field| self.bytes(field.name) == name.as_bytes()).map(|field| self.bytes(field.value))
+        self.fields
+            .iter()
+            .find(|field| self.bytes(field.name) == name.as_bytes())
+            .map(|field| self.bytes(field.value))
     }
     /// The first value of a field as text; `None` also when it is not UTF-8.
     pub fn get_str(&self, name: &str) -> Option<&str> {
@@ -515,7 +522,8 @@ impl RequestHead {
     /// Takes every field of this name out.
     pub fn remove_field(&mut self, name: &str) {
         let arena = &self.arena;
-        self.fields.retain(|field| &arena[field.name.start as usize..field.name.end as usize] != name.as_bytes());
+        self.fields
+            .retain(|field| &arena[field.name.start as usize..field.name.end as usize] != name.as_bytes());
     }
     /// What the client saw in front of us (from a trusted proxy).
     pub fn set_scheme(&mut self, scheme: Scheme) {
@@ -674,7 +682,8 @@ impl RequestHead {
     pub(crate) fn same_authority(&self, raw: &[u8]) -> Result<bool, Malformed> {
         let (host, port) = split_authority(raw)?;
         let default = self.scheme.default_port();
-        Ok(host.eq_ignore_ascii_case(self.host().as_bytes()) && port.unwrap_or(default) == self.port().unwrap_or(default))
+        Ok(host.eq_ignore_ascii_case(self.host().as_bytes())
+            && port.unwrap_or(default) == self.port().unwrap_or(default))
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use madang_host::config::{Listen, TlsSettings, CERTIFICATE, CLIENT_AUTH, LISTEN};
+use madang_host::config::{CERTIFICATE, CLIENT_AUTH, LISTEN, Listen, TlsSettings};
 use madang_settings::reader::Reader;
 use madang_settings::schema::{Key, Kind, Section};
 use madang_settings::tree::Value;
@@ -29,19 +29,79 @@ pub const SITE: Section = Section {
     title: "[site.NAME]",
     doc: "A web site: where it listens, which names it answers to, what it does with each path.",
     keys: &[
-        key("listen", Kind::List(&Kind::Either(&[Kind::Text, Kind::Table(&LISTEN)])), "", "Addresses: `\"http://0.0.0.0:80\"`, `\"https://[::]:443\"`, `\"http://unix:/run/site.sock\"`, or tables with options."),
-        key("hosts", TEXTS, "", "Names it answers to: `example.org`, `*.example.org` (one label). Left out: any name no other site on the address has."),
-        key("tls", Kind::List(&Kind::Either(&[Kind::Choice(&["local", "auto"]), Kind::Table(&CERTIFICATE)])), "", "Certificates for its https addresses: `\"local\"` (this machine's own authority, for development) or `{ cert = \"…\", key = \"…\" }`."),
+        key(
+            "listen",
+            Kind::List(&Kind::Either(&[Kind::Text, Kind::Table(&LISTEN)])),
+            "",
+            "Addresses: `\"http://0.0.0.0:80\"`, `\"https://[::]:443\"`, `\"http://unix:/run/site.sock\"`, or tables with options.",
+        ),
+        key(
+            "hosts",
+            TEXTS,
+            "",
+            "Names it answers to: `example.org`, `*.example.org` (one label). Left out: any name no other site on the address has.",
+        ),
+        key(
+            "tls",
+            Kind::List(&Kind::Either(&[Kind::Choice(&["local", "auto"]), Kind::Table(&CERTIFICATE)])),
+            "",
+            "Certificates for its https addresses: `\"local\"` (this machine's own authority, for development) or `{ cert = \"…\", key = \"…\" }`.",
+        ),
         key("tls_min", Kind::Choice(&["1.2", "1.3"]), "\"1.2\"", "The oldest TLS version taken."),
-        key("client_auth", Kind::Table(&CLIENT_AUTH), "", "Certificates that clients must or may show (mTLS)."),
-        key("https_redirect", Kind::Bool, "false", "Send plain http requests to https (308), for a site that listens to both."),
-        key("hsts", Kind::Duration("0s", "3650d"), "\"0s\"", "Strict-Transport-Security on https answers: how long browsers remember to come by https only. 0s is off."),
-        key("request_id", Kind::Bool, "false", "Give each request an id (x-request-id): in the answer and in the access log. One from a trusted proxy is kept."),
-        key("security_headers", Kind::Bool, "false", "Set x-content-type-options, x-frame-options, referrer-policy and permissions-policy where the answer has none."),
-        key("compress", Kind::Bool, "true", "Compress text answers with zstd, br or gzip as the client prefers; precompressed .zst, .br and .gz files are used first."),
-        key("headers", Kind::Map(&Kind::Text), "", "Fields set on every answer; an empty value removes the field."),
-        key("errors", Kind::Map(&Kind::Path), "", "Own error pages by status: `errors = { 404 = \"404.html\", 5xx = \"sorry.html\" }`."),
-        key("route", Kind::List(&Kind::Table(&ROUTE)), "", "What to do with which requests; the first that matches wins."),
+        key(
+            "client_auth",
+            Kind::Table(&CLIENT_AUTH),
+            "",
+            "Certificates that clients must or may show (mTLS).",
+        ),
+        key(
+            "https_redirect",
+            Kind::Bool,
+            "false",
+            "Send plain http requests to https (308), for a site that listens to both.",
+        ),
+        key(
+            "hsts",
+            Kind::Duration("0s", "3650d"),
+            "\"0s\"",
+            "Strict-Transport-Security on https answers: how long browsers remember to come by https only. 0s is off.",
+        ),
+        key(
+            "request_id",
+            Kind::Bool,
+            "false",
+            "Give each request an id (x-request-id): in the answer and in the access log. One from a trusted proxy is kept.",
+        ),
+        key(
+            "security_headers",
+            Kind::Bool,
+            "false",
+            "Set x-content-type-options, x-frame-options, referrer-policy and permissions-policy where the answer has none.",
+        ),
+        key(
+            "compress",
+            Kind::Bool,
+            "true",
+            "Compress text answers with zstd, br or gzip as the client prefers; precompressed .zst, .br and .gz files are used first.",
+        ),
+        key(
+            "headers",
+            Kind::Map(&Kind::Text),
+            "",
+            "Fields set on every answer; an empty value removes the field.",
+        ),
+        key(
+            "errors",
+            Kind::Map(&Kind::Path),
+            "",
+            "Own error pages by status: `errors = { 404 = \"404.html\", 5xx = \"sorry.html\" }`.",
+        ),
+        key(
+            "route",
+            Kind::List(&Kind::Table(&ROUTE)),
+            "",
+            "What to do with which requests; the first that matches wins.",
+        ),
     ],
 };
 
@@ -50,36 +110,106 @@ pub const ROUTE: Section = Section {
     title: "route",
     doc: "Which requests (`path`, `host`, `method`, `header`, `query`, `cookie`, `from`; all that are given must match) and what to do: exactly one of `files`, `redirect`, `rewrite`, `respond`. The first match wins.",
     keys: &[
-        key("path", TEXTS, "\"/*\"", "A path: `/exact`, `/folder/*` (also `/folder`), `/users/{id}/edit` (one segment), `/*.php`. `*` at the end is the capture `{rest}`."),
+        key(
+            "path",
+            TEXTS,
+            "\"/*\"",
+            "A path: `/exact`, `/folder/*` (also `/folder`), `/users/{id}/edit` (one segment), `/*.php`. `*` at the end is the capture `{rest}`.",
+        ),
         key("host", TEXTS, "", "Only for these of the site's names."),
         key("method", TEXTS, "", "Only these methods. GET stands for HEAD too."),
-        key("header", Kind::Map(&Kind::Text), "", "Only with these request fields: `{ x-beta = \"1\" }`; `*` is any value."),
+        key(
+            "header",
+            Kind::Map(&Kind::Text),
+            "",
+            "Only with these request fields: `{ x-beta = \"1\" }`; `*` is any value.",
+        ),
         key("query", Kind::Map(&Kind::Text), "", "Only with these query parameters; `*` is any value."),
         key("cookie", Kind::Map(&Kind::Text), "", "Only with these cookies; `*` is any value."),
         key("from", Kind::Networks, "", "Only from these client addresses."),
         key("files", Kind::Path, "", "Serve this folder."),
         key("index", TEXTS, "\"index.html\"", "With `files`: what answers for a folder."),
-        key("fallback", Kind::Text, "", "With `files`: what answers, with 200, where nothing is found: `/index.html` of a single-page app."),
-        key("try", TEXTS, "", "With `files`: names tried in order, `{path}` stands for the path: `[\"{path}\", \"{path}.html\"]`."),
+        key(
+            "fallback",
+            Kind::Text,
+            "",
+            "With `files`: what answers, with 200, where nothing is found: `/index.html` of a single-page app.",
+        ),
+        key(
+            "try",
+            TEXTS,
+            "",
+            "With `files`: names tried in order, `{path}` stands for the path: `[\"{path}\", \"{path}.html\"]`.",
+        ),
         key("listing", Kind::Bool, "false", "With `files`: list folders that have no index."),
-        key("dotfiles", Kind::Bool, "false", "With `files`: serve names that begin with a dot. /.well-known always is."),
-        key("symlinks", Kind::Choice(&["inside", "off", "anywhere"]), "\"inside\"", "With `files`: follow symbolic links that stay in the folder, none, or all."),
-        key("cache_valid", Kind::Duration("0s", "1h"), "\"1s\"", "With `files`: how long an open file is used before it is looked at again."),
-        key("strip", Kind::Text, "", "With `files`: a prefix of the path that is not part of the file's name."),
-        key("redirect", Kind::Text, "", "Send the client elsewhere: `/new/{rest}`, `https://example.org/{rest}`."),
+        key(
+            "dotfiles",
+            Kind::Bool,
+            "false",
+            "With `files`: serve names that begin with a dot. /.well-known always is.",
+        ),
+        key(
+            "symlinks",
+            Kind::Choice(&["inside", "off", "anywhere"]),
+            "\"inside\"",
+            "With `files`: follow symbolic links that stay in the folder, none, or all.",
+        ),
+        key(
+            "cache_valid",
+            Kind::Duration("0s", "1h"),
+            "\"1s\"",
+            "With `files`: how long an open file is used before it is looked at again.",
+        ),
+        key(
+            "strip",
+            Kind::Text,
+            "",
+            "With `files`: a prefix of the path that is not part of the file's name.",
+        ),
+        key(
+            "redirect",
+            Kind::Text,
+            "",
+            "Send the client elsewhere: `/new/{rest}`, `https://example.org/{rest}`.",
+        ),
         key("keep_query", Kind::Bool, "true", "With `redirect` and `rewrite`: keep the query."),
-        key("rewrite", Kind::Text, "", "Go on with another path, at the routes after this one: `/v2/{rest}`."),
+        key(
+            "rewrite",
+            Kind::Text,
+            "",
+            "Go on with another path, at the routes after this one: `/v2/{rest}`.",
+        ),
         key("respond", Kind::Text, "", "Answer this text."),
         key("type", Kind::Text, "\"text/plain; charset=utf-8\"", "With `respond`: its media type."),
         key("status", Kind::Count(200, 599), "", "With `redirect` (308 when left out), `respond` (200)."),
-        key("limit", Kind::List(&Kind::Rate), "", "Rates above which requests are refused with 429: `\"100/s burst 200 per ip\"`."),
-        key("auth", Kind::Table(&AUTH), "", "Ask for a name and password (basic authentication; use it under https only)."),
+        key(
+            "limit",
+            Kind::List(&Kind::Rate),
+            "",
+            "Rates above which requests are refused with 429: `\"100/s burst 200 per ip\"`.",
+        ),
+        key(
+            "auth",
+            Kind::Table(&AUTH),
+            "",
+            "Ask for a name and password (basic authentication; use it under https only).",
+        ),
         key("cors", Kind::Table(&CORS), "", "Let pages of other origins read the answers."),
         key("allow", Kind::Networks, "", "Only these client addresses; others get 403."),
         key("deny", Kind::Networks, "", "Never these client addresses; wins over `allow`."),
-        key("headers", Kind::Map(&Kind::Text), "", "Fields set on the answer; an empty value removes the field."),
+        key(
+            "headers",
+            Kind::Map(&Kind::Text),
+            "",
+            "Fields set on the answer; an empty value removes the field.",
+        ),
         key("cache_control", Kind::Text, "", "The cache-control field of successful answers."),
-        key("body_max", Kind::Size("0B", "1TiB"), "", "Largest request body; left out: `limits.body_bytes_max`."),
+        key(
+            "body_max",
+            Kind::Size("0B", "1TiB"),
+            "",
+            "Largest request body; left out: `limits.body_bytes_max`.",
+        ),
         key("proxy", Kind::Text, "", "A pool or an app, by name (not in this version)."),
         key("chat", Kind::Text, "", "A chat, by name (not in this version)."),
         key("data", Kind::Text, "", "A data API, by name (not in this version)."),
@@ -230,10 +360,17 @@ impl Site {
         let listen = Listen::read_all(r);
         let tls = TlsSettings::read(r);
         if !r.has("listen") {
-            r.error("listen", "`listen` is missing: the addresses of the site", Some("for example listen = \"http://127.0.0.1:8080\"".to_owned()));
+            r.error(
+                "listen",
+                "`listen` is missing: the addresses of the site",
+                Some("for example listen = \"http://127.0.0.1:8080\"".to_owned()),
+            );
         }
         if listen.iter().any(|listen| listen.secure) && tls.is_none() && !r.has("tls") {
-            let help = Some("tls = \"local\" while developing, or tls = { cert = \"cert.pem\", key = \"key.pem\" }".to_owned());
+            let help = Some(
+                "tls = \"local\" while developing, or tls = { cert = \"cert.pem\", key = \"key.pem\" }"
+                    .to_owned(),
+            );
             r.error("listen", "an https address needs `tls`", help);
         }
         if tls.is_some() && !listen.iter().any(|listen| listen.secure) {
@@ -245,16 +382,26 @@ impl Site {
                 Some(host) => hosts.push(host),
                 None => {
                     let path = r.key_path("hosts");
-                    r.report.error(node.mark, &path, format!("{host:?} is not a host name"), Some("for example \"example.org\" or \"*.example.org\"".to_owned()));
+                    r.report.error(
+                        node.mark,
+                        &path,
+                        format!("{host:?} is not a host name"),
+                        Some("for example \"example.org\" or \"*.example.org\"".to_owned()),
+                    );
                 }
             }
         }
         let compress = r.bool("compress");
         let errors = read_errors(r);
         let hsts = Some(r.duration("hsts")).filter(|hsts| !hsts.is_zero());
-        let mut routes: Vec<Route> = r.tables("route", &ROUTE, |r, _| Route::read(r, compress)).into_iter().flatten().collect();
+        let mut routes: Vec<Route> =
+            r.tables("route", &ROUTE, |r, _| Route::read(r, compress)).into_iter().flatten().collect();
         if !r.has("route") {
-            r.error("route", "`route` is missing: what to do with requests", Some("for example route = [{ path = \"/*\", files = \"public\" }]".to_owned()));
+            r.error(
+                "route",
+                "`route` is missing: what to do with requests",
+                Some("for example route = [{ path = \"/*\", files = \"public\" }]".to_owned()),
+            );
         }
         routes.shrink_to_fit();
         warn_unreachable(r, &routes);
@@ -278,9 +425,16 @@ impl Site {
 /// A lower-case host name or `*.rest`.
 fn host_pattern(text: &str) -> Option<String> {
     let name = text.strip_prefix("*.").unwrap_or(text);
-    let label = |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
     let fine = name.parse::<std::net::IpAddr>().is_ok()
-        || name.strip_prefix('[').and_then(|v6| v6.strip_suffix(']')).is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok())
+        || name
+            .strip_prefix('[')
+            .and_then(|v6| v6.strip_suffix(']'))
+            .is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok())
         || (name.len() <= 253 && name.split('.').all(label));
     fine.then(|| text.to_ascii_lowercase())
 }
@@ -296,8 +450,14 @@ fn read_errors(r: &mut Reader<'_>) -> Vec<ErrorPage> {
         };
         let file = r.resolve(mark, &file);
         match number {
-            None => r.error("errors", format!("{status:?} is not a status from 400 to 599, \"4xx\" or \"5xx\""), None),
-            Some(_) if !file.is_file() => r.error("errors", format!("there is no file {}", file.display()), None),
+            None => r.error(
+                "errors",
+                format!("{status:?} is not a status from 400 to 599, \"4xx\" or \"5xx\""),
+                None,
+            ),
+            Some(_) if !file.is_file() => {
+                r.error("errors", format!("there is no file {}", file.display()), None)
+            }
             Some(status) => pages.push(ErrorPage { status, whole_class, file }),
         }
     }
@@ -309,7 +469,8 @@ fn read_headers(r: &mut Reader<'_>) -> Vec<(String, String)> {
     let mut headers = Vec::new();
     for (name, value) in r.text_map("headers") {
         let name = name.to_ascii_lowercase();
-        let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+        let token = !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
         if !token || value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
             r.error("headers", format!("{name:?} is not a header field that can be sent"), None);
         } else if OURS.contains(&name.as_str()) {
@@ -330,7 +491,12 @@ impl Route {
                 Ok(pattern) => paths.push(pattern),
                 Err(why) => {
                     let path = r.key_path("path");
-                    r.report.error(node.mark, &path, format!("{text:?}: {why}"), Some("for example \"/exact\", \"/folder/*\", \"/users/{id}\"".to_owned()));
+                    r.report.error(
+                        node.mark,
+                        &path,
+                        format!("{text:?}: {why}"),
+                        Some("for example \"/exact\", \"/folder/*\", \"/users/{id}\"".to_owned()),
+                    );
                 }
             }
         }
@@ -379,18 +545,37 @@ impl Route {
     fn action(r: &mut Reader<'_>, paths: &[PathPattern], compress: bool) -> Option<Action> {
         for later in ["proxy", "chat", "data"] {
             if r.has(later) {
-                r.error(later, format!("`{later}` is not in this version"), Some("use files, redirect, rewrite or respond".to_owned()));
+                r.error(
+                    later,
+                    format!("`{later}` is not in this version"),
+                    Some("use files, redirect, rewrite or respond".to_owned()),
+                );
                 return None;
             }
         }
-        let named: Vec<&str> = ["files", "redirect", "rewrite", "respond"].into_iter().filter(|key| r.has(key)).collect();
+        let named: Vec<&str> =
+            ["files", "redirect", "rewrite", "respond"].into_iter().filter(|key| r.has(key)).collect();
         let [one] = named[..] else {
-            let message = if named.is_empty() { "a route needs one of files, redirect, rewrite, respond".to_owned() } else { format!("a route does one thing, here are {}", named.join(" and ")) };
+            let message = if named.is_empty() {
+                "a route needs one of files, redirect, rewrite, respond".to_owned()
+            } else {
+                format!("a route does one thing, here are {}", named.join(" and "))
+            };
             let (mark, path) = (r.mark(), r.path().to_owned());
             r.report.error(mark, &path, message, None);
             return None;
         };
-        for (needs, key) in [("files", "index"), ("files", "fallback"), ("files", "try"), ("files", "listing"), ("files", "dotfiles"), ("files", "symlinks"), ("files", "cache_valid"), ("files", "strip"), ("respond", "type")] {
+        for (needs, key) in [
+            ("files", "index"),
+            ("files", "fallback"),
+            ("files", "try"),
+            ("files", "listing"),
+            ("files", "dotfiles"),
+            ("files", "symlinks"),
+            ("files", "cache_valid"),
+            ("files", "strip"),
+            ("respond", "type"),
+        ] {
             if one != needs && r.has(key) {
                 r.error(key, format!("`{key}` goes with `{needs}` only"), None);
             }
@@ -406,8 +591,15 @@ impl Route {
                 let to = r.text(key)?;
                 for name in captures_used(&to) {
                     if !paths.iter().all(|path| path.captures().any(|have| have == name)) {
-                        let known: Vec<String> = paths.iter().flat_map(|path| path.captures().map(|name| format!("{{{name}}}"))).collect();
-                        let help = if known.is_empty() { "the path has none; `*` at its end is {rest}".to_owned() } else { format!("the path has {}", known.join(", ")) };
+                        let known: Vec<String> = paths
+                            .iter()
+                            .flat_map(|path| path.captures().map(|name| format!("{{{name}}}")))
+                            .collect();
+                        let help = if known.is_empty() {
+                            "the path has none; `*` at its end is {rest}".to_owned()
+                        } else {
+                            format!("the path has {}", known.join(", "))
+                        };
                         r.error(key, format!("the path captures no {{{name}}}"), Some(help));
                     }
                 }
@@ -420,10 +612,18 @@ impl Route {
                 }
                 let status = r.count("status").and_then(|status| u16::try_from(status).ok()).unwrap_or(308);
                 if !matches!(status, 301 | 302 | 303 | 307 | 308) {
-                    r.error("status", format!("{status} is no redirect"), Some("301, 302, 303, 307 or 308".to_owned()));
+                    r.error(
+                        "status",
+                        format!("{status} is no redirect"),
+                        Some("301, 302, 303, 307 or 308".to_owned()),
+                    );
                 }
                 if !to.starts_with('/') && !to.starts_with("https://") && !to.starts_with("http://") {
-                    r.error("redirect", "a redirect leads to a path (/new/{rest}) or a whole address (https://…)", None);
+                    r.error(
+                        "redirect",
+                        "a redirect leads to a path (/new/{rest}) or a whole address (https://…)",
+                        None,
+                    );
                 }
                 Some(Action::Redirect { to, status, keep_query })
             }
@@ -438,7 +638,9 @@ impl Route {
             Err(error) => {
                 let help = match error.kind() {
                     std::io::ErrorKind::NotFound => Some(format!("make it: mkdir -p {}", root.display())),
-                    std::io::ErrorKind::PermissionDenied => Some("let the server's user read it and enter every folder above it".to_owned()),
+                    std::io::ErrorKind::PermissionDenied => {
+                        Some("let the server's user read it and enter every folder above it".to_owned())
+                    }
                     _ => None,
                 };
                 r.error("files", format!("cannot use the folder {}: {error}", root.display()), help);
@@ -483,15 +685,24 @@ impl Auth {
         if let Some(path) = r.path_value("users_file") {
             match std::fs::read_to_string(&path) {
                 Ok(text) => {
-                    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-                    users.extend(lines.filter_map(|line| line.split_once(':')).map(|(name, hash)| (name.to_owned(), hash.to_owned())));
+                    let lines =
+                        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+                    users.extend(
+                        lines
+                            .filter_map(|line| line.split_once(':'))
+                            .map(|(name, hash)| (name.to_owned(), hash.to_owned())),
+                    );
                 }
                 Err(error) => r.error("users_file", format!("cannot read {}: {error}", path.display()), None),
             }
         }
         for (name, hash) in &users {
             if !hash.starts_with("$argon2") {
-                r.error("users", format!("the value of {name:?} is not an argon2 hash"), Some("make one with `madang hash`".to_owned()));
+                r.error(
+                    "users",
+                    format!("the value of {name:?} is not an argon2 hash"),
+                    Some("make one with `madang hash`".to_owned()),
+                );
             }
         }
         if users.is_empty() {
@@ -507,13 +718,24 @@ impl Cors {
         let mut origins = r.texts("origins");
         let credentials = r.bool("credentials");
         if origins.is_empty() {
-            r.error("origins", "`origins` is missing", Some("for example origins = [\"https://app.example.org\"], or \"*\"".to_owned()));
+            r.error(
+                "origins",
+                "`origins` is missing",
+                Some("for example origins = [\"https://app.example.org\"], or \"*\"".to_owned()),
+            );
             return None;
         }
         for origin in &origins {
-            let fine = origin == "*" || origin.split_once("://").is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && !rest.is_empty() && !rest.contains('/'));
+            let fine = origin == "*"
+                || origin.split_once("://").is_some_and(|(scheme, rest)| {
+                    matches!(scheme, "http" | "https") && !rest.is_empty() && !rest.contains('/')
+                });
             if !fine {
-                r.error("origins", format!("{origin:?} is not an origin"), Some("scheme://host[:port] without a path".to_owned()));
+                r.error(
+                    "origins",
+                    format!("{origin:?} is not an origin"),
+                    Some("scheme://host[:port] without a path".to_owned()),
+                );
             }
         }
         if origins.iter().any(|origin| origin == "*") {

@@ -7,3 +7,4 @@
 
 pub mod config;
 pub mod pattern;
+pub mod verdict;

@@ -154,7 +154,9 @@ impl PathPattern {
                 Segment::Literal(text) if text == part => {}
                 Segment::Capture(_) if !part.is_empty() => captures.push(part),
                 Segment::Glob(before, behind)
-                    if part.len() >= before.len() + behind.len() && part.starts_with(before.as_str()) && part.ends_with(behind.as_str()) => {}
+                    if part.len() >= before.len() + behind.len()
+                        && part.starts_with(before.as_str())
+                        && part.ends_with(behind.as_str()) => {}
                 _ => return None,
             }
             match more {

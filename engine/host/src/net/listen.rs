@@ -150,7 +150,11 @@ impl ListenerSet {
             }
             Address::Unix(path) => {
                 let listener = bind_unix(path).map_err(fail)?;
-                Ok(Self { asked: address.clone(), bound: address.clone(), sockets: vec![Listener::Unix(listener)] })
+                Ok(Self {
+                    asked: address.clone(),
+                    bound: address.clone(),
+                    sockets: vec![Listener::Unix(listener)],
+                })
             }
         }
     }

@@ -74,7 +74,11 @@ impl Prefixed {
 }
 
 impl AsyncRead for Prefixed {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.taken < self.early.len() {
             let taken = self.taken;
             let take = (self.early.len() - taken).min(buf.remaining());
@@ -120,7 +124,13 @@ impl Stream {
 
     /// Moves up to `length` bytes of `file` from `offset` into the socket, inside the kernel. `Ok(0)` means the file
     /// ended early.
-    pub fn poll_sendfile(&self, cx: &mut Context<'_>, file: &File, offset: u64, length: u64) -> Poll<io::Result<usize>> {
+    pub fn poll_sendfile(
+        &self,
+        cx: &mut Context<'_>,
+        file: &File,
+        offset: u64,
+        length: u64,
+    ) -> Poll<io::Result<usize>> {
         // The kernel moves at most 2 GiB a call; smaller turns keep one large download from holding the worker.
         let turn = usize::try_from(length.min(2 * 1024 * 1024)).unwrap_or(usize::MAX);
         match self {
@@ -138,7 +148,9 @@ impl Stream {
                     result => return Poll::Ready(result),
                 }
             },
-            Self::Tls(_) => Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, "sendfile under TLS"))),
+            Self::Tls(_) => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, "sendfile under TLS")))
+            }
         }
     }
 

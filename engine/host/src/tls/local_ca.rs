@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 
 use super::store::{CertificateError, Pair};
@@ -48,8 +48,12 @@ pub enum LocalCaError {
 impl fmt::Display for LocalCaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { path, error } => write!(f, "the local certificate authority's file {}: {error}", path.display()),
-            Self::Make(error) => write!(f, "the local certificate authority could not make a certificate: {error}"),
+            Self::File { path, error } => {
+                write!(f, "the local certificate authority's file {}: {error}", path.display())
+            }
+            Self::Make(error) => {
+                write!(f, "the local certificate authority could not make a certificate: {error}")
+            }
             Self::Use(error) => error.fmt(f),
         }
     }
@@ -114,7 +118,8 @@ impl LocalCa {
         let leaf = params.signed_by(&key, &self.issuer).map_err(LocalCaError::Make)?;
         let chain = format!("{}{}", leaf.pem(), self.root_pem);
         let here = &self.root_path;
-        Pair::from_pem(here, chain.as_bytes(), here, key.serialize_pem().as_bytes(), now).map_err(LocalCaError::Use)
+        Pair::from_pem(here, chain.as_bytes(), here, key.serialize_pem().as_bytes(), now)
+            .map_err(LocalCaError::Use)
     }
 }
 
@@ -135,7 +140,8 @@ fn named(name: &str) -> DistinguishedName {
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -63,15 +63,17 @@ impl HandshakeFailure {
     pub fn name(&self) -> &'static str {
         match &self.kind {
             Kind::PlainHttp => "plain-http-on-tls-port",
-            Kind::Rejected(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                Some(rustls::Error::NoCertificatesPresented) => "client-certificate-missing",
-                Some(rustls::Error::InvalidCertificate(_)) => "client-certificate-invalid",
-                Some(rustls::Error::PeerIncompatible(_)) => "tls-incompatible",
-                Some(rustls::Error::AlertReceived(_)) => "tls-alert-received",
-                Some(rustls::Error::InvalidMessage(_)) => "not-tls",
-                Some(_) => "tls-error",
-                None => "closed-in-handshake",
-            },
+            Kind::Rejected(error) => {
+                match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                    Some(rustls::Error::NoCertificatesPresented) => "client-certificate-missing",
+                    Some(rustls::Error::InvalidCertificate(_)) => "client-certificate-invalid",
+                    Some(rustls::Error::PeerIncompatible(_)) => "tls-incompatible",
+                    Some(rustls::Error::AlertReceived(_)) => "tls-alert-received",
+                    Some(rustls::Error::InvalidMessage(_)) => "not-tls",
+                    Some(_) => "tls-error",
+                    None => "closed-in-handshake",
+                }
+            }
         }
     }
 
@@ -126,8 +128,14 @@ fn facts(stream: &TlsStream<Prefixed>, sni: Option<String>, policy: &Policy) -> 
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",
         },
-        cipher: session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default(),
-        group: session.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())).unwrap_or_default(),
+        cipher: session
+            .negotiated_cipher_suite()
+            .map(|suite| format!("{:?}", suite.suite()))
+            .unwrap_or_default(),
+        group: session
+            .negotiated_key_exchange_group()
+            .map(|group| format!("{:?}", group.name()))
+            .unwrap_or_default(),
         sni,
         alpn: session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
         resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),

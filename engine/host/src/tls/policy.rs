@@ -73,7 +73,9 @@ pub enum PolicyError {
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ClientCa { path, why } => write!(f, "cannot use {} to check client certificates: {why}", path.display()),
+            Self::ClientCa { path, why } => {
+                write!(f, "cannot use {} to check client certificates: {why}", path.display())
+            }
             Self::Config { why } => write!(f, "TLS cannot be set up: {why}"),
         }
     }
@@ -119,7 +121,8 @@ impl Policy {
                 let certificate = certificate.map_err(|error| fail(error.to_string()))?;
                 roots.add(certificate).map_err(|error| fail(error.to_string()))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
             let verifier = if optional { verifier.allow_unauthenticated() } else { verifier };
             verifier.build().map_err(|error| fail(error.to_string()))
         };
@@ -128,7 +131,8 @@ impl Policy {
             ClientAuth::Optional { ca } => builder.with_client_cert_verifier(verifier(ca, true)?),
             ClientAuth::Required { ca } => builder.with_client_cert_verifier(verifier(ca, false)?),
         };
-        let mut config = builder.with_cert_resolver(Arc::clone(&store) as Arc<dyn rustls::server::ResolvesServerCert>);
+        let mut config =
+            builder.with_cert_resolver(Arc::clone(&store) as Arc<dyn rustls::server::ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(config_error)?;
@@ -164,7 +168,8 @@ impl TlsPolicies {
     pub fn for_name(&self, name: Option<&str>) -> &Policy {
         let find = |wanted: &dyn Fn(&Policy) -> bool| self.policies.iter().find(|policy| wanted(policy));
         name.and_then(|name| {
-            find(&|policy| policy.hosts.iter().any(|host| host == name)).or_else(|| find(&|policy| policy.matches(name)))
+            find(&|policy| policy.hosts.iter().any(|host| host == name))
+                .or_else(|| find(&|policy| policy.matches(name)))
         })
         .or_else(|| find(&|policy| policy.hosts.is_empty()))
         .unwrap_or(&self.policies[0])

@@ -44,27 +44,45 @@ impl fmt::Display for CertificateError {
         match self {
             Self::Unreadable { path, why } => write!(f, "cannot read {}: {why}", path.display()),
             Self::NoCertificate { path } => {
-                write!(f, "{} holds no certificate; a PEM file with `-----BEGIN CERTIFICATE-----` is needed", path.display())
+                write!(
+                    f,
+                    "{} holds no certificate; a PEM file with `-----BEGIN CERTIFICATE-----` is needed",
+                    path.display()
+                )
             }
             Self::NoKey { path } => {
-                write!(f, "{} holds no private key; a PEM file with `-----BEGIN PRIVATE KEY-----` is needed", path.display())
+                write!(
+                    f,
+                    "{} holds no private key; a PEM file with `-----BEGIN PRIVATE KEY-----` is needed",
+                    path.display()
+                )
             }
             Self::KeyEncrypted { path } => write!(
                 f,
                 "the key in {} is encrypted; store it without a passphrase (`openssl pkey -in OLD -out NEW`), readable only by the server",
                 path.display()
             ),
-            Self::KeyUnsupported { path, why } => write!(f, "the key in {} cannot be used: {why}", path.display()),
-            Self::Malformed { path, why } => write!(f, "the certificate in {} cannot be read: {why}", path.display()),
+            Self::KeyUnsupported { path, why } => {
+                write!(f, "the key in {} cannot be used: {why}", path.display())
+            }
+            Self::Malformed { path, why } => {
+                write!(f, "the certificate in {} cannot be read: {why}", path.display())
+            }
             Self::Mismatch { certificate, key } => write!(
                 f,
                 "the key in {} does not belong to the certificate in {}; both must come from the same order",
                 key.display(),
                 certificate.display()
             ),
-            Self::Expired { path, on } => write!(f, "the certificate in {} expired on {on}; renew it", path.display()),
+            Self::Expired { path, on } => {
+                write!(f, "the certificate in {} expired on {on}; renew it", path.display())
+            }
             Self::NotYetValid { path, from } => {
-                write!(f, "the certificate in {} is valid only from {from}; is this machine's clock right?", path.display())
+                write!(
+                    f,
+                    "the certificate in {} is valid only from {from}; is this machine's clock right?",
+                    path.display()
+                )
             }
         }
     }
@@ -110,7 +128,8 @@ impl Pair {
         if memchr_find(key_pem, b"ENCRYPTED") {
             return Err(CertificateError::KeyEncrypted { path: key.into() });
         }
-        let private = PrivateKeyDer::from_pem_slice(key_pem).map_err(|_| CertificateError::NoKey { path: key.into() })?;
+        let private = PrivateKeyDer::from_pem_slice(key_pem)
+            .map_err(|_| CertificateError::NoKey { path: key.into() })?;
         let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&private)
             .map_err(|error| CertificateError::KeyUnsupported { path: key.into(), why: error.to_string() })?;
         let certified = CertifiedKey::new(chain, signing);
@@ -145,7 +164,8 @@ fn memchr_find(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    std::fs::read(path).map_err(|error| CertificateError::Unreadable { path: path.into(), why: error.to_string() })
+    std::fs::read(path)
+        .map_err(|error| CertificateError::Unreadable { path: path.into(), why: error.to_string() })
 }
 
 fn names_of(certificate: &X509Certificate<'_>) -> Vec<String> {
@@ -163,8 +183,13 @@ fn names_of(certificate: &X509Certificate<'_>) -> Vec<String> {
     names.collect()
 }
 
-fn check_time(certificate: &X509Certificate<'_>, path: &Path, now: SystemTime) -> Result<u64, CertificateError> {
-    let (from, until) = (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
+fn check_time(
+    certificate: &X509Certificate<'_>,
+    path: &Path,
+    now: SystemTime,
+) -> Result<u64, CertificateError> {
+    let (from, until) =
+        (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
     let now = i64::try_from(unix_seconds(now)).unwrap_or(i64::MAX);
     let date = |at: i64| madang_wire::date::imf_fixdate(u64::try_from(at).unwrap_or(0));
     if until < now {
@@ -189,7 +214,9 @@ type Stamp = Option<(SystemTime, u64)>;
 
 impl Source {
     fn stamp(&self) -> [Stamp; 2] {
-        let of = |path: &Path| std::fs::metadata(path).ok().and_then(|meta| Some((meta.modified().ok()?, meta.len())));
+        let of = |path: &Path| {
+            std::fs::metadata(path).ok().and_then(|meta| Some((meta.modified().ok()?, meta.len())))
+        };
         [of(&self.certificate), of(&self.key)]
     }
 }
@@ -265,14 +292,21 @@ impl CertificateStore {
 
     /// Every pair's names and end, for `status` and metrics.
     pub fn pairs(&self) -> Vec<Pair> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).iter().map(|entry| entry.pair.clone()).collect()
+        self.entries
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|entry| entry.pair.clone())
+            .collect()
     }
 
     fn choose(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let exact = |entry: &&Entry| name.is_some_and(|name| entry.pair.names.iter().any(|have| have == name));
+        let exact =
+            |entry: &&Entry| name.is_some_and(|name| entry.pair.names.iter().any(|have| have == name));
         let covering = |entry: &&Entry| name.is_some_and(|name| entry.pair.covers(name));
-        let chosen = entries.iter().find(exact).or_else(|| entries.iter().find(covering)).or_else(|| entries.first());
+        let chosen =
+            entries.iter().find(exact).or_else(|| entries.iter().find(covering)).or_else(|| entries.first());
         chosen.map(|entry| Arc::clone(&entry.pair.key))
     }
 }

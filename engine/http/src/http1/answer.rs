@@ -89,7 +89,9 @@ impl Io {
                 exchange.response.body = Body::Upgrade(task);
                 self.flush().await
             }
-            (Framing::Nothing | Framing::HeadOnly(_), _) | (_, Body::Empty | Body::Upgrade(_)) => self.finish().await,
+            (Framing::Nothing | Framing::HeadOnly(_), _) | (_, Body::Empty | Body::Upgrade(_)) => {
+                self.finish().await
+            }
             (_, Body::Bytes(bytes)) if bytes.len() <= COPY_BYTES_MAX => {
                 self.out.extend_from_slice(&bytes);
                 self.body_sent = bytes.len() as u64;
@@ -163,9 +165,11 @@ impl Io {
     }
 
     async fn write_by_reading(&mut self, file: &FileBody) -> Result<(), Ended> {
-        let mut piece = vec![0; FILE_PIECE_BYTES.min(usize::try_from(file.length).unwrap_or(FILE_PIECE_BYTES))];
+        let mut piece =
+            vec![0; FILE_PIECE_BYTES.min(usize::try_from(file.length).unwrap_or(FILE_PIECE_BYTES))];
         while self.body_sent < file.length {
-            let want = usize::try_from(file.length - self.body_sent).unwrap_or(FILE_PIECE_BYTES).min(piece.len());
+            let want =
+                usize::try_from(file.length - self.body_sent).unwrap_or(FILE_PIECE_BYTES).min(piece.len());
             let got = file.file.read_at(&mut piece[..want], file.offset + self.body_sent).unwrap_or(0);
             if got == 0 {
                 return Err(Ended::Gone);
@@ -209,7 +213,10 @@ impl Io {
                 }
                 Some(Ok(Frame::Trailers(trailers))) => {
                     if framing == Framing::Chunked {
-                        write_last_chunk(self.out(), trailers.iter().map(|(name, value)| (&name[..], &value[..])));
+                        write_last_chunk(
+                            self.out(),
+                            trailers.iter().map(|(name, value)| (&name[..], &value[..])),
+                        );
                     }
                     return self.flush().await;
                 }

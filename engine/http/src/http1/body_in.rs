@@ -130,7 +130,9 @@ impl BodyIn {
         }
         // A chunked rest has no announced length: what was read past counts.
         if let Left::Chunked(_) = self.left {
-            self.default_max = self.default_max.min(self.received + READ_PAST_BYTES_MAX - (self.received - before).min(READ_PAST_BYTES_MAX));
+            self.default_max = self
+                .default_max
+                .min(self.received + READ_PAST_BYTES_MAX - (self.received - before).min(READ_PAST_BYTES_MAX));
         }
         !self.broken
     }
@@ -170,7 +172,9 @@ impl BodyIn {
                 Ok(Chunk::End { consumed }) => {
                     let trailers = decoder
                         .trailers()
-                        .map(|(name, value)| (Bytes::copy_from_slice(name.as_bytes()), Bytes::copy_from_slice(value)))
+                        .map(|(name, value)| {
+                            (Bytes::copy_from_slice(name.as_bytes()), Bytes::copy_from_slice(value))
+                        })
                         .collect();
                     input.consume(consumed);
                     self.left = Left::Done;

@@ -107,7 +107,18 @@ impl Io {
             input.end = early.len();
         }
         let (out, written, body_sent) = (Vec::new(), 0, 0);
-        Self { stream, connection, input, out, written, first: true, linger: true, body_sent, end_of_input: false, pool }
+        Self {
+            stream,
+            connection,
+            input,
+            out,
+            written,
+            first: true,
+            linger: true,
+            body_sent,
+            end_of_input: false,
+            pool,
+        }
     }
 
     /// The output buffer, taken from the pool when it is needed.
@@ -173,7 +184,11 @@ impl Io {
     }
 
     /// While a handler works: feeds it the body it asks for, and notices a peer that has gone. Ready only with the end.
-    pub(super) fn poll_while_handled(&mut self, cx: &mut Context<'_>, body: Option<&mut BodyIn>) -> Poll<Ended> {
+    pub(super) fn poll_while_handled(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: Option<&mut BodyIn>,
+    ) -> Poll<Ended> {
         if let Some(cut) = self.connection.poll_cut(cx) {
             if let Some(body) = body {
                 body.fail_gone();

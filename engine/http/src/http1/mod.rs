@@ -49,7 +49,12 @@ pub(crate) enum End {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(stream: Stream, early: Vec<u8>, connection: Rc<Connection>, endpoint: Rc<Endpoint>) -> End {
+pub(crate) async fn serve(
+    stream: Stream,
+    early: Vec<u8>,
+    connection: Rc<Connection>,
+    endpoint: Rc<Endpoint>,
+) -> End {
     let mut driver = Driver { io: Io::new(stream, &early, connection, Rc::clone(&endpoint.pool)), endpoint };
     driver.io.connection.enter(Phase::Head);
     loop {
@@ -60,7 +65,9 @@ pub(crate) async fn serve(stream: Stream, early: Vec<u8>, connection: Rc<Connect
                 return End::Closed;
             }
             Ok(After::Upgraded(mut exchange)) => {
-                let Body::Upgrade(task) = std::mem::take(&mut exchange.response.body) else { return End::Closed };
+                let Body::Upgrade(task) = std::mem::take(&mut exchange.response.body) else {
+                    return End::Closed;
+                };
                 driver.endpoint.pool.give_exchange(exchange);
                 driver.io.connection.enter(Phase::Tunnel);
                 task(Box::new(driver.io.into_tunnel())).await;
@@ -115,10 +122,15 @@ impl Driver {
         }
         // What the peer has not sent of its body would be read as the next request: either it is little enough to
         // read past, or the connection ends.
-        keep &= body.as_ref().is_none_or(BodyIn::can_read_past) && !exchange.response.close && !self.io.connection.draining();
+        keep &= body.as_ref().is_none_or(BodyIn::can_read_past)
+            && !exchange.response.close
+            && !self.io.connection.draining();
         let plan = Plan::new(&exchange, keep);
         self.io.connection.enter(Phase::Writing);
-        let result = self.io.write_answer(&mut exchange, &plan, body.as_mut(), &self.endpoint.worker.clock.date()).await;
+        let result = self
+            .io
+            .write_answer(&mut exchange, &plan, body.as_mut(), &self.endpoint.worker.clock.date())
+            .await;
         let outcome = Outcome {
             bytes_out: self.io.body_sent,
             bytes_in: body.as_ref().map_or(0, BodyIn::received),
@@ -156,7 +168,8 @@ impl Driver {
                 if self.io.first && serving.h2c && is_preface(self.io.input.bytes()) {
                     return Err(Ended::Preface);
                 }
-                let mut filled = exchange.take().unwrap_or_else(|| self.endpoint.pool.exchange(&self.io.connection));
+                let mut filled =
+                    exchange.take().unwrap_or_else(|| self.endpoint.pool.exchange(&self.io.connection));
                 let secure = self.io.connection.secure;
                 match parser.parse(self.io.input.bytes(), secure, &serving.limits.head, &mut filled.head) {
                     Ok(Parsed::Complete { consumed }) => {
@@ -205,7 +218,9 @@ impl Driver {
             exchange.response.close = true;
             let plan = Plan::new(&exchange, false);
             self.io.write_answer(&mut exchange, &plan, None, &self.endpoint.worker.clock.date()).await?;
-            serving.service.record(&exchange, Outcome { bytes_out: self.io.body_sent, bytes_in: 0, complete: true });
+            serving
+                .service
+                .record(&exchange, Outcome { bytes_out: self.io.body_sent, bytes_in: 0, complete: true });
             return Ok(After::Close);
         }
         let plan = Plan::upgrade();

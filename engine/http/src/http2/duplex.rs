@@ -24,7 +24,11 @@ impl H2Duplex {
 }
 
 impl AsyncRead for H2Duplex {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         while self.rest.is_empty() {
             match ready!(self.receive.poll_data(cx)) {
                 None => return Poll::Ready(Ok(())),

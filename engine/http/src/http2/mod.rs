@@ -60,7 +60,12 @@ impl Score {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(stream: Stream, early: Vec<u8>, connection: Rc<Connection>, endpoint: Rc<Endpoint>) {
+pub(crate) async fn serve(
+    stream: Stream,
+    early: Vec<u8>,
+    connection: Rc<Connection>,
+    endpoint: Rc<Endpoint>,
+) {
     let limits = endpoint.serving().limits;
     connection.enter(Phase::Head);
     let io = Tunnel::new(stream, early, Rc::clone(&connection));
@@ -88,7 +93,8 @@ pub(crate) async fn serve(stream: Stream, early: Vec<u8>, connection: Rc<Connect
             Step::Accepted(Some(Ok((request, respond)))) => {
                 requests += 1;
                 connection.count_request();
-                let head_bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+                let head_bytes: usize =
+                    request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
                 score.useful_bytes.set(score.useful_bytes.get() + head_bytes as u64 + 64);
                 start(request, respond, &connection, &endpoint, &score, &limits);
             }

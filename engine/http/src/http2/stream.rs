@@ -53,7 +53,9 @@ pub(super) async fn serve(
     if let Err(malformed) = fill(&mut exchange, &parts, &body, connection.secure, &serving.limits.head) {
         serving.service.refused(connection, malformed.status(), malformed.name());
         let text = Bytes::from(format!("{} {malformed}\n", malformed.status()));
-        let head = http::Response::builder().status(malformed.status()).header("content-type", "text/plain; charset=utf-8");
+        let head = http::Response::builder()
+            .status(malformed.status())
+            .header("content-type", "text/plain; charset=utf-8");
         if let Ok(head) = head.body(())
             && let Ok(mut send) = respond.send_response(head, false)
         {
@@ -63,7 +65,9 @@ pub(super) async fn serve(
         return End::Reset;
     }
     let mut feeder = Feeder::new(body, &exchange, serving.limits.body_bytes_max);
-    exchange.body = feeder.as_ref().map_or_else(RequestBody::default, |feeder| RequestBody::piped(Rc::clone(&feeder.pipe)));
+    exchange.body = feeder
+        .as_ref()
+        .map_or_else(RequestBody::default, |feeder| RequestBody::piped(Rc::clone(&feeder.pipe)));
     let reply = if serving.service.misdirected(&exchange) {
         exchange.response.text(421, "421 Misdirected Request: this name belongs to another connection\n");
         Reply::Now(exchange)
@@ -155,7 +159,12 @@ impl Feeder {
                     Poll::Ready(trailers) => {
                         let list = trailers.ok().flatten().map(|map| {
                             map.iter()
-                                .map(|(name, value)| (Bytes::copy_from_slice(name.as_str().as_bytes()), Bytes::copy_from_slice(value.as_bytes())))
+                                .map(|(name, value)| {
+                                    (
+                                        Bytes::copy_from_slice(name.as_str().as_bytes()),
+                                        Bytes::copy_from_slice(value.as_bytes()),
+                                    )
+                                })
                                 .collect()
                         });
                         self.pipe.end(list.unwrap_or_default());
@@ -209,7 +218,8 @@ impl Answer<'_> {
         useful_bytes: &Cell<u64>,
     ) -> bool {
         let body = std::mem::take(&mut exchange.response.body);
-        let bodiless = exchange.head.method() == Method::Head || matches!(exchange.response.status, 204 | 304);
+        let bodiless =
+            exchange.head.method() == Method::Head || matches!(exchange.response.status, 204 | 304);
         let length = match (bodiless, body.is_empty()) {
             (true, true) => exchange.response.length_hint,
             _ => body.length(),
@@ -245,7 +255,9 @@ impl Answer<'_> {
                     Ok(Some(Ok(Frame::Trailers(list)))) => {
                         let mut map = http::HeaderMap::new();
                         for (name, value) in list {
-                            if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(&name), HeaderValue::from_maybe_shared(value)) {
+                            if let (Ok(name), Ok(value)) =
+                                (http::HeaderName::from_bytes(&name), HeaderValue::from_maybe_shared(value))
+                            {
                                 map.append(name, value);
                             }
                         }
@@ -306,7 +318,11 @@ impl Answer<'_> {
         true
     }
 
-    fn poll_capacity(&mut self, send: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+    fn poll_capacity(
+        &mut self,
+        send: &mut SendStream<Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Reason>> {
         match send.poll_capacity(cx) {
             Poll::Ready(Some(Ok(_))) if send.capacity() > 0 => {
                 self.judge = None;
@@ -319,7 +335,9 @@ impl Answer<'_> {
             return Poll::Ready(Err(Reason::CANCEL));
         }
         let waiting_since = clock::now();
-        let judge = self.judge.get_or_insert_with(|| tokio::time::interval_at(tokio::time::Instant::from_std(waiting_since) + JUDGE_EVERY, JUDGE_EVERY));
+        let judge = self.judge.get_or_insert_with(|| {
+            tokio::time::interval_at(tokio::time::Instant::from_std(waiting_since) + JUDGE_EVERY, JUDGE_EVERY)
+        });
         while judge.poll_tick(cx).is_ready() {
             let (lasted, quiet) = (self.started.elapsed(), self.moved.elapsed());
             if self.connection.phase_limits().judge(Phase::Writing, lasted, quiet, self.sent).is_some() {
@@ -336,7 +354,9 @@ fn response_head(exchange: &Exchange, length: Option<u64>) -> Option<http::Respo
     *head.version_mut() = http::Version::HTTP_2;
     let map = head.headers_mut();
     for (name, value) in exchange.response.fields.iter() {
-        if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes())) {
+        if let (Ok(name), Ok(value)) =
+            (http::HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes()))
+        {
             map.append(name, value);
         }
     }

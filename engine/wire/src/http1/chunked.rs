@@ -120,7 +120,9 @@ impl ChunkedDecoder {
     fn step(&mut self, byte: u8) -> Result<State, ChunkError> {
         Ok(match self.state {
             State::Size { digits, size } => match (byte, char::from(byte).to_digit(16)) {
-                (_, Some(digit)) if digits < 16 => State::Size { digits: digits + 1, size: size << 4 | u64::from(digit) },
+                (_, Some(digit)) if digits < 16 => {
+                    State::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
+                }
                 (b'\r', _) if digits > 0 => State::SizeLf { size },
                 (b';', _) if digits > 0 => State::Extension { size },
                 // RFC 9112 7.1.1: "bad" whitespace before an extension; nothing honest sends it.
@@ -176,7 +178,8 @@ impl ChunkedDecoder {
         let mut count = 0;
         for line in lines(&self.trailer_bytes) {
             let (name, value) = split(line).ok_or(ChunkError::Trailers)?;
-            let fine = !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte)) && !value.contains(&b'\r');
+            let fine =
+                !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte)) && !value.contains(&b'\r');
             count += 1;
             if !fine || count > TRAILERS_MAX {
                 return Err(ChunkError::Trailers);
@@ -196,7 +199,10 @@ impl ChunkedDecoder {
 }
 
 fn lines(section: &[u8]) -> impl Iterator<Item = &[u8]> {
-    section.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).filter(|line| !line.is_empty())
+    section
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .filter(|line| !line.is_empty())
 }
 
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -208,9 +214,26 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
 fn is_forbidden(name: &str) -> bool {
     matches!(
         name,
-        "host" | "content-length" | "content-type" | "content-encoding" | "content-range" | "trailer" | "te"
-            | "transfer-encoding" | "connection" | "keep-alive" | "upgrade" | "authorization" | "cookie" | "set-cookie"
-            | "expect" | "range" | "cache-control" | "max-forwards" | "forwarded" | "via"
+        "host"
+            | "content-length"
+            | "content-type"
+            | "content-encoding"
+            | "content-range"
+            | "trailer"
+            | "te"
+            | "transfer-encoding"
+            | "connection"
+            | "keep-alive"
+            | "upgrade"
+            | "authorization"
+            | "cookie"
+            | "set-cookie"
+            | "expect"
+            | "range"
+            | "cache-control"
+            | "max-forwards"
+            | "forwarded"
+            | "via"
     ) || name.starts_with("x-forwarded-")
         || name.starts_with("proxy-")
         || name.starts_with("if-")
@@ -231,7 +254,8 @@ pub fn write_chunk_head(out: &mut Vec<u8>, len: usize) {
 pub fn write_last_chunk<'a>(out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers {
-        let fine = name.iter().all(|byte| is_token_byte(*byte)) && !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+        let fine = name.iter().all(|byte| is_token_byte(*byte))
+            && !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
         if fine {
             for part in [name, b": ", value, b"\r\n"] {
                 out.extend_from_slice(part);

@@ -42,7 +42,9 @@ impl<'a> Seen<'a> {
             return Ok(());
         }
         // `gzip, chunked` is well-formed but not understood; `chunked, chunked`, `xchunked`, "" are attacks.
-        let known = |coding: &str| matches!(coding.trim(), "gzip" | "x-gzip" | "deflate" | "compress" | "x-compress" | "identity");
+        let known = |coding: &str| {
+            matches!(coding.trim(), "gzip" | "x-gzip" | "deflate" | "compress" | "x-compress" | "identity")
+        };
         let lower = value.to_ascii_lowercase();
         let text = std::str::from_utf8(&lower).map_err(|_| Malformed::TransferEncoding)?;
         let mut codings = text.split(',').collect::<Vec<_>>();

@@ -14,7 +14,8 @@ use std::mem::MaybeUninit;
 
 use super::framing::Seen;
 use crate::request::{
-    Field, HeadLimits, Malformed, Method, RequestHead, Scheme, Version, expects_continue, is_method, is_token_byte,
+    Field, HeadLimits, Malformed, Method, RequestHead, Scheme, Version, expects_continue, is_method,
+    is_token_byte,
 };
 
 /// More fields than this are refused even where `fields_max` allows them: the tokeniser's table lives on the stack.
@@ -103,7 +104,9 @@ fn fill(bytes: &[u8], secure: bool, limits: &HeadLimits, head: &mut RequestHead)
     let mut table = [MaybeUninit::<httparse::Header<'_>>::uninit(); FIELDS_CEILING];
     let room = limits.fields_max.min(FIELDS_CEILING);
     let mut request = httparse::Request::new(&mut []);
-    let parsed = request.parse_with_uninit_headers(bytes, &mut table[..room]).map_err(|error| named(error, bytes, room))?;
+    let parsed = request
+        .parse_with_uninit_headers(bytes, &mut table[..room])
+        .map_err(|error| named(error, bytes, room))?;
     if parsed.is_partial() {
         return Err(Malformed::RequestLine);
     }
@@ -174,7 +177,9 @@ fn walk<'a>(
         }
         b"keep-alive" | b"proxy-connection" => keep = false,
         b"te" => {
-            seen.te_trailers = value.split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+            seen.te_trailers = value
+                .split(|byte| *byte == b',')
+                .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"));
             keep = false;
         }
         b"upgrade" => {
@@ -201,15 +206,17 @@ fn walk<'a>(
 fn set_where(target: &[u8], host: Option<&[u8]>, head: &mut RequestHead) -> Result<(), Malformed> {
     if head.method == Method::Connect {
         head.set_authority(target).map_err(|_| Malformed::Connect)?;
-        if head.framing != crate::request::Framing::None || host.is_some_and(|host| !head.same_authority(host).unwrap_or(false)) {
+        if head.framing != crate::request::Framing::None
+            || host.is_some_and(|host| !head.same_authority(host).unwrap_or(false))
+        {
             return Err(Malformed::Connect);
         }
         head.target = head.store(target);
         return Ok(());
     }
-    let absolute = [(&b"http://"[..], Scheme::Http), (&b"https://"[..], Scheme::Https)]
-        .into_iter()
-        .find(|(prefix, _)| target.len() > prefix.len() && target[..prefix.len()].eq_ignore_ascii_case(prefix));
+    let absolute = [(&b"http://"[..], Scheme::Http), (&b"https://"[..], Scheme::Https)].into_iter().find(
+        |(prefix, _)| target.len() > prefix.len() && target[..prefix.len()].eq_ignore_ascii_case(prefix),
+    );
     let origin = match absolute {
         Some((prefix, scheme)) => {
             if scheme != head.scheme {
@@ -269,7 +276,11 @@ fn named(error: httparse::Error, bytes: &[u8], room: usize) -> Malformed {
         }
         httparse::Error::HeaderValue => {
             let folded = bytes.windows(3).any(|three| matches!(three, b"\r\n " | b"\r\n\t"));
-            if folded { Malformed::ObsoleteFolding } else { Malformed::FieldValue { name: "header".to_owned() } }
+            if folded {
+                Malformed::ObsoleteFolding
+            } else {
+                Malformed::FieldValue { name: "header".to_owned() }
+            }
         }
         httparse::Error::Status => Malformed::RequestLine,
     }
