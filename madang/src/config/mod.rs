@@ -9,6 +9,7 @@
 //!
 //! Not here: what a change means (`diff`), what runs (`assemble`).
 
+pub mod diff;
 pub mod disk;
 pub mod serve_folder;
 
