@@ -6,5 +6,6 @@
 //! Not here: sockets and protocols (`http`), other roles (joined by `madang/src/assemble.rs`).
 
 pub mod config;
+pub mod files;
 pub mod pattern;
 pub mod verdict;
