@@ -78,7 +78,9 @@ pub fn run(start: Start) -> Result<(), Failure> {
 
 async fn serve(start: Start) -> Result<(), Failure> {
     let mut handed = match &start.takeover {
-        Some(socket) => upgrade::take(socket).map_err(|error| cannot(format!("cannot take over: {error}")))?,
+        Some(socket) => {
+            upgrade::take(socket).map_err(|error| cannot(format!("cannot take over: {error}")))?
+        }
         None => upgrade::Handed::default(),
     };
     let mut confirm = handed.confirm.take();
@@ -89,18 +91,32 @@ async fn serve(start: Start) -> Result<(), Failure> {
     served
 }
 
-async fn live(start: Start, mut handed: upgrade::Handed, confirm: &mut Option<upgrade::Confirm>) -> Result<(), Failure> {
+async fn live(
+    start: Start,
+    mut handed: upgrade::Handed,
+    confirm: &mut Option<upgrade::Confirm>,
+) -> Result<(), Failure> {
     let Start { settings, file, .. } = start;
-    let workers = settings.server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let workers = settings
+        .server
+        .workers
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     // A folder served from the command line keeps nothing but its certificates: no data folder, no control socket.
     let keeps = file.is_some();
     if keeps || settings.listeners().iter().any(|(listen, _)| listen.secure) {
         make_data_folder(&settings.server.data)?;
     }
     let lock = if keeps { Some(lock_data(&settings.server.data, handed.lock.take())?) } else { None };
-    let telemetry = Telemetry::start(&settings.log, &settings.server).map_err(|error| cannot(format!("cannot start the log: {error}")))?;
-    let mut house = House::bind(settings, workers, std::mem::take(&mut handed.listeners), Arc::clone(&telemetry), clock::wall())
-        .map_err(|error| cannot(error.to_string()))?;
+    let telemetry = Telemetry::start(&settings.log, &settings.server)
+        .map_err(|error| cannot(format!("cannot start the log: {error}")))?;
+    let mut house = House::bind(
+        settings,
+        workers,
+        std::mem::take(&mut handed.listeners),
+        Arc::clone(&telemetry),
+        clock::wall(),
+    )
+    .map_err(|error| cannot(error.to_string()))?;
 
     // Admin surfaces, bound before rights are dropped.
     let (orders, mut inbox) = mpsc::channel(ORDERS_MAX);
@@ -119,7 +135,11 @@ async fn live(start: Start, mut handed: upgrade::Handed, confirm: &mut Option<up
     if let Some(mut confirm) = confirm.take() {
         confirm.ready().map_err(|error| cannot(format!("the old process is gone: {error}")))?;
     }
-    telemetry.log.always(Level::Info, "started", &format!("{} listeners, {workers} workers, process {}", house.listeners().len(), std::process::id()));
+    telemetry.log.always(
+        Level::Info,
+        "started",
+        &format!("{} listeners, {workers} workers, process {}", house.listeners().len(), std::process::id()),
+    );
 
     let mut life = Life { house, file, telemetry, ready, lock };
     let mut certificates = tokio::time::interval(CERTIFICATES_EVERY);
@@ -177,7 +197,9 @@ impl Life {
                     end = Some(End::HandedOver);
                     (200, JSON, serde_json::json!({ "ok": true, "process": process }).to_string())
                 }
-                Err(message) => (500, JSON, serde_json::json!({ "ok": false, "message": message }).to_string()),
+                Err(message) => {
+                    (500, JSON, serde_json::json!({ "ok": false, "message": message }).to_string())
+                }
             },
         };
         // The asker may have gone; the order was carried out all the same.
@@ -217,14 +239,23 @@ impl Life {
         match self.load() {
             Err(answer) => answer,
             Ok(None) => (409, TEXT, "these settings came from the command line\n".to_owned()),
-            Ok(Some(new)) => (200, JSON, serde_json::json!({ "ok": true, "changes": config::diff::diff(self.house.settings(), &new) }).to_string()),
+            Ok(Some(new)) => (
+                200,
+                JSON,
+                serde_json::json!({ "ok": true, "changes": config::diff::diff(self.house.settings(), &new) })
+                    .to_string(),
+            ),
         }
     }
 
     async fn reload(&mut self) -> Answer {
         let new = match self.load() {
             Err(answer) => {
-                self.telemetry.log.always(Level::Error, "reload-refused", "the settings file has errors; nothing was changed (madang check tells)");
+                self.telemetry.log.always(
+                    Level::Error,
+                    "reload-refused",
+                    "the settings file has errors; nothing was changed (madang check tells)",
+                );
                 return answer;
             }
             Ok(None) => return (409, TEXT, "these settings came from the command line\n".to_owned()),
@@ -247,11 +278,19 @@ impl Life {
     }
 
     async fn upgrade(&mut self, admin: &Admin) -> Result<u32, String> {
-        let Some(file) = &self.file else { return Err("a folder served from the command line has no settings file to start again with".to_owned()) };
+        let Some(file) = &self.file else {
+            return Err(
+                "a folder served from the command line has no settings file to start again with".to_owned()
+            );
+        };
         let Some(lock) = &self.lock else { return Err("the data folder is not locked".to_owned()) };
         let result = upgrade::hand_over(&self.house, file, lock, &admin.sockets()).await;
         match &result {
-            Ok(process) => self.telemetry.log.always(Level::Info, "handed-over", &format!("to process {process}; draining")),
+            Ok(process) => self.telemetry.log.always(
+                Level::Info,
+                "handed-over",
+                &format!("to process {process}; draining"),
+            ),
             Err(message) => self.telemetry.log.always(Level::Error, "upgrade-failed", message),
         }
         result
@@ -262,8 +301,16 @@ impl Life {
             for policy in policies.iter() {
                 for told in policy.store.reload_changed(clock::wall()) {
                     match told {
-                        Ok(source) => self.telemetry.log.always(Level::Info, "certificate-reloaded", &source.certificate.display().to_string()),
-                        Err(error) => self.telemetry.log.always(Level::Error, "certificate-kept", &format!("{}; the one before stays in use", error as CertificateError)),
+                        Ok(source) => self.telemetry.log.always(
+                            Level::Info,
+                            "certificate-reloaded",
+                            &source.certificate.display().to_string(),
+                        ),
+                        Err(error) => self.telemetry.log.always(
+                            Level::Error,
+                            "certificate-kept",
+                            &format!("{}; the one before stays in use", error as CertificateError),
+                        ),
                     }
                 }
             }
@@ -279,7 +326,8 @@ impl Life {
             // Asked twice: now.
             () = signals.stop_again() => false,
         };
-        let left = if clean { "every request was answered" } else { "some connections were cut at the deadline" };
+        let left =
+            if clean { "every request was answered" } else { "some connections were cut at the deadline" };
         self.telemetry.log.always(Level::Info, "stopped", left);
         self.telemetry.flush();
         if end == End::Stop && self.lock.is_some() {
@@ -293,7 +341,10 @@ impl Life {
 fn make_data_folder(data: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(|error| {
-        cannot(format!("cannot make the data folder {}: {error}; set server.data to a folder the server may write", data.display()))
+        cannot(format!(
+            "cannot make the data folder {}: {error}; set server.data to a folder the server may write",
+            data.display()
+        ))
     })
 }
 
@@ -303,12 +354,14 @@ fn lock_data(data: &Path, handed: Option<std::fs::File>) -> Result<std::fs::File
         return Ok(lock);
     }
     let path = data.join(LOCK_FILE);
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|error| cannot(format!("cannot write {}: {error}; set server.data to a folder the server may write", path.display())))?;
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(
+        |error| {
+            cannot(format!(
+                "cannot write {}: {error}; set server.data to a folder the server may write",
+                path.display()
+            ))
+        },
+    )?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(_) => Err(cannot(format!(
@@ -373,13 +426,27 @@ impl Admin {
     }
 
     fn serve(&mut self, name: &str, set: ListenerSet, trusted: bool) -> Result<(), Failure> {
-        let control = Control { orders: self.orders.clone(), trusted, ready: Rc::clone(&self.ready), telemetry: Arc::clone(&self.telemetry) };
-        let serving = Serving { service: Rc::new(control), limits: HttpLimits::default(), tls: None, proxy_trusted: Vec::new(), h2c: false };
+        let control = Control {
+            orders: self.orders.clone(),
+            trusted,
+            ready: Rc::clone(&self.ready),
+            telemetry: Arc::clone(&self.telemetry),
+        };
+        let serving = Serving {
+            service: Rc::new(control),
+            limits: HttpLimits::default(),
+            tls: None,
+            proxy_trusted: Vec::new(),
+            h2c: false,
+        };
         let endpoint = Endpoint::new(Rc::clone(&self.worker), Rc::clone(&self.pool), serving);
         let fail = |error: std::io::Error| cannot(format!("cannot listen for {name}: {error}"));
         let listener = set.for_worker(0, 1).map_err(fail)?.pop().ok_or_else(|| cannot("no socket"))?;
         let gate = Arc::new(ListenerGate::new(ListenerRules::default()));
-        let accepting = self.worker.listen(name.into(), false, listener, gate, Rc::new(HttpAcceptor { endpoint })).map_err(fail)?;
+        let accepting = self
+            .worker
+            .listen(name.into(), false, listener, gate, Rc::new(HttpAcceptor { endpoint }))
+            .map_err(fail)?;
         self.open.push((name.to_owned(), set, accepting));
         Ok(())
     }

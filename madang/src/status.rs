@@ -24,7 +24,9 @@ pub async fn json(house: &House, file: Option<&Path>) -> Value {
     for policies in house.policies() {
         for policy in policies.iter() {
             for pair in policy.store.pairs() {
-                certificates.push(json!({ "site": &*policy.name, "names": pair.names, "days_left": pair.days_left(now) }));
+                certificates.push(
+                    json!({ "site": &*policy.name, "names": pair.names, "days_left": pair.days_left(now) }),
+                );
             }
         }
     }
@@ -56,16 +58,40 @@ pub fn metrics(house: &House) -> String {
     }
     days.dedup_by(|a, b| a.0 == b.0);
     let _ = now;
-    let open = house.listeners().into_iter().map(|listener| (vec![("listener", listener.name)], f64::from(listener.open))).collect();
+    let open = house
+        .listeners()
+        .into_iter()
+        .map(|listener| (vec![("listener", listener.name)], f64::from(listener.open)))
+        .collect();
     let one = |value: f64| vec![(Vec::new(), value)];
     house.telemetry.metrics.render(&[
         Gauge { name: "madang_connections_open", help: "Connections open now.", values: open },
-        Gauge { name: "madang_certificate_expiry_timestamp_seconds", help: "When a certificate ends, seconds since 1970.", values: days },
+        Gauge {
+            name: "madang_certificate_expiry_timestamp_seconds",
+            help: "When a certificate ends, seconds since 1970.",
+            values: days,
+        },
         Gauge { name: "madang_workers", help: "Worker threads.", values: one(house.workers() as f64) },
-        Gauge { name: "process_resident_memory_bytes", help: "Resident memory.", values: one(resident_bytes() as f64) },
-        Gauge { name: "process_open_fds", help: "Open file descriptors.", values: one(open_descriptors() as f64) },
-        Gauge { name: "process_cpu_seconds_total", help: "CPU time, user and system.", values: one(cpu_seconds()) },
-        Gauge { name: "madang_build_info", help: "Always 1.", values: vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)] },
+        Gauge {
+            name: "process_resident_memory_bytes",
+            help: "Resident memory.",
+            values: one(resident_bytes() as f64),
+        },
+        Gauge {
+            name: "process_open_fds",
+            help: "Open file descriptors.",
+            values: one(open_descriptors() as f64),
+        },
+        Gauge {
+            name: "process_cpu_seconds_total",
+            help: "CPU time, user and system.",
+            values: one(cpu_seconds()),
+        },
+        Gauge {
+            name: "madang_build_info",
+            help: "Always 1.",
+            values: vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)],
+        },
     ])
 }
 

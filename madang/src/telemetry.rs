@@ -81,8 +81,8 @@ impl Telemetry {
     }
 
     /// What a worker takes along to its thread.
-    pub fn worker(self: &Arc<Self>, index: usize) -> Seed {
-        Seed { telemetry: Arc::clone(self), block: self.metrics.worker(), index }
+    pub fn worker(self: &Arc<Self>) -> Seed {
+        Seed { telemetry: Arc::clone(self), block: self.metrics.worker() }
     }
 }
 
@@ -90,21 +90,20 @@ impl Telemetry {
 pub struct Seed {
     telemetry: Arc<Telemetry>,
     block: Arc<WorkerBlock>,
-    index: usize,
 }
 
 impl Seed {
     /// On the worker's thread.
     pub fn here(self, worker: &Rc<Worker>) -> Rc<WorkerTelemetry> {
+        let access = *self.telemetry.access.read().unwrap_or_else(PoisonError::into_inner);
         let this = Rc::new(WorkerTelemetry {
-            access: Cell::new(*self.telemetry.access.read().unwrap_or_else(PoisonError::into_inner)),
+            access: Cell::new(access),
             telemetry: self.telemetry,
             block: self.block,
             buffer: RefCell::new(Vec::new()),
             lines: Cell::new(0),
             sites: RefCell::default(),
         });
-        let _ = self.index;
         let at_sweep = Rc::clone(&this);
         worker.at_sweep(Rc::new(move || at_sweep.sweep()));
         this
@@ -155,7 +154,13 @@ impl madang_web::Recorder for WorkerTelemetry {
         let duration = exchange.started.elapsed();
         let status = exchange.response.status;
         match &exchange.notes.site {
-            Some(site) => self.site(site).record(status, exchange.head.version(), duration, outcome.bytes_in, outcome.bytes_out),
+            Some(site) => self.site(site).record(
+                status,
+                exchange.head.version(),
+                duration,
+                outcome.bytes_in,
+                outcome.bytes_out,
+            ),
             None => self.block.refused(exchange.notes.error.unwrap_or("no-site")),
         }
         if let Some(limit) = exchange.notes.limit {
@@ -230,18 +235,24 @@ impl AcceptObserver for WorkerTelemetry {
     }
     fn failed(&self, listener: &str, error: &io::Error) {
         self.block.refused("accept-failed");
-        self.telemetry.log.tell(Level::Error, "accept-failed", &format!("{listener}: {error}; accepting goes on as soon as it can"));
+        self.telemetry.log.tell(
+            Level::Error,
+            "accept-failed",
+            &format!("{listener}: {error}; accepting goes on as soon as it can"),
+        );
     }
 }
 
 fn access(log: &LogSettings) -> Access {
-    let to_terminal = log.access_file.as_deref().is_some_and(|path| path.as_os_str() == "-") && io::stdout().is_terminal();
+    let to_terminal =
+        log.access_file.as_deref().is_some_and(|path| path.as_os_str() == "-") && io::stdout().is_terminal();
     let colour = to_terminal && std::env::var_os("NO_COLOR").is_none();
     Access { form: log.access, colour, slow: log.slow }
 }
 
 fn targets(log: &LogSettings, server: &Server) -> Vec<Target> {
-    let rotation = Rotation { size: log.rotate_size, age: log.rotate_age, keep: log.keep, bytes_max: log.bytes_max };
+    let rotation =
+        Rotation { size: log.rotate_size, age: log.rotate_age, keep: log.keep, bytes_max: log.bytes_max };
     let file = |path: PathBuf| Target::File(path, rotation);
     let error = log.error_file.clone().map_or(Target::Stderr, file);
     let access = match &log.access_file {

@@ -79,24 +79,40 @@ pub fn take(socket: &Path) -> io::Result<Handed> {
 }
 
 /// Old process: starts the new one and hands everything over. Gives the new process's number once it serves.
-pub async fn hand_over(house: &House, file: &Path, lock: &File, admin: &[(&str, &[Listener])]) -> Result<u32, String> {
+pub async fn hand_over(
+    house: &House,
+    file: &Path,
+    lock: &File,
+    admin: &[(&str, &[Listener])],
+) -> Result<u32, String> {
     let path = house.settings().server.data.join(SOCKET);
     let fail = |what: &str, error: io::Error| format!("{what}: {error}");
     // One of a failed upgrade before; nobody listens on it.
     let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).map_err(|error| fail("cannot open the hand-over socket", error))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(|error| fail("cannot protect the hand-over socket", error))?;
+    let listener =
+        UnixListener::bind(&path).map_err(|error| fail("cannot open the hand-over socket", error))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+        .map_err(|error| fail("cannot protect the hand-over socket", error))?;
 
     let mut items: Vec<(String, Vec<OwnedFd>)> = Vec::new();
     for (name, sockets) in house.sockets().chain(admin.iter().copied()) {
-        items.push((name.to_owned(), own(sockets.iter().map(AsFd::as_fd)).map_err(|error| fail("cannot copy sockets", error))?));
+        items.push((
+            name.to_owned(),
+            own(sockets.iter().map(AsFd::as_fd)).map_err(|error| fail("cannot copy sockets", error))?,
+        ));
     }
-    items.push(("lock".to_owned(), own(std::iter::once(lock.as_fd())).map_err(|error| fail("cannot copy the lock", error))?));
+    items.push((
+        "lock".to_owned(),
+        own(std::iter::once(lock.as_fd())).map_err(|error| fail("cannot copy the lock", error))?,
+    ));
 
-    let arguments = ["run".as_ref(), "-c".as_ref(), file.as_os_str(), "--takeover".as_ref(), path.as_os_str()];
-    let mut child = process::start_self(&arguments).map_err(|error| fail("cannot start the new process", error))?;
+    let arguments =
+        ["run".as_ref(), "-c".as_ref(), file.as_os_str(), "--takeover".as_ref(), path.as_os_str()];
+    let mut child =
+        process::start_self(&arguments).map_err(|error| fail("cannot start the new process", error))?;
     let number = child.id();
-    let given = tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(move || give(&listener, &items))).await;
+    let given =
+        tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(move || give(&listener, &items))).await;
     // Whatever happened, the path has served its purpose.
     let _ = std::fs::remove_file(&path);
     match given {

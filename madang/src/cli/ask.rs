@@ -22,15 +22,26 @@ pub(super) fn ask(settings: &Path, method: &str, path: &str) -> Result<(u16, Str
     let socket = data.join(CONTROL_SOCKET);
     let mut stream = UnixStream::connect(&socket).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
-            format!("no server runs with the settings {} (nobody listens on {}); start it with `madang run`", settings.display(), socket.display())
+            format!(
+                "no server runs with the settings {} (nobody listens on {}); start it with `madang run`",
+                settings.display(),
+                socket.display()
+            )
         }
-        std::io::ErrorKind::PermissionDenied => format!("{} belongs to the user the server runs as; use that one or root", socket.display()),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("{} belongs to the user the server runs as; use that one or root", socket.display())
+        }
         _ => format!("cannot reach the server at {}: {error}", socket.display()),
     })?;
     let broken = |error: std::io::Error| format!("the server did not answer: {error}");
     stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(broken)?;
     let length = if method == "POST" { "content-length: 0\r\n" } else { "" };
-    stream.write_all(format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{length}connection: close\r\n\r\n").as_bytes()).map_err(broken)?;
+    stream
+        .write_all(
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{length}connection: close\r\n\r\n")
+                .as_bytes(),
+        )
+        .map_err(broken)?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(broken)?;
     let mut fields = [httparse::EMPTY_HEADER; 32];

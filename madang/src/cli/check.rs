@@ -45,7 +45,8 @@ pub(super) fn check(file: &Path, output: Output) -> Ended {
         eprint!("{}", report.to_text(colour_err()));
         match &settings {
             Some(settings) => {
-                let listeners: Vec<String> = settings.listeners().into_iter().map(|(listen, _)| listen.name).collect();
+                let listeners: Vec<String> =
+                    settings.listeners().into_iter().map(|(listen, _)| listen.name).collect();
                 let (open, close) = if colour_out() { ("\x1b[32m", "\x1b[0m") } else { ("", "") };
                 println!("{open}ok{close}: {} sites on {}", settings.sites.len(), listeners.join(", "));
             }

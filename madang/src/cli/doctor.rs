@@ -36,8 +36,14 @@ pub(super) fn doctor(file: &Path, output: Output) -> Ended {
     let mut findings = vec![file_limit(), memory(), clock_is_sane(), backlog()];
     let (settings, report) = config::load(file, clock::wall());
     match settings {
-        None if !file.exists_as_file() => findings.push(wrong("settings", format!("there is no {}", file.display()), "name one with -c, or serve a folder: madang DIR")),
-        None => findings.push(wrong("settings", format!("{} problems", report.problems.len()), "madang check")),
+        None if !file.exists_as_file() => findings.push(wrong(
+            "settings",
+            format!("there is no {}", file.display()),
+            "name one with -c, or serve a folder: madang DIR",
+        )),
+        None => {
+            findings.push(wrong("settings", format!("{} problems", report.problems.len()), "madang check"))
+        }
         Some(settings) => {
             findings.push(fine("settings", format!("{} sites", settings.sites.len())));
             findings.push(data_folder(&settings.server.data));
@@ -48,7 +54,9 @@ pub(super) fn doctor(file: &Path, output: Output) -> Ended {
                 } else {
                     match ListenerSet::bind(&listen.address, 1) {
                         Ok(_) => fine("address", format!("{} is free", listen.name)),
-                        Err(error) => wrong("address", error.to_string(), holder(&listen.address).unwrap_or_default()),
+                        Err(error) => {
+                            wrong("address", error.to_string(), holder(&listen.address).unwrap_or_default())
+                        }
                     }
                 });
             }
@@ -56,7 +64,10 @@ pub(super) fn doctor(file: &Path, output: Output) -> Ended {
     }
     let bad = findings.iter().filter(|finding| !finding.fine).count();
     if output.json {
-        let list: Vec<_> = findings.iter().map(|f| json!({ "what": f.what, "ok": f.fine, "found": f.found, "remedy": f.remedy })).collect();
+        let list: Vec<_> = findings
+            .iter()
+            .map(|f| json!({ "what": f.what, "ok": f.fine, "found": f.found, "remedy": f.remedy }))
+            .collect();
         println!("{}", json!({ "ok": bad == 0, "findings": list }));
     } else {
         let mark = |fine: bool| match (fine, colour_out()) {
@@ -67,7 +78,14 @@ pub(super) fn doctor(file: &Path, output: Output) -> Ended {
         };
         let rows: Vec<Vec<String>> = findings
             .iter()
-            .map(|finding| vec![mark(finding.fine), finding.what.to_owned(), finding.found.clone(), finding.remedy.clone()])
+            .map(|finding| {
+                vec![
+                    mark(finding.fine),
+                    finding.what.to_owned(),
+                    finding.found.clone(),
+                    finding.remedy.clone(),
+                ]
+            })
             .collect();
         print!("{}", show::table(&["", "WHAT", "FOUND", "REMEDY"], &rows));
     }
@@ -88,7 +106,11 @@ fn file_limit() -> Finding {
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap_or_default();
     let hard: u64 = line.split_whitespace().nth(4).and_then(|number| number.parse().ok()).unwrap_or(u64::MAX);
     if hard < 16_384 {
-        wrong("open files", format!("at most {hard}"), "raise it: LimitNOFILE=65536 in the systemd unit, or ulimit -n 65536")
+        wrong(
+            "open files",
+            format!("at most {hard}"),
+            "raise it: LimitNOFILE=65536 in the systemd unit, or ulimit -n 65536",
+        )
     } else {
         fine("open files", format!("at most {hard}"))
     }
@@ -102,7 +124,11 @@ fn memory() -> Finding {
     };
     let (total, swap) = (value("MemTotal:"), value("SwapTotal:"));
     if total < 1024 && swap == 0 {
-        return wrong("memory", format!("{total} MiB and no swap"), "add swap: fallocate -l 1G /swapfile && chmod 600 /swapfile && mkswap /swapfile && swapon /swapfile");
+        return wrong(
+            "memory",
+            format!("{total} MiB and no swap"),
+            "add swap: fallocate -l 1G /swapfile && chmod 600 /swapfile && mkswap /swapfile && swapon /swapfile",
+        );
     }
     fine("memory", format!("{total} MiB, {swap} MiB swap"))
 }
@@ -119,7 +145,9 @@ fn clock_is_sane() -> Finding {
 fn backlog() -> Finding {
     let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
     match text.trim().parse::<u32>() {
-        Ok(max) if max < 1024 => wrong("accept queue", format!("net.core.somaxconn = {max}"), "sysctl -w net.core.somaxconn=4096"),
+        Ok(max) if max < 1024 => {
+            wrong("accept queue", format!("net.core.somaxconn = {max}"), "sysctl -w net.core.somaxconn=4096")
+        }
         Ok(max) => fine("accept queue", format!("net.core.somaxconn = {max}")),
         Err(_) => fine("accept queue", "unknown here"),
     }
@@ -128,9 +156,11 @@ fn backlog() -> Finding {
 fn data_folder(path: &Path) -> Finding {
     use std::os::unix::fs::PermissionsExt;
     match std::fs::metadata(path) {
-        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
-            wrong("data folder", format!("{} can be read by others", path.display()), format!("chmod 700 {}", path.display()))
-        }
+        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => wrong(
+            "data folder",
+            format!("{} can be read by others", path.display()),
+            format!("chmod 700 {}", path.display()),
+        ),
         Ok(_) => fine("data folder", path.display().to_string()),
         Err(_) => fine("data folder", format!("{} will be made", path.display())),
     }
@@ -151,10 +181,16 @@ fn holder(address: &madang_host::net::listen::Address) -> Option<String> {
     let wanted = format!("socket:[{inode}]");
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
         let Ok(descriptors) = std::fs::read_dir(process.path().join("fd")) else { continue };
-        let holds = |fd: std::fs::DirEntry| std::fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str());
+        let holds = |fd: std::fs::DirEntry| {
+            std::fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str())
+        };
         if descriptors.flatten().any(holds) {
             let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("held by {} (process {})", name.trim(), process.file_name().to_string_lossy()));
+            return Some(format!(
+                "held by {} (process {})",
+                name.trim(),
+                process.file_name().to_string_lossy()
+            ));
         }
     }
     None

@@ -137,7 +137,9 @@ enum Ended {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
-        None if cli.folder.is_plain() && PathBuf::from("madang.toml").is_file() => check::run("madang.toml".into(), None),
+        None if cli.folder.is_plain() && PathBuf::from("madang.toml").is_file() => {
+            check::run("madang.toml".into(), None)
+        }
         None => folder::serve(&cli.folder),
         Some(Command::Run { file, takeover }) => check::run(file.config, takeover),
         Some(Command::Check { file, output }) => check::check(&file.config, output),

@@ -48,11 +48,15 @@ fn done(args: &Asked, method: &str, path: &str, show: impl FnOnce(&Value)) -> En
 }
 
 pub(super) fn plan(args: &Asked) -> Ended {
-    done(args, "GET", "/api/v1/plan", |value| print!("{}", show::changes(&value["changes"], "nothing would change")))
+    done(args, "GET", "/api/v1/plan", |value| {
+        print!("{}", show::changes(&value["changes"], "nothing would change"))
+    })
 }
 
 pub(super) fn reload(args: &Asked) -> Ended {
-    done(args, "POST", "/api/v1/reload", |value| print!("reloaded\n{}", show::changes(&value["changes"], "nothing changed")))
+    done(args, "POST", "/api/v1/reload", |value| {
+        print!("reloaded\n{}", show::changes(&value["changes"], "nothing changed"))
+    })
 }
 
 pub(super) fn stop(args: &Asked) -> Ended {
@@ -60,7 +64,9 @@ pub(super) fn stop(args: &Asked) -> Ended {
 }
 
 pub(super) fn upgrade(args: &Asked) -> Ended {
-    done(args, "POST", "/api/v1/upgrade", |value| println!("process {} serves now; the old one drains and ends", value["process"]))
+    done(args, "POST", "/api/v1/upgrade", |value| {
+        println!("process {} serves now; the old one drains and ends", value["process"])
+    })
 }
 
 pub(super) fn status(args: &Asked) -> Ended {
@@ -107,7 +113,8 @@ pub(super) fn logs(settings: &Path, follow: bool, lines: usize) -> Ended {
         line.clear();
         match reader.read_line(&mut line) {
             Ok(0) => {
-                let rotated = std::fs::metadata(&path).is_ok_and(|meta| meta.len() < reader.stream_position().unwrap_or(0));
+                let rotated = std::fs::metadata(&path)
+                    .is_ok_and(|meta| meta.len() < reader.stream_position().unwrap_or(0));
                 if rotated && let Ok(file) = open() {
                     reader = BufReader::new(file);
                 }

@@ -75,7 +75,16 @@ pub(super) fn status(value: &Value, colour: bool) -> String {
             let class = |at: usize| text(&site["classes"][at]);
             let bytes = size(site["bytes_out"].as_u64().unwrap_or(0));
             let ms = |key: &str| format!("{} ms", text(&site[key]));
-            vec![text(&site["name"]), class(1), class(2), class(3), class(4), ms("p50_ms"), ms("p99_ms"), bytes]
+            vec![
+                text(&site["name"]),
+                class(1),
+                class(2),
+                class(3),
+                class(4),
+                ms("p50_ms"),
+                ms("p99_ms"),
+                bytes,
+            ]
         })
         .collect();
     if !rows.is_empty() {
@@ -123,7 +132,9 @@ pub(super) fn connections(value: &Value) -> String {
 pub(super) fn changes(value: &Value, none: &str) -> String {
     let rows: Vec<Vec<String>> = list(value)
         .iter()
-        .map(|change| vec![text(&change["key"]), text(&change["old"]), text(&change["new"]), text(&change["effect"])])
+        .map(|change| {
+            vec![text(&change["key"]), text(&change["old"]), text(&change["new"]), text(&change["effect"])]
+        })
         .collect();
     if rows.is_empty() { format!("{none}\n") } else { table(&["KEY", "NOW", "THEN", "EFFECT"], &rows) }
 }

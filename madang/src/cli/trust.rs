@@ -16,7 +16,10 @@ pub(super) fn trust(settings: &Path) -> Ended {
     let data = if settings.is_file() { crate::config::data_folder(settings) } else { folder::own_data() };
     let root = data.join("ca/root.pem");
     if !root.is_file() {
-        complain(&format!("there is no local authority yet ({}); it is made at the first start of a site with tls = \"local\", or by `madang --tls`", root.display()));
+        complain(&format!(
+            "there is no local authority yet ({}); it is made at the first start of a site with tls = \"local\", or by `madang --tls`",
+            root.display()
+        ));
         return Ended::Failed;
     }
     let root = std::fs::canonicalize(&root).unwrap_or(root);

@@ -56,7 +56,12 @@ fn diff_trees(old: &Table, new: &Table) -> Vec<Change> {
             let (old, new) = (before.get(key), after.get(key));
             let same = old.map(|node| plain(node)) == new.map(|node| plain(node));
             let shown = |node: &&Node| node.shown();
-            (!same).then(|| Change { key: key.clone(), old: old.map(shown), new: new.map(shown), effect: effect(key) })
+            (!same).then(|| Change {
+                key: key.clone(),
+                old: old.map(shown),
+                new: new.map(shown),
+                effect: effect(key),
+            })
         })
         .collect()
 }
@@ -94,7 +99,9 @@ fn plain(node: &Node) -> String {
 fn effect(key: &str) -> Effect {
     match key {
         "server.workers" | "server.user" | "server.data" | "server.admin" => Effect::NeedsUpgrade,
-        key if key.contains(".listen") || key.contains(".tls") || key.contains(".client_auth") => Effect::NewConnections,
+        key if key.contains(".listen") || key.contains(".tls") || key.contains(".client_auth") => {
+            Effect::NewConnections
+        }
         "server.connections_max" | "server.connections_per_address_max" => Effect::NewConnections,
         key if key.starts_with("limits.h2_") => Effect::NewConnections,
         _ => Effect::Live,
@@ -124,8 +131,14 @@ mod tests {
 
     #[test]
     fn changes_name_their_keys_and_hide_secrets() {
-        let old = tree("[server]\nworkers = 1\n[site.a]\nheaders = { x = \"${SECRET}\" }\nroute = [{ path = \"/a\" }, { path = \"/b\" }]", "one");
-        let new = tree("[server]\nworkers = 2\n\n[site.a]\nheaders = { x = \"${SECRET}\" }\nroute = [{ path = \"/a\" }, { path = \"/c\" }]\n[log]\nslow = \"1s\"", "two");
+        let old = tree(
+            "[server]\nworkers = 1\n[site.a]\nheaders = { x = \"${SECRET}\" }\nroute = [{ path = \"/a\" }, { path = \"/b\" }]",
+            "one",
+        );
+        let new = tree(
+            "[server]\nworkers = 2\n\n[site.a]\nheaders = { x = \"${SECRET}\" }\nroute = [{ path = \"/a\" }, { path = \"/c\" }]\n[log]\nslow = \"1s\"",
+            "two",
+        );
         let changes = diff_trees(&old, &new);
         let told: Vec<_> = changes.iter().map(|change| (change.key.as_str(), change.effect)).collect();
         assert_eq!(

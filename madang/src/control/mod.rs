@@ -111,7 +111,9 @@ impl Control {
             for (_, path, _, _, what) in listed {
                 let _ = writeln!(text, "  {path:<22} {what}");
             }
-            text.push_str("  /healthz               the process runs\n  /readyz                it takes requests\n");
+            text.push_str(
+                "  /healthz               the process runs\n  /readyz                it takes requests\n",
+            );
             exchange.response.text(404, text);
             return Reply::Now(exchange);
         };

@@ -9,3 +9,6 @@ pub mod config;
 pub mod files;
 pub mod pattern;
 pub mod verdict;
+mod worker;
+
+pub use worker::{Recorder, WebShared, WebWorker, hash_password};
