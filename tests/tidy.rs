@@ -68,8 +68,10 @@ fn crates_know_only_whom_they_may() {
             .collect();
         graph.insert(package["name"].as_str().unwrap().to_owned(), known);
     }
-    let allowed: BTreeMap<String, BTreeSet<String>> =
-        GRAPH.iter().map(|(name, known)| ((*name).to_owned(), known.iter().map(|name| (*name).to_owned()).collect())).collect();
+    let allowed: BTreeMap<String, BTreeSet<String>> = GRAPH
+        .iter()
+        .map(|(name, known)| ((*name).to_owned(), known.iter().map(|name| (*name).to_owned()).collect()))
+        .collect();
     for (name, known) in &graph {
         let may = allowed.get(name).unwrap_or_else(|| panic!("{name} is not in the graph of tests/tidy.rs"));
         let too_many: Vec<_> = known.difference(may).collect();
@@ -119,13 +121,16 @@ fn every_path_that_a_document_names_exists() {
             documents.push(path);
         }
     }
-    let tops = ["engine/", "roles/", "madang/src", "docs/", "tests/", "benches/", "examples/", "fuzz/", ".ci/"];
+    let tops =
+        ["engine/", "roles/", "madang/src", "docs/", "tests/", "benches/", "examples/", "fuzz/", ".ci/"];
     let mut missing = Vec::new();
     for document in documents {
-        let text = std::fs::read_to_string(&document).unwrap_or_else(|error| panic!("{}: {error}", document.display()));
+        let text = std::fs::read_to_string(&document)
+            .unwrap_or_else(|error| panic!("{}: {error}", document.display()));
         for quoted in text.split('`').skip(1).step_by(2) {
             let path = quoted.split([' ', ':']).next().unwrap();
-            let is_path = tops.iter().any(|top| path.starts_with(top)) && !path.contains(['*', '{', '<', '…']);
+            let is_path =
+                tops.iter().any(|top| path.starts_with(top)) && !path.contains(['*', '{', '<', '…']);
             if is_path && std::fs::symlink_metadata(root().join(path)).is_err() {
                 missing.push(format!("{}: `{path}`", shown(&document)));
             }
@@ -147,8 +152,9 @@ fn every_dependency_has_its_line() {
     let section = manifest.split("[workspace.dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
     let names = section.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.trim());
     let decisions = std::fs::read_to_string(root().join("docs/decisions/0002-dependencies.md")).unwrap();
-    let unaccounted: Vec<&str> =
-        names.filter(|name| !name.starts_with("madang-") && !decisions.contains(&format!("`{name}`"))).collect();
+    let unaccounted: Vec<&str> = names
+        .filter(|name| !name.starts_with("madang-") && !decisions.contains(&format!("`{name}`")))
+        .collect();
     assert!(unaccounted.is_empty(), "no line in docs/decisions/0002-dependencies.md: {unaccounted:?}");
 }
 
@@ -157,8 +163,15 @@ fn unsafe_code_is_nowhere_but_where_it_is_argued() {
     let unsafe_word = ["uns", "afe"].concat();
     for path in sources() {
         let text = std::fs::read_to_string(&path).unwrap();
-        let uses = text.lines().any(|line| line.contains(&format!("{unsafe_word} {{")) || line.contains(&format!("{unsafe_word} impl")));
-        let argued = text.contains(&format!("allow({unsafe_word}_code)")) && text.contains("**Why this may be");
-        assert!(!uses || argued || shown(&path).starts_with("tests/"), "{} uses it without its argument", shown(&path));
+        let uses = text.lines().any(|line| {
+            line.contains(&format!("{unsafe_word} {{")) || line.contains(&format!("{unsafe_word} impl"))
+        });
+        let argued =
+            text.contains(&format!("allow({unsafe_word}_code)")) && text.contains("**Why this may be");
+        assert!(
+            !uses || argued || shown(&path).starts_with("tests/"),
+            "{} uses it without its argument",
+            shown(&path)
+        );
     }
 }

@@ -222,6 +222,12 @@ impl madang_web::Recorder for WorkerTelemetry {
             self.telemetry.log.tell(Level::Info, "request-refused", &detail);
         }
     }
+
+    fn secured(&self, connection: &Connection) {
+        if let Some(tls) = connection.tls() {
+            self.block.handshake(tls.version, tls.resumed);
+        }
+    }
 }
 
 impl AcceptObserver for WorkerTelemetry {

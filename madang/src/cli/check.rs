@@ -40,7 +40,7 @@ pub(super) fn start(start: Start) -> Ended {
 pub(super) fn check(file: &Path, output: Output) -> Ended {
     let (settings, report) = config::load(file, clock::wall());
     if output.json {
-        println!("{}", report.to_json());
+        say!("{}", report.to_json());
     } else {
         eprint!("{}", report.to_text(colour_err()));
         match &settings {
@@ -48,7 +48,7 @@ pub(super) fn check(file: &Path, output: Output) -> Ended {
                 let listeners: Vec<String> =
                     settings.listeners().into_iter().map(|(listen, _)| listen.name).collect();
                 let (open, close) = if colour_out() { ("\x1b[32m", "\x1b[0m") } else { ("", "") };
-                println!("{open}ok{close}: {} sites on {}", settings.sites.len(), listeners.join(", "));
+                say!("{open}ok{close}: {} sites on {}", settings.sites.len(), listeners.join(", "));
             }
             None => {
                 let count = report.problems.len();
@@ -70,9 +70,9 @@ Durations and sizes are text with a unit (`\"5s\"`, `\"10MiB\"`). Paths are rela
 /// Prints the JSON Schema or the page.
 pub(super) fn schema(as_docs: bool) -> Ended {
     if as_docs {
-        print!("{}", docs::markdown(&ROOT, INTRO));
+        super::put(&docs::markdown(&ROOT, INTRO));
     } else {
-        println!("{:#}", schema::document(&ROOT));
+        say!("{:#}", schema::document(&ROOT));
     }
     Ended::Done
 }

@@ -68,7 +68,7 @@ pub(super) fn doctor(file: &Path, output: Output) -> Ended {
             .iter()
             .map(|f| json!({ "what": f.what, "ok": f.fine, "found": f.found, "remedy": f.remedy }))
             .collect();
-        println!("{}", json!({ "ok": bad == 0, "findings": list }));
+        say!("{}", json!({ "ok": bad == 0, "findings": list }));
     } else {
         let mark = |fine: bool| match (fine, colour_out()) {
             (true, true) => "\x1b[32mok\x1b[0m".to_owned(),
@@ -87,7 +87,7 @@ pub(super) fn doctor(file: &Path, output: Output) -> Ended {
                 ]
             })
             .collect();
-        print!("{}", show::table(&["", "WHAT", "FOUND", "REMEDY"], &rows));
+        super::put(&show::table(&["", "WHAT", "FOUND", "REMEDY"], &rows));
     }
     if bad == 0 { Ended::Done } else { Ended::Failed }
 }

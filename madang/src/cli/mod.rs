@@ -9,6 +9,11 @@
 //!
 //! Not here: the server's life (`run`).
 
+/// A line on standard output. A reader that has gone (`| head`) is no error.
+macro_rules! say {
+    ($($words:tt)*) => { super::put(&format!("{}\n", format_args!($($words)*))) };
+}
+
 mod ask;
 mod check;
 mod doctor;
@@ -170,6 +175,13 @@ fn colour_out() -> bool {
 /// Whether standard error takes colours.
 fn colour_err() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Text on standard output, as it is.
+fn put(text: &str) {
+    use std::io::Write;
+    // Nobody is left to be told that nobody listens.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// A sentence on standard error.

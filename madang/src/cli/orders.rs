@@ -23,7 +23,7 @@ fn asked(asked: &Asked, method: &str, path: &str) -> Result<Value, Ended> {
         return Ok(value);
     }
     if asked.output.json {
-        println!("{value}");
+        say!("{value}");
     } else if let Some(report) = value["text"].as_str() {
         eprint!("{report}");
         complain("the settings have errors; the running server was not changed");
@@ -36,7 +36,7 @@ fn asked(asked: &Asked, method: &str, path: &str) -> Result<Value, Ended> {
 fn done(args: &Asked, method: &str, path: &str, show: impl FnOnce(&Value)) -> Ended {
     match asked(args, method, path) {
         Ok(value) if args.output.json => {
-            println!("{value}");
+            say!("{value}");
             Ended::Done
         }
         Ok(value) => {
@@ -49,32 +49,32 @@ fn done(args: &Asked, method: &str, path: &str, show: impl FnOnce(&Value)) -> En
 
 pub(super) fn plan(args: &Asked) -> Ended {
     done(args, "GET", "/api/v1/plan", |value| {
-        print!("{}", show::changes(&value["changes"], "nothing would change"))
+        super::put(&show::changes(&value["changes"], "nothing would change"))
     })
 }
 
 pub(super) fn reload(args: &Asked) -> Ended {
     done(args, "POST", "/api/v1/reload", |value| {
-        print!("reloaded\n{}", show::changes(&value["changes"], "nothing changed"))
+        super::put(&format!("reloaded\n{}", show::changes(&value["changes"], "nothing changed")))
     })
 }
 
 pub(super) fn stop(args: &Asked) -> Ended {
-    done(args, "POST", "/api/v1/stop", |_| println!("draining, then it ends"))
+    done(args, "POST", "/api/v1/stop", |_| say!("draining, then it ends"))
 }
 
 pub(super) fn upgrade(args: &Asked) -> Ended {
     done(args, "POST", "/api/v1/upgrade", |value| {
-        println!("process {} serves now; the old one drains and ends", value["process"])
+        say!("process {} serves now; the old one drains and ends", value["process"])
     })
 }
 
 pub(super) fn status(args: &Asked) -> Ended {
-    done(args, "GET", "/api/v1/status", |value| print!("{}", show::status(value, colour_out())))
+    done(args, "GET", "/api/v1/status", |value| super::put(&show::status(value, colour_out())))
 }
 
 pub(super) fn connections(args: &Asked) -> Ended {
-    done(args, "GET", "/api/v1/connections", |value| print!("{}", show::connections(value)))
+    done(args, "GET", "/api/v1/connections", |value| super::put(&show::connections(value)))
 }
 
 /// The last lines of the access log, and what follows.

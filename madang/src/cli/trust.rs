@@ -23,7 +23,7 @@ pub(super) fn trust(settings: &Path) -> Ended {
         return Ended::Failed;
     }
     let root = std::fs::canonicalize(&root).unwrap_or(root);
-    print!("{}", local_ca::trust_instructions(&root));
+    super::put(&local_ca::trust_instructions(&root));
     Ended::Done
 }
 
@@ -41,7 +41,7 @@ pub(super) fn hash() -> Ended {
     }
     match madang_web::hash_password(password) {
         Ok(hash) => {
-            println!("{hash}");
+            say!("{hash}");
             Ended::Done
         }
         Err(message) => {

@@ -24,6 +24,8 @@ pub trait Recorder {
     fn record(&self, exchange: &Exchange, outcome: Outcome);
     /// Once per connection or request that was refused before it became an exchange.
     fn refused(&self, connection: &Connection, status: u16, what: &'static str);
+    /// Once per TLS handshake.
+    fn secured(&self, connection: &Connection);
 }
 
 /// What all workers share: limits that hold for the machine.
@@ -101,6 +103,9 @@ impl Service for First {
     }
     fn refused(&self, connection: &Connection, status: u16, what: &'static str) {
         self.recorder.refused(connection, status, what);
+    }
+    fn secured(&self, connection: &Connection) {
+        self.recorder.secured(connection);
     }
 }
 
