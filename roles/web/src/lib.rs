@@ -6,5 +6,12 @@
 //! Not here: sockets and protocols (`http`), other roles (joined by `madang/src/assemble.rs`).
 
 pub mod config;
+mod hosts;
+mod limit;
 pub mod pattern;
+mod quality;
+mod routes;
+pub mod template;
+#[cfg(test)]
+mod testing;
 pub mod verdict;
