@@ -9,7 +9,6 @@ pub mod config;
 mod hosts;
 mod limit;
 pub mod pattern;
-mod quality;
 mod routes;
 pub mod template;
 #[cfg(test)]
