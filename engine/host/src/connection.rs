@@ -527,6 +527,15 @@ impl Connections {
         empty
     }
 
+    /// Every connection of one listener ends after its current request.
+    pub fn drain_listener(&self, listener: &str) {
+        for (_, entry) in self.table.borrow().iter() {
+            if let Some(connection) = entry.upgrade().filter(|connection| &*connection.listener == listener) {
+                connection.drain();
+            }
+        }
+    }
+
     /// Ends all that are left.
     pub fn cut_all(&self, why: Cut) {
         for (_, entry) in self.table.borrow().iter() {

@@ -15,7 +15,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use hashbrown::HashMap;
 use ipnet::IpNet;
@@ -44,6 +44,12 @@ pub struct Gate {
 #[derive(Debug, Default)]
 pub struct ListenerGate {
     open: AtomicU32,
+    rules: RwLock<ListenerRules>,
+}
+
+/// Who may come to a listener and how many.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListenerRules {
     /// Who may come: empty is everybody.
     pub allow: Vec<IpNet>,
     /// Who may not; wins over `allow`.
@@ -53,6 +59,17 @@ pub struct ListenerGate {
 }
 
 impl ListenerGate {
+    /// A gate with these rules.
+    pub fn new(rules: ListenerRules) -> Self {
+        Self { open: AtomicU32::new(0), rules: RwLock::new(rules) }
+    }
+    /// New rules from a reload; they hold for new connections.
+    pub fn set_rules(&self, rules: ListenerRules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+    fn rules(&self) -> RwLockReadGuard<'_, ListenerRules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner)
+    }
     /// How many of this listener's connections are open.
     pub fn open(&self) -> u32 {
         self.open.load(Ordering::Relaxed)
@@ -144,8 +161,9 @@ impl Gate {
         listener: &Arc<ListenerGate>,
         peer: Option<IpAddr>,
     ) -> Result<Permit, Refusal> {
+        let rules = listener.rules();
         if let Some(peer) = peer
-            && !allowed(peer, &listener.allow, &listener.deny)
+            && !allowed(peer, &rules.allow, &rules.deny)
         {
             return Err(Refusal::Denied);
         }
@@ -153,7 +171,8 @@ impl Gate {
         if !take(&self.open, max) {
             return Err(Refusal::Full { max });
         }
-        let listener_max = if listener.connections_max == 0 { u32::MAX } else { listener.connections_max };
+        let listener_max = if rules.connections_max == 0 { u32::MAX } else { rules.connections_max };
+        drop(rules);
         if !take(&listener.open, listener_max) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Refusal::ListenerFull { max: listener_max });
@@ -189,9 +208,11 @@ impl Permit {
     /// A PROXY header named the real client: count that address instead of the proxy's.
     pub fn readdress(mut self, peer: IpAddr) -> Result<Self, Refusal> {
         let (gate, listener) = (Arc::clone(&self.gate), Arc::clone(&self.listener));
-        if !allowed(peer, &listener.allow, &listener.deny) {
+        let rules = listener.rules();
+        if !allowed(peer, &rules.allow, &rules.deny) {
             return Err(Refusal::Denied);
         }
+        drop(rules);
         let old = self.address.take();
         if let Some(old) = old {
             gate.leave(old);

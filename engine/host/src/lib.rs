@@ -9,6 +9,8 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod gate;
+pub mod handover;
 pub mod net;
+pub mod telemetry;
 pub mod tls;
 pub mod worker;

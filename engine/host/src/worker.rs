@@ -313,6 +313,31 @@ impl<S: 'static> WorkerHandle<S> {
     }
 }
 
+impl Worker {
+    /// A worker on the calling thread, which must run a `LocalRuntime`: for the admin surface on the control side.
+    pub fn here(index: usize, gate: Arc<Gate>, limits: PhaseLimits) -> Rc<Self> {
+        let worker = Rc::new(Self {
+            index,
+            clock: Coarse::new(),
+            connections: Connections::new(limits),
+            gate,
+            observer: RefCell::new(None),
+            stopped: Cell::new(false),
+            sweepers: RefCell::default(),
+        });
+        let sweeping = Rc::clone(&worker);
+        tokio::task::spawn_local(async move {
+            let mut every = tokio::time::interval(SWEEP);
+            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            while !sweeping.stopped.get() {
+                every.tick().await;
+                sweeping.sweep();
+            }
+        });
+        worker
+    }
+}
+
 async fn run<S>(
     index: usize,
     gate: Arc<Gate>,
@@ -320,29 +345,11 @@ async fn run<S>(
     make: impl FnOnce(&Rc<Worker>) -> S,
     mut inbox: mpsc::Receiver<Order<S>>,
 ) {
-    let worker = Rc::new(Worker {
-        index,
-        clock: Coarse::new(),
-        connections: Connections::new(limits),
-        gate,
-        observer: RefCell::new(None),
-        stopped: Cell::new(false),
-        sweepers: RefCell::default(),
-    });
-    let sweeping = Rc::clone(&worker);
-    let sweep = tokio::task::spawn_local(async move {
-        let mut every = tokio::time::interval(SWEEP);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        while !sweeping.stopped.get() {
-            every.tick().await;
-            sweeping.sweep();
-        }
-    });
+    let worker = Worker::here(index, gate, limits);
     let mut state = make(&worker);
     while let Some(order) = inbox.recv().await {
         order(&worker, &mut state);
     }
     worker.stopped.set(true);
-    sweep.abort();
     worker.sweep();
 }

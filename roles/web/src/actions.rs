@@ -10,7 +10,6 @@
 //!
 //! Not here: which route is taken (`routes`), how answers are dressed (`shape`).
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -20,14 +19,15 @@ use madang_http::response::Text;
 use madang_wire::request::Method;
 
 use crate::config::{self, Route};
-use crate::files::Files;
-use crate::template::{Caught, Template, TemplateError};
+use crate::files::{Files, FilesOptions};
+use crate::template::{Caught, Template};
 use crate::verdict::{Blame, Failure, Verdict};
+use crate::web::Making;
 
 /// A route's action on one worker.
 pub(crate) enum Action {
-    /// A folder.
-    Files { files: Files, strip: Option<Box<str>>, path: RefCell<String> },
+    /// A folder, and the whole segments of the path that are not part of the file's name.
+    Files { files: Files, strip: Option<Box<str>> },
     /// Elsewhere.
     Redirect { to: Template, status: u16, keep_query: bool },
     /// The same request by another path, from the next route on.
@@ -36,50 +36,57 @@ pub(crate) enum Action {
     Respond { status: u16, body: Bytes, media_type: Text },
     /// Another role.
     Role(Rc<dyn Service>),
+    /// What could not be made ready.
+    Broken(Failure),
 }
 
 impl Action {
-    /// Makes a route's action ready. `make_files` opens a folder with the worker's caches.
-    pub(crate) fn new(
-        route: &Route,
-        make_files: &dyn Fn(&config::FilesSettings) -> Files,
-    ) -> Result<Self, TemplateError> {
-        Ok(match &route.action {
-            config::Action::Files(settings) => Self::Files {
-                files: make_files(settings),
-                strip: settings.strip.as_deref().map(|strip| strip.trim_end_matches('/').into()),
-                path: RefCell::default(),
-            },
-            config::Action::Redirect { to, status, keep_query } => Self::Redirect {
-                to: Template::new(to, &route.paths)?,
-                status: *status,
-                keep_query: *keep_query,
-            },
-            config::Action::Rewrite { to, keep_query } => {
-                Self::Rewrite { to: Template::for_rewrite(to, &route.paths)?, keep_query: *keep_query }
+    /// Makes a route's action ready. What cannot be is told once here and fails on every request.
+    pub(crate) fn new(route: &Route, site: &str, place: usize, making: &Making<'_>) -> Self {
+        if let Some(service) = making.role(site, place) {
+            return Self::Role(service);
+        }
+        let broken = |name: &'static str, why: String| {
+            making.trouble(name, &format!("site {site}, route {place}: {why}"));
+            Self::Broken(Failure::new(500, Blame::Operator, name, why))
+        };
+        match &route.action {
+            config::Action::Files(settings) => {
+                match Files::new(FilesOptions::from(settings), making.caches) {
+                    Ok(files) => {
+                        let strip = settings.strip.as_deref().map(|strip| strip.trim_end_matches('/').into());
+                        Self::Files { files, strip }
+                    }
+                    Err(error) => broken("folder-unavailable", error.to_string()),
+                }
             }
+            config::Action::Redirect { to, status, keep_query } => match Template::new(to, &route.paths) {
+                Ok(to) => Self::Redirect { to, status: *status, keep_query: *keep_query },
+                Err(error) => broken("bad-redirect", error.to_string()),
+            },
+            config::Action::Rewrite { to, keep_query } => match Template::for_rewrite(to, &route.paths) {
+                Ok(to) => Self::Rewrite { to, keep_query: *keep_query },
+                Err(error) => broken("bad-rewrite-target", error.to_string()),
+            },
             config::Action::Respond { status, body, media_type } => Self::Respond {
                 status: *status,
                 body: Bytes::from(body.clone()),
                 media_type: media_type.clone().into(),
             },
-        })
+        }
     }
 
     /// Answers. Rewrites were followed before and have nothing to say here.
     pub(crate) fn answer(&self, route: &Route, exchange: &mut Exchange) -> Verdict {
         match self {
-            Self::Files { files, strip, path } => {
-                // The path is lent beside the exchange: a buffer kept for that saves an allocation per request.
-                let mut lent = path.take();
-                lent.clear();
-                lent.push_str(stripped(exchange.head.path(), strip.as_deref()));
-                let verdict = files.answer(exchange, &lent);
-                path.replace(lent);
-                verdict
+            Self::Files { files, strip } => {
+                let from = stripped(exchange.head.path(), strip.as_deref());
+                files.answer_from(exchange, from)
             }
             Self::Redirect { to, status, keep_query } => {
-                let Some(caught) = Caught::by(&route.paths, exchange.head.path()) else { return Verdict::Next };
+                let Some(caught) = Caught::by(&route.paths, exchange.head.path()) else {
+                    return Verdict::Next;
+                };
                 let location = to.location(&caught, &exchange.head, *keep_query);
                 exchange.response.status = *status;
                 exchange.response.fields.set("location", location);
@@ -87,7 +94,7 @@ impl Action {
             }
             Self::Rewrite { .. } => Verdict::Next,
             Self::Respond { status, body, .. } if body.is_empty() && *status >= 400 => {
-                Failure::new(*status, Blame::Client, "refused-by-route", "the route answers so").into()
+                Failure::new(*status, Blame::Operator, "refused-by-route", "the route answers so").into()
             }
             Self::Respond { status, body, media_type } => {
                 exchange.response.status = *status;
@@ -98,6 +105,7 @@ impl Action {
                 Verdict::Answer
             }
             Self::Role(service) => Verdict::Hand(Rc::clone(service)),
+            Self::Broken(failure) => failure.clone().into(),
         }
     }
 
@@ -126,12 +134,11 @@ impl Action {
     }
 }
 
-/// The path without a prefix of whole segments; as it is where it does not begin so.
-fn stripped<'p>(path: &'p str, strip: Option<&str>) -> &'p str {
+/// Where the path goes on behind a prefix of whole segments; 0 where it does not begin so.
+fn stripped(path: &str, strip: Option<&str>) -> usize {
     match strip.and_then(|strip| path.strip_prefix(strip)) {
-        Some("") => "/",
-        Some(rest) if rest.starts_with('/') => rest,
-        _ => path,
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => path.len() - rest.len(),
+        _ => 0,
     }
 }
 
@@ -153,7 +160,7 @@ mod tests {
     #[test]
     fn whole_segments_are_stripped() {
         check("/app/x", Some("/app"), "/x");
-        check("/app", Some("/app"), "/");
+        check("/app", Some("/app"), "");
         check("/app/", Some("/app"), "/");
         check("/apple", Some("/app"), "/apple");
         check("/x", Some("/app"), "/x");
@@ -162,7 +169,7 @@ mod tests {
 
         #[track_caller]
         fn check(path: &str, strip: Option<&str>, want: &str) {
-            assert_eq!(stripped(path, strip), want);
+            assert_eq!(&path[stripped(path, strip)..], want);
         }
     }
 }

@@ -8,13 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use madang_host::clock;
+use madang_host::config::Listen;
 use madang_host::connection::{Connection, Connections, Ends, PhaseLimits};
 use madang_host::gate::{Gate, GateLimits, ListenerGate};
+use madang_host::net::listen::Address;
 use madang_http::exchange::Exchange;
 use madang_wire::http1::head::HeadParser;
 use madang_wire::request::{HeadLimits, RequestHead};
 
-use crate::config::{Action, Route};
+use crate::config::{Action, Route, Site};
 use crate::pattern::PathPattern;
 
 /// The head of a request, parsed.
@@ -77,4 +79,38 @@ pub(crate) fn route() -> Route {
 /// A route for one pattern that answers 200.
 pub(crate) fn route_to(pattern: &str) -> Route {
     Route { paths: vec![PathPattern::parse(pattern).unwrap()], ..route() }
+}
+
+/// A site of these routes for any host on `http://test` and `https://test`.
+pub(crate) fn site(routes: Vec<Route>) -> Site {
+    Site {
+        name: "test".into(),
+        listen: Vec::new(),
+        hosts: Vec::new(),
+        tls: None,
+        https_redirect: false,
+        hsts: None,
+        request_id: false,
+        security_headers: false,
+        compress: true,
+        headers: Vec::new(),
+        errors: Vec::new(),
+        routes,
+    }
+}
+
+/// A listener on this address, everything else at its default.
+pub(crate) fn listen(name: &str) -> Listen {
+    let (scheme, address) = name.split_once("://").unwrap();
+    let address = Address::Tcp(address.parse().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 80))));
+    Listen {
+        name: name.to_owned(),
+        secure: scheme == "https",
+        address,
+        allow: Vec::new(),
+        deny: Vec::new(),
+        connections_max: 0,
+        proxy_protocol: Vec::new(),
+        h2c: false,
+    }
 }

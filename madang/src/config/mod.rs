@@ -1,0 +1,221 @@
+//! The settings as a whole.
+//!
+//! **Job.** Join the sections of every owner into one table, load a file, check what only the whole can tell.
+//! **Called by** `cli` and the running server. **Calls** `settings`, the owners' `config.rs`.
+//!
+//! Invariants
+//! 1. Nothing is bound, written or started while settings are read.
+//! 2. [`Settings`] in hand means: no error anywhere, certificates included.
+//!
+//! Not here: what a change means (`diff`), what runs (`assemble`).
+
+pub mod disk;
+pub mod serve_folder;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use madang_host::config::{Certificates, LIMITS, LOG, Limits, Listen, LogSettings, SERVER, Server};
+use madang_host::net::listen::Address;
+use madang_host::tls::store::{CertificateError, Pair};
+use madang_settings::reader::Reader;
+use madang_settings::report::Report;
+use madang_settings::schema::{Key, Kind, Section};
+use madang_settings::source::{self, Source};
+use madang_settings::tree::Table;
+use madang_web::config::{SITE, Site};
+
+/// A whole settings file: every section this build knows.
+pub static ROOT: Section = Section {
+    title: "madang.toml",
+    doc: "TOML 1.0. First match wins, top to bottom; nothing is inherited in secret. `${NAME}` reads the environment, `${NAME:-default}` with a default.",
+    keys: &[
+        Key { name: "include", kind: Kind::List(&Kind::Path), default: "", doc: "More settings files, for example `\"conf.d/*.toml\"`." },
+        Key { name: "server", kind: Kind::Table(&SERVER), default: "", doc: "The machine's side." },
+        Key { name: "limits", kind: Kind::Table(&LIMITS), default: "", doc: "Times and sizes." },
+        Key { name: "log", kind: Kind::Table(&LOG), default: "", doc: "Logs." },
+        Key { name: "site", kind: Kind::Named(&SITE), default: "", doc: "Web sites by name." },
+    ],
+};
+
+/// Everything, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// `[server]`.
+    pub server: Server,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[log]`.
+    pub log: LogSettings,
+    /// The sites in the order they were written.
+    pub sites: Vec<Arc<Site>>,
+    /// What was written, for `plan`.
+    pub tree: Table,
+}
+
+impl Settings {
+    /// Every listener once, with the sites it serves, in the settings' order.
+    pub fn listeners(&self) -> Vec<(Listen, Vec<Arc<Site>>)> {
+        let mut all: Vec<(Listen, Vec<Arc<Site>>)> = Vec::new();
+        for site in &self.sites {
+            for listen in &site.listen {
+                match all.iter_mut().find(|(have, _)| have.address == listen.address) {
+                    Some((have, sites)) => {
+                        // A plain mention beside one with options takes those options.
+                        if is_plain(have) {
+                            *have = listen.clone();
+                        }
+                        if !sites.iter().any(|have| Arc::ptr_eq(have, site)) {
+                            sites.push(Arc::clone(site));
+                        }
+                    }
+                    None => all.push((listen.clone(), vec![Arc::clone(site)])),
+                }
+            }
+        }
+        all
+    }
+}
+
+fn is_plain(listen: &Listen) -> bool {
+    Listen::plain(&listen.name).is_some_and(|plain| plain == *listen)
+}
+
+/// Loads and checks a settings file. The report holds warnings on success, at least one error on failure.
+pub fn load(path: &Path, now: SystemTime) -> (Option<Settings>, Report) {
+    let environment: BTreeMap<String, String> =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    load_from(path, &environment, &disk::Disk, now)
+}
+
+/// The same from any source.
+pub fn load_from(
+    path: &Path,
+    environment: &BTreeMap<String, String>,
+    source: &dyn Source,
+    now: SystemTime,
+) -> (Option<Settings>, Report) {
+    let mut report = Report::default();
+    let tree = source::load(path, environment, source, &mut report);
+    if report.has_errors() && tree.entries.is_empty() {
+        return (None, report);
+    }
+    let mut root = Reader::root(&tree, &ROOT, &mut report);
+    let server = root.table_or_default("server", &SERVER, Server::read);
+    let limits = root.table_or_default("limits", &LIMITS, Limits::read);
+    let log = root.table_or_default("log", &LOG, LogSettings::read);
+    let sites: Vec<Arc<Site>> = root.named("site", &SITE, |r, name| {
+        let site = Site::read(r, name);
+        check_certificates(r, &site, now);
+        Arc::new(site)
+    });
+    if sites.is_empty() && !root.has("site") && !root.report.has_errors() {
+        let help = Some("the smallest one:\n    [site.main]\n    listen = \"http://127.0.0.1:8080\"\n    route = [{ files = \"public\" }]".to_owned());
+        root.report.error(root.mark(), "site", "there is no site to serve", help);
+    }
+    check_listeners(&mut root, &sites);
+    check_server(&mut root, &server);
+    if report.has_errors() {
+        return (None, report);
+    }
+    (Some(Settings { server, limits, log, sites, tree }), report)
+}
+
+/// The data folder of a file that may be broken in other places: commands must find the running server.
+pub fn data_folder(path: &Path) -> PathBuf {
+    let mut report = Report::default();
+    let environment = std::env::vars().collect();
+    let tree = source::load(path, &environment, &disk::Disk, &mut report);
+    let mut root = Reader::root(&tree, &ROOT, &mut report);
+    root.table_or_default("server", &SERVER, |r| r.path_or_default("data"))
+}
+
+fn check_certificates(r: &mut Reader<'_>, site: &Site, now: SystemTime) {
+    let Some(tls) = &site.tls else { return };
+    let Certificates::Files(files) = &tls.certificates else { return };
+    let mut names = Vec::new();
+    for source in files {
+        match Pair::load(&source.certificate, &source.key, now) {
+            Ok(pair) => {
+                let days = pair.days_left(now);
+                if days < 14 {
+                    r.warn("tls", format!("the certificate in {} ends in {days} days", source.certificate.display()), None);
+                }
+                names.extend(pair.names);
+            }
+            Err(error) => {
+                let help = match &error {
+                    CertificateError::Unreadable { .. } => Some("is the path right, and may the server's user read it?".to_owned()),
+                    _ => None,
+                };
+                r.error("tls", error.to_string(), help);
+            }
+        }
+    }
+    for host in &site.hosts {
+        let covered = names.iter().any(|name| name == host || madang_host::tls::store::name_matches(name, host));
+        if !covered && !names.is_empty() {
+            r.warn("tls", format!("no certificate of this site is for {host}"), None);
+        }
+    }
+}
+
+/// What holds between sites: one address has one scheme and one set of options; one name on it has one site.
+fn check_listeners(root: &mut Reader<'_>, sites: &[Arc<Site>]) {
+    let mut seen: Vec<(&Listen, &Site)> = Vec::new();
+    for site in sites {
+        for listen in &site.listen {
+            let key = format!("site.{}.listen", site.name);
+            let mark = root.mark_of("site");
+            for (other, whose) in seen.iter().filter(|(other, _)| overlap(&other.address, &listen.address)) {
+                let message = if other.secure != listen.secure {
+                    format!("{} is http in one place and https in another (site.{})", listen.address, whose.name)
+                } else if other.address != listen.address {
+                    format!("{} and {} (site.{}) cannot both be opened: one is for all addresses", listen.address, other.address, whose.name)
+                } else if other != &listen && !is_plain(other) && !is_plain(listen) {
+                    format!("{} has different options here and in site.{}", listen.address, whose.name)
+                } else if whose.name != site.name && same_host(whose, site) {
+                    let names = if site.hosts.is_empty() { "any host".to_owned() } else { site.hosts.join(", ") };
+                    format!("site.{} already answers on {} for {names}", whose.name, listen.address)
+                } else {
+                    continue;
+                };
+                root.report.error(mark, &key, message, None);
+            }
+            seen.push((listen, site));
+        }
+    }
+}
+
+fn overlap(a: &Address, b: &Address) -> bool {
+    match (a, b) {
+        (Address::Tcp(a), Address::Tcp(b)) => {
+            let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+            a.port() == b.port() && a.port() != 0 && a.is_ipv4() == b.is_ipv4() && (a.ip() == b.ip() || any)
+        }
+        (a, b) => a == b,
+    }
+}
+
+fn same_host(a: &Site, b: &Site) -> bool {
+    (a.hosts.is_empty() && b.hosts.is_empty()) || a.hosts.iter().any(|host| b.hosts.contains(host))
+}
+
+fn check_server(root: &mut Reader<'_>, server: &Server) {
+    let mark = root.mark_of("server");
+    if let Some(admin) = server.admin
+        && !admin.ip().is_loopback()
+    {
+        let help = Some("metrics tell a lot about a site: use 127.0.0.1, or close the port to the outside".to_owned());
+        root.report.warn(mark, "server.admin", format!("{admin} can be reached from other machines"), help);
+    }
+    if let Some(user) = &server.user {
+        let known = std::fs::read_to_string("/etc/passwd").is_ok_and(|users| users.lines().any(|line| line.split(':').next() == Some(user)));
+        if !known {
+            let help = Some(format!("make it: useradd --system --no-create-home {user}"));
+            root.report.error(mark, "server.user", format!("this machine has no user {user:?}"), help);
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The running house, from the control side: sockets by address, workers, the settings in force.
+//!
+//! **Job.** Start, reload by difference, hand over, drain, stop. **Called by** `run`, `control`. **Calls** `plan`, `room`
+//! (through orders to the workers), `host::net::listen`.
+//!
+//! Invariants
+//! 1. A reload either happens as a whole or not at all: every new socket is bound before anything is swapped.
+//! 2. A listener named before and after keeps its sockets, its queue and its connections.
+//! 3. The old settings stay in force until every worker has the new ones.
+//!
+//! Not here: who asks (`control`, signals in `run`), what a worker does with it (`room`).
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use madang_host::connection::View;
+use madang_host::gate::Gate;
+use madang_host::net::listen::{Address, BindError, Listener, ListenerSet};
+use madang_host::worker::{WorkerGone, WorkerHandle};
+
+use crate::config::Settings;
+use crate::plan::{ListenerPlan, Plan, PlanError, rules};
+use crate::room::{Room, Seat};
+use crate::telemetry::Telemetry;
+
+/// Why the house could not be opened or changed.
+#[derive(Debug)]
+pub enum HouseError {
+    /// Addresses that cannot be opened; all of them.
+    Bind(Vec<BindError>),
+    /// The plan.
+    Plan(PlanError),
+    /// A worker thread.
+    Worker(std::io::Error),
+    /// A worker ended.
+    Gone(WorkerGone),
+}
+
+impl fmt::Display for HouseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(errors) => {
+                for (index, error) in errors.iter().enumerate() {
+                    if index > 0 {
+                        f.write_str("\n")?;
+                    }
+                    error.fmt(f)?;
+                }
+                Ok(())
+            }
+            Self::Plan(error) => error.fmt(f),
+            Self::Worker(error) => write!(f, "cannot start a worker: {error}"),
+            Self::Gone(error) => error.fmt(f),
+        }
+    }
+}
+impl std::error::Error for HouseError {}
+
+/// A listener that is open.
+struct Open {
+    plan: ListenerPlan,
+    sockets: ListenerSet,
+}
+
+/// Everything that runs.
+pub struct House {
+    /// Admission, shared by all workers.
+    pub gate: Arc<Gate>,
+    /// Counters and logs.
+    pub telemetry: Arc<Telemetry>,
+    settings: Settings,
+    open: Vec<Open>,
+    workers: Vec<WorkerHandle<Room>>,
+}
+
+/// An open listener as people see it.
+pub struct ListenerView {
+    /// As in the settings.
+    pub name: String,
+    /// With the port that was really taken.
+    pub bound: String,
+    /// The sites on it.
+    pub sites: Vec<String>,
+    /// Connections open.
+    pub open: u32,
+}
+
+/// Sockets another process handed us.
+pub type Inherited = Vec<(String, Vec<Listener>)>;
+
+impl House {
+    /// Binds every address. Nothing accepts yet: privileges can be dropped before [`House::open`].
+    pub fn bind(settings: Settings, workers: usize, inherited: Inherited, telemetry: Arc<Telemetry>, now: SystemTime) -> Result<Self, HouseError> {
+        let plan = Plan::new(settings, now).map_err(HouseError::Plan)?;
+        let gate = Gate::new(plan.settings.server.gate);
+        let mut house = Self { gate, telemetry, settings: plan.settings.clone(), open: Vec::new(), workers: Vec::new() };
+        let bound = bind_new(&house.open, plan.listeners, workers, inherited).map_err(HouseError::Bind)?;
+        house.open = bound.into_iter().map(|(plan, sockets)| Open { plan, sockets }).collect();
+        Ok(house)
+    }
+
+    /// Starts the workers and lets them accept.
+    pub async fn open(&mut self, workers: usize) -> Result<(), HouseError> {
+        let limits = self.settings.limits;
+        let shared = madang_web::WebShared::new();
+        for index in 0..workers {
+            let (telemetry, web, trusted) = (self.telemetry.worker(index), Arc::clone(&shared), self.settings.server.trusted_proxies.clone());
+            let handle = WorkerHandle::start(index, Arc::clone(&self.gate), limits.phases, move |worker| {
+                let telemetry = telemetry.here(worker);
+                let web = madang_web::WebWorker::new(worker, &limits, trusted, web, Rc::clone(&telemetry) as Rc<dyn madang_web::Recorder>);
+                Room::new(worker, web, telemetry)
+            });
+            self.workers.push(handle.map_err(HouseError::Worker)?);
+        }
+        for index in 0..self.open.len() {
+            self.seat(index, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends one listener to every worker; with its sockets when it is new.
+    async fn seat(&self, index: usize, with_sockets: bool) -> Result<(), HouseError> {
+        let open = &self.open[index];
+        let limits = self.settings.limits;
+        for (at, worker) in self.workers.iter().enumerate() {
+            let seat = Seat {
+                listen: open.plan.listen.clone(),
+                sites: open.plan.sites.clone(),
+                tls: open.plan.tls.clone(),
+                gate: Arc::clone(&open.plan.gate),
+            };
+            let sockets = if with_sockets {
+                open.sockets.for_worker(at, self.workers.len()).map_err(HouseError::Worker)?
+            } else {
+                Vec::new()
+            };
+            let order = move |worker: &Rc<_>, room: &mut Room| {
+                room.set_limits(worker, &limits);
+                room.seat(worker, seat, &limits, sockets)
+            };
+            worker.ask(order).await.map_err(HouseError::Gone)?.map_err(HouseError::Worker)?;
+        }
+        Ok(())
+    }
+
+    /// Changes to new settings by difference. On an error nothing has changed.
+    pub async fn reload(&mut self, settings: Settings, now: SystemTime) -> Result<(), HouseError> {
+        let plan = Plan::new(settings, now).map_err(HouseError::Plan)?;
+        let (stay, new): (Vec<_>, Vec<_>) =
+            plan.listeners.into_iter().partition(|listener| self.open.iter().any(|open| same_socket(&open.plan, listener)));
+        let bound = bind_new(&self.open, new, self.workers.len(), Vec::new()).map_err(HouseError::Bind)?;
+
+        // From here on nothing fails but a dead worker.
+        self.settings = plan.settings;
+        self.gate.set_limits(self.settings.server.gate);
+        let mut old = std::mem::take(&mut self.open);
+        for listener in stay {
+            let Some(at) = old.iter().position(|open| same_socket(&open.plan, &listener)) else { continue };
+            let kept = old.swap_remove(at);
+            kept.plan.gate.set_rules(rules(&listener.listen));
+            self.open.push(Open { plan: ListenerPlan { gate: kept.plan.gate, ..listener }, sockets: kept.sockets });
+            self.seat(self.open.len() - 1, false).await?;
+        }
+        for (plan, sockets) in bound {
+            self.open.push(Open { plan, sockets });
+            self.seat(self.open.len() - 1, true).await?;
+        }
+        for gone in old {
+            for worker in &self.workers {
+                let name = gone.plan.listen.name.clone();
+                worker.ask(move |worker, room| room.unseat(worker, &name)).await.map_err(HouseError::Gone)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// How many workers run.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// The open listeners.
+    pub fn listeners(&self) -> Vec<ListenerView> {
+        let view = |open: &Open| {
+            let scheme = if open.plan.listen.secure { "https" } else { "http" };
+            ListenerView {
+                name: open.plan.listen.name.clone(),
+                bound: format!("{scheme}://{}", open.sockets.bound),
+                sites: open.plan.sites.iter().map(|site| site.name.to_string()).collect(),
+                open: open.plan.gate.open(),
+            }
+        };
+        self.open.iter().map(view).collect()
+    }
+
+    /// TLS policies of every https listener, to watch and show.
+    pub fn policies(&self) -> impl Iterator<Item = &madang_host::tls::TlsPolicies> {
+        self.open.iter().filter_map(|open| open.plan.tls.as_ref())
+    }
+
+    /// Names and sockets, to hand over.
+    pub fn sockets(&self) -> impl Iterator<Item = (&str, &[Listener])> {
+        self.open.iter().map(|open| (open.plan.listen.name.as_str(), open.sockets.sockets()))
+    }
+
+    /// Every open connection.
+    pub async fn connections(&self) -> Result<Vec<View>, HouseError> {
+        let mut all = Vec::new();
+        for worker in &self.workers {
+            all.extend(worker.ask(|worker, _| worker.connections.views()).await.map_err(HouseError::Gone)?);
+        }
+        Ok(all)
+    }
+
+    /// Stops accepting and lets every open request end; cuts what is left after `deadline`. True when nothing was cut.
+    pub async fn drain(&self, idle_too: bool, deadline: Duration) -> bool {
+        for worker in &self.workers {
+            // A worker that is gone accepts nothing.
+            let _ = worker.ask(|_, room| room.stop_accepting()).await;
+        }
+        let drained = async {
+            for worker in &self.workers {
+                let _ = worker.drain(idle_too).await;
+            }
+        };
+        let clean = tokio::time::timeout(deadline, drained).await.is_ok();
+        if !clean {
+            for worker in &self.workers {
+                let _ = worker.cut_all().await;
+                let _ = tokio::time::timeout(Duration::from_secs(1), worker.drain(true)).await;
+            }
+        }
+        for worker in &self.workers {
+            let _ = worker.ask(|_, room| room.flush()).await;
+        }
+        clean
+    }
+
+    /// Ends the worker threads.
+    pub fn close(self) {
+        for worker in self.workers {
+            worker.stop();
+        }
+    }
+}
+
+/// Same address and scheme, written the same way: sockets, gate and endpoints stay.
+fn same_socket(a: &ListenerPlan, b: &ListenerPlan) -> bool {
+    a.listen.address == b.listen.address && a.listen.name == b.listen.name
+}
+
+/// Binds what is new, or takes the sockets that another listener of the same address holds. All errors at once.
+fn bind_new(
+    open: &[Open],
+    new: Vec<ListenerPlan>,
+    workers: usize,
+    mut inherited: Inherited,
+) -> Result<Vec<(ListenerPlan, ListenerSet)>, Vec<BindError>> {
+    let (mut bound, mut errors) = (Vec::new(), Vec::new());
+    for plan in new {
+        let address: &Address = &plan.listen.address;
+        let handed = inherited.iter().position(|(name, sockets)| *name == plan.listen.name || sockets.iter().any(|socket| socket.address().is_ok_and(|have| have == *address)));
+        let taken = handed.and_then(|at| ListenerSet::inherited(address.clone(), inherited.swap_remove(at).1));
+        let shared = || {
+            let have = open.iter().find(|open| open.plan.listen.address == *address)?;
+            let sockets = have.sockets.sockets().iter().map(Listener::try_clone).collect::<Result<Vec<_>, _>>().ok()?;
+            ListenerSet::inherited(address.clone(), sockets)
+        };
+        match taken.or_else(shared).map_or_else(|| ListenerSet::bind(address, workers), Ok) {
+            Ok(sockets) => bound.push((plan, sockets)),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(bound) } else { Err(errors) }
+}

@@ -1,0 +1,127 @@
+//! From settings to what will run: the plan that workers carry out.
+//!
+//! **Job.** Build TLS policies, group sites by listener. Everything that can fail does so here, before anything changes.
+//! **Called by** `house` (start, reload). **Calls** `host::tls`, `config`.
+//!
+//! Invariants
+//! 1. A plan is complete: applying it opens sockets and swaps pointers, nothing else.
+//!
+//! Not here: sockets (`house`), per-worker building (`room`).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use madang_host::config::{Certificates, Limits, Listen, TlsSettings};
+use madang_host::gate::{ListenerGate, ListenerRules};
+use madang_host::tls::local_ca::{LocalCa, LocalCaError};
+use madang_host::tls::store::{CertificateError, CertificateStore};
+use madang_host::tls::{Policy, PolicyError, TlsPolicies};
+use madang_web::config::Site;
+
+use crate::config::Settings;
+
+/// What runs.
+pub struct Plan {
+    /// `[limits]`.
+    pub limits: Limits,
+    /// Every listener.
+    pub listeners: Vec<ListenerPlan>,
+    /// The settings it was made from.
+    pub settings: Settings,
+}
+
+/// One listener.
+pub struct ListenerPlan {
+    /// As in the settings.
+    pub listen: Listen,
+    /// What it serves.
+    pub sites: Vec<Arc<Site>>,
+    /// TLS, on https.
+    pub tls: Option<TlsPolicies>,
+    /// Its part of the gate.
+    pub gate: Arc<ListenerGate>,
+}
+
+/// Why settings that were checked cannot run after all.
+#[derive(Debug)]
+pub enum PlanError {
+    /// A certificate changed since it was checked.
+    Certificates(Vec<CertificateError>),
+    /// A TLS policy.
+    Policy(PolicyError),
+    /// The local authority.
+    LocalCa(LocalCaError),
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificates(errors) => {
+                for (index, error) in errors.iter().enumerate() {
+                    if index > 0 {
+                        f.write_str("; ")?;
+                    }
+                    error.fmt(f)?;
+                }
+                Ok(())
+            }
+            Self::Policy(error) => error.fmt(f),
+            Self::LocalCa(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Plan {
+    /// Plans what `settings` say.
+    pub fn new(settings: Settings, now: SystemTime) -> Result<Self, PlanError> {
+        let mut local_ca = None;
+        let mut listeners = Vec::new();
+        for (listen, sites) in settings.listeners() {
+            let tls = if listen.secure { policies(&sites, &settings, &mut local_ca, now)? } else { None };
+            let gate = Arc::new(ListenerGate::new(rules(&listen)));
+            listeners.push(ListenerPlan { listen, sites, tls, gate });
+        }
+        Ok(Self { limits: settings.limits, listeners, settings })
+    }
+}
+
+/// A listener's admission rules.
+pub fn rules(listen: &Listen) -> ListenerRules {
+    ListenerRules { allow: listen.allow.clone(), deny: listen.deny.clone(), connections_max: listen.connections_max }
+}
+
+fn policies(
+    sites: &[Arc<Site>],
+    settings: &Settings,
+    local_ca: &mut Option<LocalCa>,
+    now: SystemTime,
+) -> Result<Option<TlsPolicies>, PlanError> {
+    let mut policies = Vec::new();
+    for site in sites {
+        let Some(tls) = &site.tls else { continue };
+        let store = store(tls, site, settings, local_ca, now)?;
+        let policy = Policy::new(&site.name, site.hosts.clone(), store, tls.version_min, &tls.client_auth);
+        policies.push(policy.map_err(PlanError::Policy)?);
+    }
+    Ok(TlsPolicies::new(policies))
+}
+
+fn store(
+    tls: &TlsSettings,
+    site: &Site,
+    settings: &Settings,
+    local_ca: &mut Option<LocalCa>,
+    now: SystemTime,
+) -> Result<Arc<CertificateStore>, PlanError> {
+    match &tls.certificates {
+        Certificates::Files(files) => CertificateStore::from_files(files, now).map_err(PlanError::Certificates),
+        Certificates::Local => {
+            let ca = match local_ca {
+                Some(ca) => ca,
+                None => local_ca.insert(LocalCa::open(&settings.server.data, now).map_err(PlanError::LocalCa)?),
+            };
+            Ok(CertificateStore::from_pair(ca.issue(&site.hosts, now).map_err(PlanError::LocalCa)?))
+        }
+    }
+}

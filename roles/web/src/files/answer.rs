@@ -1,0 +1,210 @@
+//! From a file to an answer: representation, conditions, range, fields, body.
+//!
+//! **Job.** Everything RFC 9110 asks of a GET or HEAD once the file is known.
+//! **Called by** `files`. **Calls** `encoding`, `conditional`, `range`, `multipart`.
+//!
+//! Invariants
+//! 1. The fields of HEAD are those of GET.
+//! 2. Wherever the coding could have been another, `vary` says so - on 304 and errors too.
+//! 3. A range is a range of the representation whose tag is sent beside it.
+//!
+//! Not here: finding the file (`files`), making codings (`compress`).
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use madang_host::clock;
+use madang_http::body::{Body, FileBody};
+use madang_http::response::{Response, Text};
+use madang_wire::request::{Method, RequestHead};
+
+use super::Folder;
+use super::conditional::{self, Outcome, Present};
+use super::encoding::{Acceptable, Coding};
+use super::entry::{Content, FileEntry, Sibling, Siblings};
+use super::multipart;
+use super::range::{self, Wanted};
+use crate::verdict::{Blame, Failure, Verdict};
+
+/// The bytes that were chosen, and what names them.
+struct Representation<'a> {
+    content: &'a Content,
+    length: u64,
+    coding: Option<Coding>,
+    etag: &'a Text,
+    last_modified: Option<&'a Text>,
+    modified_s: Option<u64>,
+}
+
+/// Answers with the file at `path`.
+pub(super) fn file(
+    folder: &Rc<Folder>,
+    head: &RequestHead,
+    response: &mut Response,
+    path: &str,
+    entry: &Rc<FileEntry>,
+) -> Verdict {
+    let present = Present::of(head);
+    let acceptable = if present.accept_encoding { Acceptable::of(head) } else { Acceptable::IDENTITY };
+    look_for_siblings(folder, path, entry);
+    let siblings = entry.siblings.borrow();
+    let made_here = None::<Coding>;
+    if !siblings.found.is_empty() || made_here.is_some() {
+        response.fields.add_to_list("vary", "accept-encoding");
+    }
+    let coded = match acceptable.choose(siblings.found.iter().map(|sibling| sibling.coding)) {
+        Some(coding) => siblings.found.iter().find(|sibling| sibling.coding == coding),
+        None => None,
+    };
+    if let Some(sibling) = coded {
+        return represent(head, response, present, &entry.content_type, &Representation::of_sibling(sibling));
+    }
+    if !acceptable.identity() {
+        return Failure::new(406, Blame::Client, "encoding-not-acceptable", "the file exists only as it is")
+            .into();
+    }
+    represent(head, response, present, &entry.content_type, &Representation::of(entry))
+}
+
+impl<'a> Representation<'a> {
+    fn of(entry: &'a FileEntry) -> Self {
+        Self {
+            content: &entry.content,
+            length: entry.length,
+            coding: None,
+            etag: &entry.validators.etag,
+            last_modified: entry.validators.last_modified.as_ref(),
+            modified_s: entry.validators.modified_s,
+        }
+    }
+    fn of_sibling(sibling: &'a Sibling) -> Self {
+        Self { coding: Some(sibling.coding), etag: &sibling.etag, ..Self::of(&sibling.entry) }
+    }
+}
+
+fn represent(
+    head: &RequestHead,
+    response: &mut Response,
+    present: Present,
+    content_type: &Text,
+    chosen: &Representation<'_>,
+) -> Verdict {
+    let now_s = || clock::unix_seconds(clock::wall());
+    let outcome = conditional::evaluate(head, present, chosen.etag.as_bytes(), chosen.modified_s, now_s);
+    match outcome {
+        Outcome::Proceed | Outcome::ProceedWhole => {}
+        Outcome::NotModified => {
+            response.status = 304;
+            response.fields.add("etag", chosen.etag.clone());
+            return Verdict::Answer;
+        }
+        Outcome::Failed => {
+            return Failure::new(412, Blame::Client, "precondition-failed", "the file is of another state")
+                .into();
+        }
+    }
+    let wanted = match the_range(head, present, outcome) {
+        Some(value) => range::parse(value, chosen.length),
+        None => Wanted::Whole,
+    };
+    if wanted == Wanted::Nothing {
+        response.fields.set("content-range", Text::from(format!("bytes */{}", chosen.length)));
+        return Failure::new(
+            416,
+            Blame::Client,
+            "range-not-satisfiable",
+            "no part of the file was asked for",
+        )
+        .into();
+    }
+    if let Some(coding) = chosen.coding {
+        response.fields.add("content-encoding", coding.text());
+    }
+    response.fields.add("etag", chosen.etag.clone());
+    if let Some(last_modified) = chosen.last_modified {
+        response.fields.add("last-modified", last_modified.clone());
+    }
+    response.fields.add("accept-ranges", "bytes");
+    response.status = if wanted == Wanted::Whole { 200 } else { 206 };
+    match wanted {
+        Wanted::Many(parts) => {
+            let boundary = multipart::boundary(chosen.etag);
+            response.fields.add("content-type", multipart::content_type(&boundary));
+            response.body = multipart::body(chosen.content, &parts, chosen.length, content_type, &boundary);
+        }
+        Wanted::One(part) => {
+            response.fields.add("content-type", content_type.clone());
+            response.fields.add("content-range", Text::from(multipart::content_range(part, chosen.length)));
+            response.body = body(chosen.content, part.first, part.length());
+        }
+        Wanted::Whole | Wanted::Nothing => {
+            response.fields.add("content-type", content_type.clone());
+            if head.method() == Method::Head {
+                response.length_hint = Some(chosen.length);
+            } else {
+                response.body = body(chosen.content, 0, chosen.length);
+            }
+        }
+    }
+    Verdict::Answer
+}
+
+/// The one `range` value that is to be honoured (RFC 9110 14.2: on GET only).
+fn the_range(head: &RequestHead, present: Present, outcome: Outcome) -> Option<&[u8]> {
+    if !present.range || outcome == Outcome::ProceedWhole || head.method() != Method::Get {
+        return None;
+    }
+    let mut values = head.get_all("range");
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
+}
+
+/// A piece of the content.
+pub(super) fn body(content: &Content, offset: u64, length: u64) -> Body {
+    if length == 0 {
+        return Body::Empty;
+    }
+    match content {
+        Content::Memory(bytes) => Body::Bytes(slice(bytes, offset, length)),
+        Content::Open(file) => Body::File(FileBody { file: Rc::clone(file), offset, length }),
+    }
+}
+
+/// A piece of bytes at hand; ranges lie inside, so that nothing is ever cut.
+pub(super) fn slice(bytes: &Bytes, offset: u64, length: u64) -> Bytes {
+    let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.slice(at(offset)..at(offset.saturating_add(length)))
+}
+
+/// Looks again for compressed files beside this one, where the last look is too old.
+fn look_for_siblings(folder: &Folder, path: &str, entry: &FileEntry) {
+    if !folder.options.precompressed || !entry.may_have_siblings {
+        return;
+    }
+    let now_ms = folder.caches.now_ms();
+    let valid_ms = folder.options.cache_valid_ms;
+    if entry
+        .siblings
+        .borrow()
+        .checked_ms
+        .is_some_and(|checked_ms| now_ms.saturating_sub(checked_ms) < valid_ms)
+    {
+        return;
+    }
+    let mut found = Vec::new();
+    let mut beside = String::with_capacity(path.len() + 4);
+    for coding in Coding::BY_SIZE {
+        beside.clear();
+        beside.push_str(path);
+        beside.push_str(coding.suffix());
+        // Asked of the disk, not of the cache: names that are not there would fill it.
+        if folder.root.identity_at(&beside).is_ok()
+            && let super::Found::File(sibling) = folder.find(&beside)
+            && sibling.identity.modified_ns >= entry.identity.modified_ns
+        {
+            let etag = sibling.coded_etag(coding);
+            found.push(Sibling { coding, entry: sibling, etag });
+        }
+    }
+    *entry.siblings.borrow_mut() = Siblings { checked_ms: Some(now_ms), found };
+}

@@ -1,0 +1,6 @@
+//! The files action against real folders: every answer is read as a client would.
+//!
+//! Method: a temporary tree, requests parsed by the real head parser, answers collected with their bodies.
+
+mod finding;
+mod site;

@@ -1,0 +1,167 @@
+//! A folder, a clock that stands still, and a client.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use madang_host::clock;
+use madang_host::connection::Connection;
+use madang_http::body::{Body, Frame};
+use madang_http::exchange::Exchange;
+use madang_web::files::{CacheLimits, Caches, Files, FilesOptions};
+use madang_web::verdict::{Failure, Verdict};
+use madang_wire::http1::head::{HeadParser, Parsed};
+use madang_wire::request::HeadLimits;
+
+/// What a client sees, or the failure an error page would be made of.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    /// What `content-length` would say.
+    pub(crate) length: Option<u64>,
+    pub(crate) failure: Option<Failure>,
+}
+
+impl Answer {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+    }
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is text")
+    }
+    #[track_caller]
+    pub(crate) fn etag(&self) -> &str {
+        self.field("etag").expect("an entity tag")
+    }
+}
+
+pub(crate) struct Site {
+    pub(crate) files: Files,
+    pub(crate) now_ms: Rc<Cell<u64>>,
+    pub(crate) caches: Rc<Caches>,
+    directory: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Site {
+    /// A folder with these files, served with these options.
+    pub(crate) fn with(files: &[(&str, &str)], change: impl FnOnce(&mut FilesOptions)) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let root = directory.path().join("root");
+        std::fs::create_dir(&root).expect("the root");
+        for (path, contents) in files {
+            write(&root.join(path), contents.as_bytes());
+        }
+        let mut options = FilesOptions::new(&root);
+        change(&mut options);
+        let now_ms = Rc::new(Cell::new(1_000_000));
+        let clock = Rc::clone(&now_ms);
+        let caches = Caches::new(CacheLimits::default(), move || clock.get());
+        let files = Files::new(options, &caches).expect("the root opens");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        Self { files, now_ms, caches, directory, runtime }
+    }
+
+    /// The folder that is served.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    /// The folder around it, for what must never be served.
+    pub(crate) fn outside(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn write(&self, path: &str, contents: &[u8]) {
+        write(&self.root().join(path), contents);
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Answer {
+        self.ask("GET", target, &[])
+    }
+
+    /// One request. A head the parser refuses shows up as its status.
+    pub(crate) fn ask(&self, method: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
+        let mut exchange = Box::new(Exchange::new(Connection::nobody(), clock::now()));
+        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: a.test\r\n");
+        for (name, value) in fields {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        let limits = HeadLimits { head_bytes_max: 65_536, fields_max: 100, target_bytes_max: 32_768 };
+        match HeadParser::default().parse(head.as_bytes(), false, &limits, &mut exchange.head) {
+            Ok(Parsed::Complete { .. }) => {}
+            Ok(Parsed::Partial) => panic!("the head is whole: {head:?}"),
+            Err(malformed) => {
+                return Answer {
+                    status: malformed.status(),
+                    fields: vec![],
+                    body: vec![],
+                    length: None,
+                    failure: None,
+                };
+            }
+        }
+        self.runtime.block_on(async {
+            let path = exchange.head.path().to_owned();
+            let verdict = self.files.answer(&mut exchange, &path);
+            collect(exchange, verdict).await
+        })
+    }
+}
+
+pub(crate) fn write(path: &Path, contents: &[u8]) {
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("the folders");
+    std::fs::write(path, contents).expect("the file");
+}
+
+/// Waits where that is asked for, then reads the answer as a protocol would send it.
+async fn collect(exchange: Box<Exchange>, verdict: Verdict) -> Answer {
+    let (mut exchange, verdict) = match verdict {
+        Verdict::Wait(resume) => resume(exchange).await,
+        verdict => (exchange, verdict),
+    };
+    let (status, failure) = match verdict {
+        Verdict::Answer => (exchange.response.status, None),
+        Verdict::Fail(failure) => (failure.status, Some(failure)),
+        other => panic!("neither answer nor failure: {other:?}"),
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let fields = exchange
+        .response
+        .fields
+        .iter()
+        .map(|(name, value)| (text(name.as_bytes()), text(value.as_bytes())))
+        .collect();
+    let body = std::mem::take(&mut exchange.response.body);
+    let length = if body.is_empty() { exchange.response.length_hint } else { body.length() };
+    Answer { status, fields, body: read(body).await, length, failure }
+}
+
+async fn read(body: Body) -> Vec<u8> {
+    match body {
+        Body::Empty => Vec::new(),
+        Body::Bytes(bytes) => bytes.to_vec(),
+        Body::File(file) => {
+            let mut bytes = vec![0; usize::try_from(file.length).expect("it fits")];
+            file.file.read_exact_at(&mut bytes, file.offset).expect("the file is there");
+            bytes
+        }
+        Body::Stream(mut stream) => {
+            let mut bytes = Vec::new();
+            while let Some(frame) = poll_fn(|cx| stream.poll_next(cx)).await {
+                let Frame::Data(piece) = frame.expect("the body is whole") else {
+                    panic!("files have no trailers")
+                };
+                bytes.extend_from_slice(&piece);
+            }
+            assert_eq!(stream.length(), Some(bytes.len() as u64), "the announced length is kept");
+            bytes
+        }
+        Body::Upgrade(_) => panic!("files upgrade nothing"),
+    }
+}
