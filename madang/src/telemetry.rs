@@ -28,6 +28,7 @@ use madang_host::telemetry::rotate::Rotation;
 use madang_host::telemetry::writer::{LogSender, Target};
 use madang_host::worker::{AcceptObserver, Worker};
 use madang_http::exchange::{Exchange, Outcome};
+use madang_web::verdict::{Blame, Failure};
 
 const BUFFER_BYTES: usize = 32 * 1024;
 
@@ -221,6 +222,17 @@ impl madang_web::Recorder for WorkerTelemetry {
             let detail = format!("{} got {status}: {what}", connection.peer().ip());
             self.telemetry.log.tell(Level::Info, "request-refused", &detail);
         }
+    }
+
+    fn failed(&self, exchange: &Exchange, failure: &Failure) {
+        if failure.blame == Blame::Us || failure.blame == Blame::Operator {
+            let detail = format!("{} {}: {failure}", exchange.head.method_str(), exchange.head.target());
+            self.telemetry.log.tell(Level::Error, failure.name, &detail);
+        }
+    }
+
+    fn trouble(&self, what: &'static str, detail: &str) {
+        self.telemetry.log.tell(Level::Error, what, detail);
     }
 
     fn secured(&self, connection: &Connection) {

@@ -9,6 +9,7 @@
 //!
 //! Not here: the socket (`host::net`), decisions (roles).
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -42,6 +43,8 @@ pub struct Notes {
     pub site: Option<Rc<str>>,
     /// The route's place in its site, from 0.
     pub route: Option<u32>,
+    /// The client's address, where a trusted proxy stands between: else it is the peer's.
+    pub client: Option<IpAddr>,
     /// Who asked, once known.
     pub user: Option<Rc<str>>,
     /// The request's id, when the site gives one.
@@ -55,6 +58,11 @@ pub struct Notes {
 }
 
 impl Exchange {
+    /// Who asks: the client behind trusted proxies, or the peer.
+    pub fn client(&self) -> IpAddr {
+        self.notes.client.unwrap_or_else(|| self.connection.peer().ip())
+    }
+
     /// An empty exchange on this connection.
     pub fn new(connection: Rc<Connection>, started: Instant) -> Self {
         Self {

@@ -3,12 +3,34 @@
 //! **Job.** Answer requests of sites as their settings say. **Promises.** One visible pipeline; no escape from a root.
 //! **Called by** `http` through its `Service`. **Calls** `http`'s types, `host`'s telemetry.
 //!
+//! Begin reading at [`phases::PIPELINE`]: the way of a request, in order.
+//!
 //! Not here: sockets and protocols (`http`), other roles (joined by `madang/src/assemble.rs`).
 
+mod actions;
+mod client;
 pub mod config;
+mod cors;
+mod error_page;
 pub mod files;
+mod hosts;
+mod limit;
+mod limit_fields;
+mod password;
 pub mod pattern;
+pub mod phases;
+mod record;
+mod routes;
+mod shape;
+mod site;
+pub mod template;
+#[cfg(test)]
+mod testing;
 pub mod verdict;
-mod worker;
+mod web;
+#[cfg(test)]
+mod web_tests;
 
-pub use worker::{Recorder, WebShared, WebWorker, hash_password};
+pub use password::hash_password;
+pub use record::Recorder;
+pub use web::{Roles, WebShared, WebWorker};

@@ -1,6 +1,6 @@
 //! What a step of the pipeline may say about a request.
 //!
-//! **Job.** One closed vocabulary for phases, actions and files: go on, answered, wait, failed.
+//! **Job.** One closed vocabulary for phases, actions and files: go on, answered, wait, hand over, failed.
 //! **Made by** every phase and action. **Read by** the pipeline, which turns a [`Failure`] into an error answer.
 //!
 //! Invariants
@@ -11,9 +11,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
 
 use madang_http::body::LocalFuture;
-use madang_http::exchange::Exchange;
+use madang_http::exchange::{Exchange, Service};
 
 /// What follows from a step.
 pub enum Verdict {
@@ -23,6 +24,8 @@ pub enum Verdict {
     Answer,
     /// Something must be waited for; the pipeline hands the exchange over and goes on with the verdict that comes back.
     Wait(Resume),
+    /// Another role answers: the exchange is handed over whole.
+    Hand(Rc<dyn Service>),
     /// No answer, and why. What the step already put into `exchange.response.fields` (`allow`, `content-range`, …)
     /// belongs to the error answer.
     Fail(Failure),
@@ -37,6 +40,7 @@ impl fmt::Debug for Verdict {
             Self::Next => f.write_str("Next"),
             Self::Answer => f.write_str("Answer"),
             Self::Wait(_) => f.write_str("Wait"),
+            Self::Hand(_) => f.write_str("Hand"),
             Self::Fail(failure) => f.debug_tuple("Fail").field(failure).finish(),
         }
     }

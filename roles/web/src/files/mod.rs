@@ -41,6 +41,11 @@ use crate::verdict::{Blame, Failure, Verdict};
 pub use self::options::{CacheLimits, Compress, FilesOptions};
 pub use self::root::RootError;
 
+/// The media type a file of this name is served with.
+pub(crate) fn media_type_of(path: &std::path::Path) -> Text {
+    media_type::of(path.file_name().and_then(|name| name.to_str()).unwrap_or("")).text
+}
+
 /// The methods a file answers to.
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 /// How often a small file that changes while it is read is read again before it is sent as it lies.
