@@ -207,7 +207,7 @@ impl Io {
                 Some(Ok(Frame::Data(data))) if data.is_empty() => {}
                 Some(Ok(Frame::Data(data))) => {
                     if announced.is_some_and(|length| self.body_sent + data.len() as u64 > length) {
-                        return Err(Ended::Gone);
+                        return self.break_off().await;
                     }
                     self.write_piece(&data, framing).await?;
                 }
@@ -220,14 +220,10 @@ impl Io {
                     }
                     return self.flush().await;
                 }
-                Some(Err(_)) => {
-                    // No end mark: the peer must see that the body broke off.
-                    let _ = self.flush().await;
-                    return Err(Ended::Gone);
-                }
+                Some(Err(_)) => return self.break_off().await,
                 None => {
                     if announced.is_some_and(|length| self.body_sent != length) {
-                        return Err(Ended::Gone);
+                        return self.break_off().await;
                     }
                     if framing == Framing::Chunked {
                         write_last_chunk(self.out(), std::iter::empty());
@@ -236,6 +232,12 @@ impl Io {
                 }
             }
         }
+    }
+
+    /// Ends an answer that cannot be whole: what there is leaves, without an end mark, and the connection with it.
+    async fn break_off(&mut self) -> Result<(), Ended> {
+        self.flush().await?;
+        Err(Ended::Gone)
     }
 
     async fn write_piece(&mut self, data: &Bytes, framing: Framing) -> Result<(), Ended> {

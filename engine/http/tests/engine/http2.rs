@@ -1,0 +1,249 @@
+//! HTTP/2 on the wire, with the h2 crate's client and hostile variations.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{Method, Request, Version};
+
+use crate::house::{House, Setup, with_house};
+
+type Connection = h2::client::Connection<tokio::net::TcpStream, Bytes>;
+
+async fn client(house: &House) -> (SendRequest<Bytes>, Connection) {
+    h2::client::Builder::new().enable_push(false).handshake(house.connect().await).await.unwrap()
+}
+
+/// A client whose connection runs by itself.
+async fn running(house: &House) -> (SendRequest<Bytes>, tokio::task::JoinHandle<Result<(), h2::Error>>) {
+    let (sender, connection) = client(house).await;
+    (sender, tokio::task::spawn_local(connection))
+}
+
+fn request(method: Method, path: &str) -> Request<()> {
+    Request::builder()
+        .method(method)
+        .version(Version::HTTP_2)
+        .uri(format!("http://x{path}"))
+        .body(())
+        .unwrap()
+}
+
+async fn body(mut stream: h2::RecvStream) -> Result<(String, Option<http::HeaderMap>), h2::Error> {
+    let mut all = Vec::new();
+    while let Some(data) = stream.data().await {
+        let data = data?;
+        stream.flow_control().release_capacity(data.len())?;
+        all.extend_from_slice(&data);
+    }
+    let trailers = stream.trailers().await?;
+    Ok((String::from_utf8(all).unwrap(), trailers))
+}
+
+#[test]
+fn requests_bodies_and_trailers_go_both_ways() {
+    with_house(Setup::default(), |house| async move {
+        let (mut sender, _connection) = running(&house).await;
+        let (answer, _) = sender.send_request(request(Method::GET, "/a?b"), true).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["content-length"]),
+            (200, &"7".parse().unwrap())
+        );
+        assert_eq!(body(answer.into_body()).await.unwrap().0, "GET /a\n");
+
+        let (answer, mut send) = sender.send_request(request(Method::POST, "/echo"), false).unwrap();
+        send.send_data("hello".into(), false).unwrap();
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("x-sum", "9".parse().unwrap());
+        send.send_trailers(trailers).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.headers()["x-sum"], "9");
+        assert_eq!(body(answer.into_body()).await.unwrap().0, "hello");
+
+        let (answer, _) = sender.send_request(request(Method::GET, "/pieces"), true).unwrap();
+        let (text, trailers) = body(answer.await.unwrap().into_body()).await.unwrap();
+        assert_eq!((text.as_str(), &trailers.unwrap()["x-sum"]), ("one two three", &"3".parse().unwrap()));
+
+        let (answer, _) = sender.send_request(request(Method::HEAD, "/a"), true).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.headers()["content-length"], "8");
+        assert!(answer.into_body().is_end_stream());
+    });
+}
+
+#[test]
+fn large_bodies_flow_both_ways_and_streams_do_not_wait_for_each_other() {
+    with_house(Setup::default(), |house| async move {
+        let (sender, _connection) = running(&house).await;
+        let mut tasks = Vec::new();
+        for _ in 0..10 {
+            let mut sender = sender.clone().ready().await.unwrap();
+            tasks.push(tokio::task::spawn_local(async move {
+                let (answer, _) = sender.send_request(request(Method::GET, "/large"), true).unwrap();
+                body(answer.await.unwrap().into_body()).await.unwrap().0.len()
+            }));
+        }
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), 4 * 1024 * 1024);
+        }
+    });
+}
+
+#[test]
+fn extended_connect_gives_the_stream_to_its_role() {
+    with_house(Setup::default(), |house| async move {
+        let (mut sender, _connection) = running(&house).await;
+        // The server's settings must have come before extended CONNECT may be used (RFC 8441 3).
+        let (answer, _) = sender.send_request(request(Method::GET, "/a"), true).unwrap();
+        answer.await.unwrap();
+        let mut connect =
+            Request::builder().method(Method::CONNECT).uri("http://x/connect").body(()).unwrap();
+        connect.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        let (answer, mut send) = sender.send_request(connect, false).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let mut receive = answer.into_body();
+        for word in ["first", "second"] {
+            send.send_data(word.into(), false).unwrap();
+            assert_eq!(receive.data().await.unwrap().unwrap(), word);
+        }
+        send.send_data(Bytes::new(), true).unwrap();
+        assert!(receive.data().await.is_none_or(|data| data.is_ok_and(|data| data.is_empty())));
+    });
+}
+
+#[test]
+fn what_http1_would_refuse_is_refused_here_too() {
+    with_house(Setup::default(), |house| async move {
+        let (mut sender, _connection) = running(&house).await;
+        let mut differing = request(Method::GET, "/a");
+        differing.headers_mut().insert("host", "other".parse().unwrap());
+        let mut repeated = request(Method::GET, "/a");
+        repeated.headers_mut().append("host", "x".parse().unwrap());
+        repeated.headers_mut().append("host", "x".parse().unwrap());
+        for wrong in [differing, repeated, request(Method::GET, "/a%2fb"), request(Method::GET, "/%2e%2e/x")]
+        {
+            let (answer, _) = sender.send_request(wrong, true).unwrap();
+            assert_eq!(answer.await.unwrap().status(), 400);
+        }
+        assert_eq!(house.told.borrow().len(), 4);
+    });
+}
+
+// Goal: a client that starts work and resets it is ended before it gets far (CVE-2023-44487 and its kin).
+#[test]
+fn rapid_resets_end_the_connection() {
+    with_house(Setup::default(), |house| async move {
+        let (mut sender, connection) = running(&house).await;
+        for _ in 0..20_000 {
+            let Ok(ready) = sender.ready().await else { break };
+            sender = ready;
+            let Ok((answer, mut send)) = sender.send_request(request(Method::GET, "/never"), true) else {
+                break;
+            };
+            // Let the server begin the work, then take it back.
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+            send.send_reset(h2::Reason::CANCEL);
+            drop(answer);
+            if connection.is_finished() {
+                break;
+            }
+        }
+        let error = connection.await.unwrap().unwrap_err();
+        assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM), "{error:?}");
+        let began = house.told.borrow().iter().filter(|line| *line == "began /never").count();
+        assert!((1..400).contains(&began), "work was begun {began} times");
+        while house.worker.connections.count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+// Goal: control frames without requests are bounded: pings flood nobody.
+#[test]
+fn a_flood_of_control_frames_ends_the_connection() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    with_house(Setup::default(), |house| async move {
+        let mut stream = house.connect().await;
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        let reading = tokio::task::spawn_local(async move {
+            let mut all = Vec::new();
+            let _ = read.read_to_end(&mut all).await;
+            all
+        });
+        let ping = b"\0\0\x08\x06\0\0\0\0\0pingpong".repeat(100);
+        let refused = || house.told.borrow().iter().any(|line| line.starts_with("refused 0 h2_glitches_max"));
+        let mut sent = 0;
+        while !refused() && sent < 1_000_000 {
+            sent += 100;
+            if write.write_all(&ping).await.is_err() {
+                break;
+            }
+        }
+        assert!(refused(), "{sent} pings were taken");
+        drop(write);
+        reading.await.unwrap();
+    });
+}
+
+// Goal: answers that a client asks for and does not take are given up, however many (window starvation).
+#[test]
+fn answers_nobody_takes_are_given_up() {
+    let mut setup = Setup::default();
+    setup.phases.write_idle = Duration::from_millis(500);
+    setup.phases.rate_grace = Duration::from_millis(500);
+    with_house(setup, |house: Rc<House>| async move {
+        let (sender, connection) = running(&house).await;
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let mut sender = sender.clone().ready().await.unwrap();
+            let (answer, _) = sender.send_request(request(Method::GET, "/large"), true).unwrap();
+            held.push(answer);
+        }
+        let mut given_up = 0;
+        for answer in held {
+            // The head comes; the body's window is never opened.
+            if let Ok(answer) = answer.await
+                && let Err(error) = drain_without_window(answer.into_body()).await
+            {
+                assert!(error.is_reset() || error.is_go_away() || error.is_io(), "{error:?}");
+                given_up += 1;
+            }
+        }
+        assert_eq!(given_up, 20);
+        drop((sender, connection));
+    });
+}
+
+async fn drain_without_window(mut stream: h2::RecvStream) -> Result<(), h2::Error> {
+    while let Some(data) = stream.data().await {
+        data?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_head_that_unpacks_too_large_is_refused() {
+    with_house(Setup::default(), |house| async move {
+        let (mut sender, _connection) = running(&house).await;
+        let mut bomb = request(Method::GET, "/a");
+        for number in 0..90 {
+            bomb.headers_mut().append(
+                http::HeaderName::from_bytes(format!("x-{number}").as_bytes()).unwrap(),
+                "y".repeat(500).parse().unwrap(),
+            );
+        }
+        let (answer, _) = sender.send_request(bomb, true).unwrap();
+        match answer.await {
+            Ok(answer) => assert_eq!(answer.status(), 431),
+            Err(error) => assert!(error.is_reset() || error.is_go_away(), "{error:?}"),
+        }
+        let told = house.told.borrow().clone();
+        assert!(!told.iter().any(|line| line.starts_with("GET /a")), "{told:?}");
+    });
+}
