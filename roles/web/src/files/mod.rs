@@ -12,10 +12,13 @@
 //! Not here: routes and prefixes (`phases`), error pages and security fields (the web role), how bytes leave (`http`).
 
 mod answer;
+mod bounded;
 mod cache;
+mod compress;
 mod conditional;
 mod encoding;
 mod entry;
+mod made;
 mod media_type;
 mod multipart;
 mod options;
@@ -35,6 +38,7 @@ use rustix::io::Errno;
 
 use self::cache::{Found, OpenFiles};
 use self::entry::FileEntry;
+use self::made::Codings;
 use self::root::{Missing, Opened, Root};
 use crate::verdict::{Blame, Failure, Verdict};
 
@@ -55,6 +59,7 @@ const LOADS: usize = 3;
 pub struct Caches {
     now_ms: Box<dyn Fn() -> u64>,
     open: RefCell<OpenFiles>,
+    codings: RefCell<Codings>,
     /// For paths put together while looking: keeps its capacity.
     scratch: RefCell<String>,
     last_id: Cell<u64>,
@@ -66,6 +71,7 @@ impl Caches {
         Rc::new(Self {
             now_ms: Box::new(now_ms),
             open: RefCell::new(OpenFiles::new(limits.entries_max, limits.bytes_max)),
+            codings: RefCell::new(Codings::new(limits.compressed_bytes_max)),
             scratch: RefCell::default(),
             last_id: Cell::new(0),
         })
@@ -73,8 +79,12 @@ impl Caches {
 
     /// Entries and bytes of the open-file cache.
     pub fn open_files(&self) -> (usize, usize) {
-        let open = self.open.borrow();
-        (open.len(), open.bytes())
+        self.open.borrow().size()
+    }
+
+    /// Bytes of remembered results of compression.
+    pub fn compressed_bytes(&self) -> usize {
+        self.codings.borrow().bytes()
     }
 
     fn next_id(&self) -> u64 {
