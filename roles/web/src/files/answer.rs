@@ -113,7 +113,8 @@ fn coded(
     if let Some(verdict) = judge(head, response, present, &unmade).1 {
         return verdict;
     }
-    if head.method() == Method::Head {
+    if head.method() == Method::Head && matches!(entry.content, Content::Open(_)) {
+        // What GET will most likely say; making a large coding for its length alone would be work for nothing.
         name(response, &unmade);
         response.fields.add("content-type", entry.content_type.clone());
         return Verdict::Answer;

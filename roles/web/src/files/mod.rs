@@ -18,6 +18,8 @@ mod compress;
 mod conditional;
 mod encoding;
 mod entry;
+mod listing;
+mod listing_page;
 mod made;
 mod media_type;
 mod multipart;
@@ -60,6 +62,8 @@ pub struct Caches {
     now_ms: Box<dyn Fn() -> u64>,
     open: RefCell<OpenFiles>,
     codings: RefCell<Codings>,
+    /// Listings in the making.
+    listings: Rc<Cell<u32>>,
     /// For paths put together while looking: keeps its capacity.
     scratch: RefCell<String>,
     last_id: Cell<u64>,
@@ -72,6 +76,7 @@ impl Caches {
             now_ms: Box::new(now_ms),
             open: RefCell::new(OpenFiles::new(limits.entries_max, limits.bytes_max)),
             codings: RefCell::new(Codings::new(limits.compressed_bytes_max)),
+            listings: Rc::default(),
             scratch: RefCell::default(),
             last_id: Cell::new(0),
         })
@@ -115,6 +120,8 @@ enum Meaning {
     Fallback(Rc<FileEntry>),
     /// A folder asked for without its slash.
     Redirect,
+    /// A folder to be listed; its path is in the scratch string.
+    Listing,
     /// Nothing.
     Nothing(Missing),
 }
@@ -173,6 +180,7 @@ impl Folder {
                 response.fields.add_to_list("vary", "sec-fetch-dest");
                 answer::file(self, head, response, &scratch, &entry)
             }
+            Meaning::Listing => listing::answer(self, head, &scratch),
             Meaning::Redirect => redirect_to_slash(head, response),
             Meaning::Nothing(missing) => failure(missing, rel_path).into(),
         };
@@ -248,7 +256,7 @@ impl Folder {
                     }
                     scratch.truncate(folder_bytes);
                 }
-                None
+                self.options.listing.then_some(if slash { Meaning::Listing } else { Meaning::Redirect })
             }
             Found::Missing(missing) => {
                 if missing != Missing::Absent {

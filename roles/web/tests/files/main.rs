@@ -2,5 +2,10 @@
 //!
 //! Method: a temporary tree, requests parsed by the real head parser, answers collected with their bodies.
 
+mod changing;
+mod coding;
+mod escaping;
 mod finding;
+mod listing;
+mod properties;
 mod site;
