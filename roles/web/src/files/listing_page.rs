@@ -24,7 +24,7 @@ const STYLE: &str = "\
 *{box-sizing:border-box}\
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,'Noto Sans KR',sans-serif}\
 main{max-width:60rem;margin:0 auto;padding:1.25rem 1rem 3rem}\
-h1{margin:0 0 1rem;font-size:1.25rem;font-weight:600;line-height:1.6;overflow-wrap:anywhere}\
+h1{margin:0 0 1rem;padding:0 .5rem;font-size:1.25rem;font-weight:600;line-height:1.6;overflow-wrap:anywhere}\
 h1 span{color:var(--quiet);font-weight:400;padding:0 .3rem}\
 a{color:var(--link);text-decoration:none}a:hover{text-decoration:underline}\
 a:focus-visible{outline:2px solid var(--link);outline-offset:2px;border-radius:2px}\
@@ -33,17 +33,22 @@ th{text-align:left;font-size:.875rem;font-weight:500;padding:.5rem;border-bottom
 th a{color:var(--quiet)}th[aria-sort] a{color:var(--ink)}\
 td{padding:0 .5rem;border-bottom:1px solid var(--line);color:var(--quiet);white-space:nowrap}\
 tbody tr:hover{background:var(--hover)}\
+td+td{padding-left:1.25rem}\
 td:first-child{white-space:normal;overflow-wrap:anywhere}\
 td:first-child a{display:block;padding:.55rem 0 .55rem 1.9rem;position:relative}\
 td svg{position:absolute;left:0;top:.8rem;width:1.15rem;height:1.15rem;fill:none;stroke:var(--quiet);stroke-width:1.4;stroke-linejoin:round}\
 .n{text-align:right}\
-p{color:var(--quiet);font-size:.875rem}\
-@media(max-width:34rem){main{padding:.75rem .5rem 2rem}h1{padding:0 .5rem}.d{display:none}td:first-child a{padding-top:.7rem;padding-bottom:.7rem}td svg{top:.95rem}}";
+p{color:var(--quiet);font-size:.875rem;padding:0 .5rem}\
+@media(max-width:34rem){main{padding:.75rem .25rem 2rem}\
+tr{display:grid;grid-template-columns:1fr auto;align-items:start;border-bottom:1px solid var(--line)}\
+thead tr{grid-template-columns:1fr auto auto}th,td{border:0}\
+td:first-child a{padding:.7rem 0 .7rem 1.9rem}td svg{top:.95rem}td+td{padding-top:.7rem}\
+td.d{grid-column:1;text-align:left;font-size:.8125rem;margin-top:-.7rem;padding:0 .5rem .7rem 2.4rem}td:empty{display:none}}";
 
 const SHAPES: &str = "<svg width=\"0\" height=\"0\" style=\"position:absolute\" aria-hidden=\"true\">\
 <symbol id=\"d\" viewBox=\"0 0 18 18\"><path d=\"M1.5 4.5v9.5h15V6H8.5L7 4.5z\"/></symbol>\
 <symbol id=\"f\" viewBox=\"0 0 18 18\"><path d=\"M4 1.5v15h10.5V6L10 1.5zM10 1.5V6h4.5\"/></symbol>\
-<symbol id=\"u\" viewBox=\"0 0 18 18\"><path d=\"M9 15V4M4.500 8.500 9 4l4.500 4.500\"/></symbol></svg>";
+<symbol id=\"u\" viewBox=\"0 0 18 18\"><path d=\"M9 15V4M4.5 8.5 9 4l4.5 4.5\"/></symbol></svg>";
 
 /// The words, in one language.
 struct Words {

@@ -234,7 +234,7 @@ fn unreadable_files_are_the_operators_fault() {
     use std::os::unix::fs::PermissionsExt;
     let site = tree(Symlinks::Inside);
     let path = site.root().join("a.txt");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     let want = if std::fs::read(&path).is_ok() { 200 } else { 403 };
     assert_eq!(site.get("/a.txt").status, want);
 }
