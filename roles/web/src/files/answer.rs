@@ -8,13 +8,14 @@
 //! 2. Wherever the coding could have been another, `vary` says so - on 304 and errors too.
 //! 3. A range is a range of the representation whose tag is sent beside it.
 //!
-//! Not here: finding the file (`files`), making codings (`compress`).
+//! Not here: finding the file (`files`), making codings (`made`).
 
 use std::rc::Rc;
 
 use bytes::Bytes;
 use madang_host::clock;
 use madang_http::body::{Body, FileBody};
+use madang_http::exchange::Exchange;
 use madang_http::response::{Response, Text};
 use madang_wire::request::{Method, RequestHead};
 
@@ -22,6 +23,7 @@ use super::Folder;
 use super::conditional::{self, Outcome, Present};
 use super::encoding::{Acceptable, Coding};
 use super::entry::{Content, FileEntry, Sibling, Siblings};
+use super::made::{Made, Ready};
 use super::multipart;
 use super::range::{self, Wanted};
 use crate::verdict::{Blame, Failure, Verdict};
@@ -34,6 +36,8 @@ struct Representation<'a> {
     etag: &'a Text,
     last_modified: Option<&'a Text>,
     modified_s: Option<u64>,
+    /// Whether parts of it can be asked for.
+    ranges: bool,
 }
 
 /// Answers with the file at `path`.
@@ -48,22 +52,114 @@ pub(super) fn file(
     let acceptable = if present.accept_encoding { Acceptable::of(head) } else { Acceptable::IDENTITY };
     look_for_siblings(folder, path, entry);
     let siblings = entry.siblings.borrow();
-    let made_here = None::<Coding>;
-    if !siblings.found.is_empty() || made_here.is_some() {
+    let makeable = folder.options.compress.is_some_and(|compress| {
+        entry.compressible && (compress.bytes_min..=compress.bytes_max).contains(&entry.length)
+    });
+    if makeable || !siblings.found.is_empty() {
         response.fields.add_to_list("vary", "accept-encoding");
     }
-    let coded = match acceptable.choose(siblings.found.iter().map(|sibling| sibling.coding)) {
-        Some(coding) => siblings.found.iter().find(|sibling| sibling.coding == coding),
-        None => None,
-    };
-    if let Some(sibling) = coded {
+    let beside = acceptable.choose(siblings.found.iter().map(|sibling| sibling.coding));
+    if let Some(sibling) =
+        beside.and_then(|coding| siblings.found.iter().find(|sibling| sibling.coding == coding))
+    {
         return represent(head, response, present, &entry.content_type, &Representation::of_sibling(sibling));
     }
+    // Parts and strong conditions need bytes that are the same every time: then the file goes as it is, if it may.
+    let needs_rest = (present.range && head.method() == Method::Get) || present.if_match;
+    if makeable
+        && !(needs_rest && acceptable.identity())
+        && let Some(coding) = acceptable.choose(Coding::BY_COST.into_iter())
+    {
+        return coded(folder, head, response, present, acceptable, entry, coding);
+    }
+    as_it_is(head, response, present, acceptable, entry)
+}
+
+/// Answers with the file itself.
+fn as_it_is(
+    head: &RequestHead,
+    response: &mut Response,
+    present: Present,
+    acceptable: Acceptable,
+    entry: &FileEntry,
+) -> Verdict {
     if !acceptable.identity() {
         return Failure::new(406, Blame::Client, "encoding-not-acceptable", "the file exists only as it is")
             .into();
     }
     represent(head, response, present, &entry.content_type, &Representation::of(entry))
+}
+
+/// Answers with a coding made here.
+fn coded(
+    folder: &Rc<Folder>,
+    head: &RequestHead,
+    response: &mut Response,
+    present: Present,
+    acceptable: Acceptable,
+    entry: &Rc<FileEntry>,
+    coding: Coding,
+) -> Verdict {
+    let known = folder.caches.codings.borrow_mut().known(entry, coding);
+    if let Some(made) = known {
+        return with_made(head, response, present, acceptable, entry, coding, &made);
+    }
+    // Whoever has it already, or wants only the head, does not need it made.
+    let etag = entry.weak_etag(coding);
+    let unmade = Representation {
+        content: &entry.content,
+        ..Representation::of_made(entry, coding, &etag, entry.length)
+    };
+    if let Some(verdict) = judge(head, response, present, &unmade).1 {
+        return verdict;
+    }
+    if head.method() == Method::Head && matches!(entry.content, Content::Open(_)) {
+        // What GET will most likely say; making a large coding for its length alone would be work for nothing.
+        name(response, &unmade);
+        response.fields.add("content-type", entry.content_type.clone());
+        return Verdict::Answer;
+    }
+    let ready = folder.caches.codings.borrow_mut().make(entry, coding);
+    match ready {
+        Ready::Now(made) => with_made(head, response, present, acceptable, entry, coding, &made),
+        Ready::Later(job) => {
+            let (folder, entry) = (Rc::clone(folder), Rc::clone(entry));
+            Verdict::Wait(Box::new(move |mut exchange| {
+                Box::pin(async move {
+                    let made = job.wait().await;
+                    folder.caches.codings.borrow_mut().adopt();
+                    let Exchange { head, response, .. } = &mut *exchange;
+                    let verdict = with_made(head, response, present, acceptable, &entry, coding, &made);
+                    (exchange, verdict)
+                })
+            }))
+        }
+    }
+}
+
+fn with_made(
+    head: &RequestHead,
+    response: &mut Response,
+    present: Present,
+    acceptable: Acceptable,
+    entry: &FileEntry,
+    coding: Coding,
+    made: &Made,
+) -> Verdict {
+    match made {
+        Made::Coded { bytes, etag } => {
+            let content = Content::Memory(bytes.clone());
+            let made = Representation::of_made(entry, coding, etag, bytes.len() as u64);
+            represent(
+                head,
+                response,
+                present,
+                &entry.content_type,
+                &Representation { content: &content, ..made },
+            )
+        }
+        Made::AsItIs => as_it_is(head, response, present, acceptable, entry),
+    }
 }
 
 impl<'a> Representation<'a> {
@@ -75,10 +171,52 @@ impl<'a> Representation<'a> {
             etag: &entry.validators.etag,
             last_modified: entry.validators.last_modified.as_ref(),
             modified_s: entry.validators.modified_s,
+            ranges: true,
         }
     }
     fn of_sibling(sibling: &'a Sibling) -> Self {
         Self { coding: Some(sibling.coding), etag: &sibling.etag, ..Self::of(&sibling.entry) }
+    }
+    fn of_made(entry: &'a FileEntry, coding: Coding, etag: &'a Text, length: u64) -> Self {
+        Self { coding: Some(coding), etag, length, ranges: false, ..Self::of(entry) }
+    }
+}
+
+/// The conditions: what they say of the range, and the verdict where they end the matter.
+fn judge(
+    head: &RequestHead,
+    response: &mut Response,
+    present: Present,
+    chosen: &Representation<'_>,
+) -> (Outcome, Option<Verdict>) {
+    let now_s = || clock::unix_seconds(clock::wall());
+    let outcome = conditional::evaluate(head, present, chosen.etag.as_bytes(), chosen.modified_s, now_s);
+    let verdict = match outcome {
+        Outcome::Proceed | Outcome::ProceedWhole => None,
+        Outcome::NotModified => {
+            response.status = 304;
+            response.fields.add("etag", chosen.etag.clone());
+            Some(Verdict::Answer)
+        }
+        Outcome::Failed => {
+            let why = "the file is of another state";
+            Some(Failure::new(412, Blame::Client, "precondition-failed", why).into())
+        }
+    };
+    (outcome, verdict)
+}
+
+/// The fields that name a representation, whole or in part.
+fn name(response: &mut Response, chosen: &Representation<'_>) {
+    if let Some(coding) = chosen.coding {
+        response.fields.add("content-encoding", coding.text());
+    }
+    response.fields.add("etag", chosen.etag.clone());
+    if let Some(last_modified) = chosen.last_modified {
+        response.fields.add("last-modified", last_modified.clone());
+    }
+    if chosen.ranges {
+        response.fields.add("accept-ranges", "bytes");
     }
 }
 
@@ -89,23 +227,13 @@ fn represent(
     content_type: &Text,
     chosen: &Representation<'_>,
 ) -> Verdict {
-    let now_s = || clock::unix_seconds(clock::wall());
-    let outcome = conditional::evaluate(head, present, chosen.etag.as_bytes(), chosen.modified_s, now_s);
-    match outcome {
-        Outcome::Proceed | Outcome::ProceedWhole => {}
-        Outcome::NotModified => {
-            response.status = 304;
-            response.fields.add("etag", chosen.etag.clone());
-            return Verdict::Answer;
-        }
-        Outcome::Failed => {
-            return Failure::new(412, Blame::Client, "precondition-failed", "the file is of another state")
-                .into();
-        }
+    let (outcome, verdict) = judge(head, response, present, chosen);
+    if let Some(verdict) = verdict {
+        return verdict;
     }
     let wanted = match the_range(head, present, outcome) {
-        Some(value) => range::parse(value, chosen.length),
-        None => Wanted::Whole,
+        Some(value) if chosen.ranges => range::parse(value, chosen.length),
+        _ => Wanted::Whole,
     };
     if wanted == Wanted::Nothing {
         response.fields.set("content-range", Text::from(format!("bytes */{}", chosen.length)));
@@ -117,14 +245,7 @@ fn represent(
         )
         .into();
     }
-    if let Some(coding) = chosen.coding {
-        response.fields.add("content-encoding", coding.text());
-    }
-    response.fields.add("etag", chosen.etag.clone());
-    if let Some(last_modified) = chosen.last_modified {
-        response.fields.add("last-modified", last_modified.clone());
-    }
-    response.fields.add("accept-ranges", "bytes");
+    name(response, chosen);
     response.status = if wanted == Wanted::Whole { 200 } else { 206 };
     match wanted {
         Wanted::Many(parts) => {

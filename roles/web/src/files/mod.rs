@@ -12,10 +12,15 @@
 //! Not here: routes and prefixes (`phases`), error pages and security fields (the web role), how bytes leave (`http`).
 
 mod answer;
+mod bounded;
 mod cache;
+mod compress;
 mod conditional;
 mod encoding;
 mod entry;
+mod listing;
+mod listing_page;
+mod made;
 mod media_type;
 mod multipart;
 mod options;
@@ -35,6 +40,7 @@ use rustix::io::Errno;
 
 use self::cache::{Found, OpenFiles};
 use self::entry::FileEntry;
+use self::made::Codings;
 use self::root::{Missing, Opened, Root};
 use crate::verdict::{Blame, Failure, Verdict};
 
@@ -55,6 +61,9 @@ const LOADS: usize = 3;
 pub struct Caches {
     now_ms: Box<dyn Fn() -> u64>,
     open: RefCell<OpenFiles>,
+    codings: RefCell<Codings>,
+    /// Listings in the making.
+    listings: Rc<Cell<u32>>,
     /// For paths put together while looking: keeps its capacity.
     scratch: RefCell<String>,
     last_id: Cell<u64>,
@@ -66,6 +75,8 @@ impl Caches {
         Rc::new(Self {
             now_ms: Box::new(now_ms),
             open: RefCell::new(OpenFiles::new(limits.entries_max, limits.bytes_max)),
+            codings: RefCell::new(Codings::new(limits.compressed_bytes_max)),
+            listings: Rc::default(),
             scratch: RefCell::default(),
             last_id: Cell::new(0),
         })
@@ -73,8 +84,12 @@ impl Caches {
 
     /// Entries and bytes of the open-file cache.
     pub fn open_files(&self) -> (usize, usize) {
-        let open = self.open.borrow();
-        (open.len(), open.bytes())
+        self.open.borrow().size()
+    }
+
+    /// Bytes of remembered results of compression.
+    pub fn compressed_bytes(&self) -> usize {
+        self.codings.borrow().bytes()
     }
 
     fn next_id(&self) -> u64 {
@@ -105,6 +120,8 @@ enum Meaning {
     Fallback(Rc<FileEntry>),
     /// A folder asked for without its slash.
     Redirect,
+    /// A folder to be listed; its path is in the scratch string.
+    Listing,
     /// Nothing.
     Nothing(Missing),
 }
@@ -163,6 +180,7 @@ impl Folder {
                 response.fields.add_to_list("vary", "sec-fetch-dest");
                 answer::file(self, head, response, &scratch, &entry)
             }
+            Meaning::Listing => listing::answer(self, head, &scratch),
             Meaning::Redirect => redirect_to_slash(head, response),
             Meaning::Nothing(missing) => failure(missing, rel_path).into(),
         };
@@ -238,7 +256,7 @@ impl Folder {
                     }
                     scratch.truncate(folder_bytes);
                 }
-                None
+                self.options.listing.then_some(if slash { Meaning::Listing } else { Meaning::Redirect })
             }
             Found::Missing(missing) => {
                 if missing != Missing::Absent {

@@ -122,6 +122,8 @@ fn merge(parts: &mut [Part]) -> Wanted {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation)] // of lengths below 64
+
     use proptest::prelude::*;
 
     use super::*;

@@ -18,7 +18,7 @@ use std::fmt;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -121,14 +121,20 @@ impl fmt::Display for RootError {
 }
 impl std::error::Error for RootError {}
 
-/// An open root.
+/// An open root that may be replaced.
 pub(super) struct Root {
     path: PathBuf,
-    symlinks: Symlinks,
-    openat2: Cell<bool>,
-    directory: RefCell<Rc<OwnedFd>>,
+    beneath: RefCell<Beneath>,
     identity: Cell<Identity>,
     checked_ms: Cell<u64>,
+}
+
+/// The way into an open root; a copy can go to another thread.
+#[derive(Debug, Clone)]
+pub(super) struct Beneath {
+    directory: Arc<OwnedFd>,
+    symlinks: Symlinks,
+    openat2: bool,
 }
 
 impl Root {
@@ -137,35 +143,24 @@ impl Root {
         let (directory, identity) =
             open_root(path).map_err(|errno| RootError { root: path.to_owned(), errno })?;
         // A kernel or a filter without openat2 says so on the harmless case already.
-        let probe = fs::openat2(
-            &directory,
-            ".",
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::BENEATH,
-        );
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let probe = fs::openat2(&directory, ".", flags, Mode::empty(), ResolveFlags::BENEATH);
+        let openat2 = !matches!(probe, Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::TOOBIG));
         Ok(Self {
             path: path.to_owned(),
-            symlinks,
-            openat2: Cell::new(!matches!(
-                probe,
-                Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::TOOBIG)
-            )),
-            directory: RefCell::new(Rc::new(directory)),
+            beneath: RefCell::new(Beneath { directory: Arc::new(directory), symlinks, openat2 }),
             identity: Cell::new(identity),
             checked_ms: Cell::new(0),
         })
     }
 
-    /// As if the kernel had no openat2.
-    #[cfg(test)]
-    pub(super) fn without_openat2(self) -> Self {
-        self.openat2.set(false);
-        self
+    /// The way in, as of now.
+    pub(super) fn beneath(&self) -> Beneath {
+        self.beneath.borrow().clone()
     }
 
-    /// Looks whether the root is still the folder at its path, at most once per `valid_ms`. True: it was opened anew,
-    /// and what was found in the old one counts no more.
+    /// Looks whether the root is still the folder at its path, at most once per `valid_ms` and second. True: it was
+    /// opened anew, and what was found in the old one counts no more.
     pub(super) fn refresh(&self, now_ms: u64, valid_ms: u64) -> bool {
         if now_ms.saturating_sub(self.checked_ms.get()) < valid_ms.max(1000) {
             return false;
@@ -177,7 +172,7 @@ impl Root {
         }
         // A root that is gone for a moment (between two steps of a deploy) stays the old one.
         let Ok((directory, identity)) = open_root(&self.path) else { return false };
-        *self.directory.borrow_mut() = Rc::new(directory);
+        self.beneath.borrow_mut().directory = Arc::new(directory);
         self.identity.set(identity);
         true
     }
@@ -185,7 +180,20 @@ impl Root {
     /// The identity of what is at `path` now. Only good for comparing: it follows links anywhere.
     pub(super) fn identity_at(&self, path: &str) -> Result<Identity, Errno> {
         let path = if path.is_empty() { "." } else { path };
-        fs::statat(&**self.directory.borrow(), path, AtFlags::empty()).map(|stat| Identity::of(&stat))
+        fs::statat(&self.beneath.borrow().directory, path, AtFlags::empty()).map(|stat| Identity::of(&stat))
+    }
+
+    /// [`Beneath::open_at`].
+    pub(super) fn open_at(&self, path: &str) -> Result<Opened, Missing> {
+        self.beneath().open_at(path)
+    }
+}
+
+impl Beneath {
+    /// As if the kernel had no openat2.
+    #[cfg(test)]
+    pub(super) fn without_openat2(self) -> Self {
+        Self { openat2: false, ..self }
     }
 
     /// Opens what is at `path`: relative, `""` for the root itself, of parts already found clean by `path`.
@@ -193,8 +201,7 @@ impl Root {
         let path = if path.is_empty() { "." } else { path };
         for _ in 0..TRIES {
             // First only named, so that nothing but a regular file is ever really opened.
-            let named = self.resolve(path, OFlags::PATH | OFlags::CLOEXEC)?;
-            let stat = fs::fstat(&named)?;
+            let (named, stat) = self.name(path)?;
             let identity = Identity::of(&stat);
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => return Ok(Opened::Directory(named, identity)),
@@ -213,13 +220,19 @@ impl Root {
         Err(Missing::Refused)
     }
 
+    /// What is at `path`, without opening it.
+    pub(super) fn name(&self, path: &str) -> Result<(OwnedFd, Stat), Errno> {
+        let named = self.resolve(path, OFlags::PATH | OFlags::CLOEXEC)?;
+        let stat = fs::fstat(&named)?;
+        Ok((named, stat))
+    }
+
     fn resolve(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let directory = Rc::clone(&self.directory.borrow());
-        if !self.openat2.get() {
+        if !self.openat2 {
             return if self.symlinks == Symlinks::Anywhere {
-                fs::openat(&*directory, path, flags, Mode::empty())
+                fs::openat(&self.directory, path, flags, Mode::empty())
             } else {
-                by_parts(&directory, path, flags)
+                by_parts(&self.directory, path, flags)
             };
         }
         let policy = match self.symlinks {
@@ -230,8 +243,8 @@ impl Root {
         let mut outcome = Err(Errno::AGAIN);
         for _ in 0..TRIES {
             // AGAIN: something was renamed during the walk and the kernel could not vouch for it.
-            outcome =
-                fs::openat2(&*directory, path, flags, Mode::empty(), policy | ResolveFlags::NO_MAGICLINKS);
+            let policy = policy | ResolveFlags::NO_MAGICLINKS;
+            outcome = fs::openat2(&self.directory, path, flags, Mode::empty(), policy);
             if !matches!(outcome, Err(Errno::AGAIN | Errno::INTR)) {
                 break;
             }
@@ -268,4 +281,84 @@ fn by_parts(root: &OwnedFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno>
         directory = Some(next);
     }
     fs::openat(root, ".", flags, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn tree() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
+        std::fs::create_dir_all(at("root/a/b")).unwrap();
+        std::fs::write(at("secret"), "secret").unwrap();
+        std::fs::write(at("root/a/b/file"), "file").unwrap();
+        symlink("a/b/file", at("root/inside")).unwrap();
+        symlink("b", at("root/a/folder")).unwrap();
+        symlink("../secret", at("root/outside")).unwrap();
+        symlink(at("secret"), at("root/absolute")).unwrap();
+        symlink("..", at("root/a/up")).unwrap();
+        symlink("../..", at("root/a/upup")).unwrap();
+        symlink("loop", at("root/loop")).unwrap();
+        directory
+    }
+
+    // Goal: each policy follows exactly the links it says, with and without openat2.
+    // Method: one tree; a table of paths; what is opened under (inside, off, anywhere), then without openat2.
+    #[test]
+    fn links_are_followed_as_the_policy_says() {
+        let directory = tree();
+        let root = directory.path().join("root");
+        let of = |symlinks| Root::open(&root, symlinks).unwrap().beneath();
+        let policies = [Symlinks::Inside, Symlinks::Off, Symlinks::Anywhere].map(of);
+        assert!(policies[0].openat2, "this machine's kernel is too old to test what matters");
+        let bare = policies.clone().map(Beneath::without_openat2);
+        let check = |path: &str, with: [bool; 3], without: [bool; 3]| {
+            let opened = |beneath: &Beneath| matches!(beneath.open_at(path), Ok(Opened::File(..)));
+            assert_eq!(policies.each_ref().map(opened), with, "{path} with openat2");
+            assert_eq!(bare.each_ref().map(opened), without, "{path} without openat2");
+        };
+        check("a/b/file", [true; 3], [true; 3]);
+        check("inside", [true, false, true], [false, false, true]);
+        check("a/folder/file", [true, false, true], [false, false, true]);
+        check("a/up/a/b/file", [true, false, true], [false, false, true]);
+        check("outside", [false, false, true], [false, false, true]);
+        check("absolute", [false, false, true], [false, false, true]);
+        check("a/upup/secret", [false, false, true], [false, false, true]);
+        check("loop", [false; 3], [false; 3]);
+        check("none", [false; 3], [false; 3]);
+        check("a/b/file/x", [false; 3], [false; 3]);
+        check("a", [false; 3], [false; 3]);
+    }
+
+    // Goal: what climbs is refused here too, even if a caller let it through.
+    #[test]
+    fn climbing_is_refused_below_all_callers() {
+        let directory = tree();
+        for symlinks in [Symlinks::Inside, Symlinks::Off] {
+            let with = Root::open(&directory.path().join("root"), symlinks).unwrap().beneath();
+            for beneath in [with.clone().without_openat2(), with] {
+                for path in ["../secret", "a/../../secret", "..", "/etc/passwd", "a/b/../../../secret"] {
+                    assert!(matches!(beneath.open_at(path), Err(_) | Ok(Opened::Directory(..))), "{path}");
+                    assert!(!matches!(beneath.open_at(path), Ok(Opened::File(..))), "{path}");
+                }
+            }
+        }
+    }
+
+    // Goal: a root that is no folder is one clear sentence.
+    #[test]
+    fn a_bad_root_is_named() {
+        let directory = tree();
+        let check = |path: &str, why: &str| {
+            let root = directory.path().join(path);
+            let error = Root::open(&root, Symlinks::Inside).err().map(|error| error.to_string());
+            let want = format!("cannot open the folder {}: {why}", root.display());
+            assert_eq!(error.as_deref().map(|text| &text[..want.len().min(text.len())]), Some(&*want));
+        };
+        check("none", "No such file or directory");
+        check("secret", "Not a directory");
+    }
 }

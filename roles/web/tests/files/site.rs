@@ -13,14 +13,16 @@ use madang_http::exchange::Exchange;
 use madang_web::files::{CacheLimits, Caches, Files, FilesOptions};
 use madang_web::verdict::{Failure, Verdict};
 use madang_wire::http1::head::{HeadParser, Parsed};
-use madang_wire::request::HeadLimits;
+use madang_wire::request::{HeadLimits, Method};
 
 /// What a client sees, or the failure an error page would be made of.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// Where the body lies in memory, when it is shared.
+    shared: Option<(usize, usize)>,
     /// What `content-length` would say.
     pub(crate) length: Option<u64>,
     pub(crate) failure: Option<Failure>,
@@ -29,6 +31,9 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+    }
+    pub(crate) fn shared_body(&self) -> Option<(usize, usize)> {
+        self.shared
     }
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is text")
@@ -66,6 +71,26 @@ impl Site {
         Self { files, now_ms, caches, directory, runtime }
     }
 
+    /// The same tree, with another root.
+    pub(crate) fn serving(self, root: PathBuf) -> Self {
+        let files = Files::new(FilesOptions::new(root), &self.caches).expect("the root opens");
+        Self { files, ..self }
+    }
+
+    /// The same tree, with caches of these limits.
+    pub(crate) fn with_limits(self, entries_max: usize, bytes_max: usize) -> Self {
+        let limits = CacheLimits { entries_max, bytes_max, ..CacheLimits::default() };
+        let clock = Rc::clone(&self.now_ms);
+        let caches = Caches::new(limits, move || clock.get());
+        let files = Files::new(FilesOptions::new(self.root()), &caches).expect("the root opens");
+        Self { files, caches, ..self }
+    }
+
+    /// Time passes.
+    pub(crate) fn advance(&self, ms: u64) {
+        self.now_ms.set(self.now_ms.get() + ms);
+    }
+
     /// The folder that is served.
     pub(crate) fn root(&self) -> PathBuf {
         self.directory.path().join("root")
@@ -84,33 +109,72 @@ impl Site {
         self.ask("GET", target, &[])
     }
 
-    /// One request. A head the parser refuses shows up as its status.
-    pub(crate) fn ask(&self, method: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
+    /// A path handed over as it stands, as a caller would that has not cleaned it.
+    pub(crate) fn hand_over(&self, rel_path: &str) -> Answer {
         let mut exchange = Box::new(Exchange::new(Connection::nobody(), clock::now()));
-        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: a.test\r\n");
-        for (name, value) in fields {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        let limits = HeadLimits { head_bytes_max: 65_536, fields_max: 100, target_bytes_max: 32_768 };
-        match HeadParser::default().parse(head.as_bytes(), false, &limits, &mut exchange.head) {
-            Ok(Parsed::Complete { .. }) => {}
-            Ok(Parsed::Partial) => panic!("the head is whole: {head:?}"),
-            Err(malformed) => {
-                return Answer {
-                    status: malformed.status(),
-                    fields: vec![],
-                    body: vec![],
-                    length: None,
-                    failure: None,
-                };
-            }
-        }
         self.runtime.block_on(async {
-            let path = exchange.head.path().to_owned();
-            let verdict = self.files.answer(&mut exchange, &path);
+            let verdict = self.files.answer(&mut exchange, rel_path);
             collect(exchange, verdict).await
         })
+    }
+
+    /// One request. A head the parser refuses shows up as its status.
+    pub(crate) fn ask(&self, method: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
+        let mut exchange = match exchange(method, target, fields) {
+            Ok(exchange) => exchange,
+            Err(status) => return Answer { status, ..Answer::default() },
+        };
+        self.runtime.block_on(async {
+            let verdict = self.begin(&mut exchange);
+            collect(exchange, verdict).await
+        })
+    }
+
+    /// Several clients ask at once, before any of them is answered.
+    pub(crate) fn ask_together(&self, target: &str, fields: &[(&str, &str)], clients: usize) -> Vec<Answer> {
+        self.runtime.block_on(async {
+            let mut begun = Vec::new();
+            for _ in 0..clients {
+                let mut exchange = exchange("GET", target, fields).expect("a good head");
+                let verdict = self.begin(&mut exchange);
+                assert!(matches!(verdict, Verdict::Wait(_)), "it must be waited for: {verdict:?}");
+                begun.push((exchange, verdict));
+            }
+            let mut answers = Vec::new();
+            for (exchange, verdict) in begun {
+                answers.push(collect(exchange, verdict).await);
+            }
+            answers
+        })
+    }
+
+    /// A client asks and is gone before the answer.
+    pub(crate) fn ask_and_leave(&self, target: &str, fields: &[(&str, &str)]) {
+        self.runtime.block_on(async {
+            let mut exchange = exchange("GET", target, fields).expect("a good head");
+            let verdict = self.begin(&mut exchange);
+            assert!(matches!(verdict, Verdict::Wait(_)), "it must be waited for: {verdict:?}");
+        });
+    }
+
+    fn begin(&self, exchange: &mut Exchange) -> Verdict {
+        self.files.answer_from(exchange, 0)
+    }
+}
+
+/// A request as it comes off the wire, or the status the parser refuses it with.
+fn exchange(method: &str, target: &str, fields: &[(&str, &str)]) -> Result<Box<Exchange>, u16> {
+    let mut exchange = Box::new(Exchange::new(Connection::nobody(), clock::now()));
+    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: a.test\r\n");
+    for (name, value) in fields {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    let limits = HeadLimits { head_bytes_max: 65_536, fields_max: 100, target_bytes_max: 32_768 };
+    match HeadParser::default().parse(head.as_bytes(), false, &limits, &mut exchange.head) {
+        Ok(Parsed::Complete { .. }) => Ok(exchange),
+        Ok(Parsed::Partial) => panic!("the head is whole: {head:?}"),
+        Err(malformed) => Err(malformed.status()),
     }
 }
 
@@ -138,8 +202,11 @@ async fn collect(exchange: Box<Exchange>, verdict: Verdict) -> Answer {
         .map(|(name, value)| (text(name.as_bytes()), text(value.as_bytes())))
         .collect();
     let body = std::mem::take(&mut exchange.response.body);
-    let length = if body.is_empty() { exchange.response.length_hint } else { body.length() };
-    Answer { status, fields, body: read(body).await, length, failure }
+    let head = exchange.head.method() == Method::Head;
+    let length = if head && body.is_empty() { exchange.response.length_hint } else { body.length() };
+    let shared =
+        if let Body::Bytes(bytes) = &body { Some((bytes.as_ptr() as usize, bytes.len())) } else { None };
+    Answer { status, fields, body: read(body).await, shared, length, failure }
 }
 
 async fn read(body: Body) -> Vec<u8> {
