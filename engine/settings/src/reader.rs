@@ -103,9 +103,13 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let known = || self.section.keys.iter().map(|key| key.name);
-            let help = match nearest(&entry.name, known()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here: {}", known().collect::<Vec<_>>().join(", ")),
+            let help = if self.report.is_full() {
+                // It will only be counted: a file of a million wrong keys must not take a minute.
+                String::new()
+            } else if let Some(near) = nearest(&entry.name, known()) {
+                format!("did you mean `{near}`?")
+            } else {
+                format!("known here: {}", known().collect::<Vec<_>>().join(", "))
             };
             let message = if self.path.is_empty() {
                 format!("unknown section or key `{}`", entry.name)
@@ -118,9 +122,17 @@ impl<'a> Reader<'a> {
     }
 
     fn expected(&mut self, key: &str, node: &Node) {
-        let allowed = self.section.key(key).map(|key| key.kind.allowed()).unwrap_or_default();
         let path = self.key_path(key);
-        self.report.error(node.mark, &path, format!("{} is not {allowed}", node.shown()), hint(node));
+        self.expected_at(&path, key, node);
+    }
+
+    fn expected_at(&mut self, path: &str, key: &str, node: &Node) {
+        let Some(kind) = self.section.key(key).map(|key| &key.kind) else { return };
+        let message = match outside(node, kind) {
+            Some(range) => format!("{} is outside the range: {range}", node.shown()),
+            None => format!("{} is not {}", node.shown(), kind.allowed()),
+        };
+        self.report.error(node.mark, path, message, hint(node, kind));
     }
 
     fn default_text(&self, key: &str) -> &'static str {
@@ -153,7 +165,9 @@ impl<'a> Reader<'a> {
             if let Some(word) = words.iter().find(|word| *word == text) {
                 return word;
             }
-            let near = nearest(text, words.iter().copied()).map(|near| format!("did you mean \"{near}\"?"));
+            let near = nearest(text, words.iter().copied())
+                .filter(|_| !node.secret)
+                .map(|near| format!("did you mean \"{near}\"?"));
             let message = format!(
                 "{} is not {}",
                 node.shown(),
@@ -170,10 +184,12 @@ impl<'a> Reader<'a> {
     /// A yes or no.
     pub fn bool(&mut self, key: &str) -> bool {
         let default = self.default_text(key) == "true";
-        match self.node(key) {
-            None => default,
-            Some(Node { value: Value::Bool(value), .. }) => *value,
-            Some(node) => {
+        let Some(node) = self.node(key) else { return default };
+        match &node.value {
+            Value::Bool(value) => *value,
+            Value::Text(text) if node.substituted && text == "true" => true,
+            Value::Text(text) if node.substituted && text == "false" => false,
+            _ => {
                 self.expected(key, node);
                 default
             }
@@ -196,7 +212,8 @@ impl<'a> Reader<'a> {
             }
             // A number from the environment is text.
             Value::Text(text)
-                if node.secret && text.parse::<u64>().is_ok_and(|number| (*min..=*max).contains(&number)) =>
+                if node.substituted
+                    && text.parse::<u64>().is_ok_and(|number| (*min..=*max).contains(&number)) =>
             {
                 text.parse().ok()
             }
@@ -438,22 +455,64 @@ impl<'a> Reader<'a> {
         match &node.value {
             Value::Table(table) => Some(read(&mut Reader::new(table, section, path, node.mark, self.report))),
             _ => {
-                self.expected(key, node);
+                self.expected_at(&path, key, node);
                 None
             }
         }
     }
 }
 
-/// What was probably meant.
-fn hint(node: &Node) -> Option<String> {
-    match &node.value {
-        Value::Integer(number) if *number >= 0 => Some(format!(
-            "a number needs its unit and quotes where one is asked for: \"{number}s\" or \"{number}MiB\""
-        )),
-        Value::Text(text) if text.ends_with("MB") || text.ends_with("KB") || text.ends_with("GB") => {
-            Some("sizes are written in powers of two: KiB, MiB, GiB".to_owned())
+/// The range, when the value is of the right kind and only too small or too large.
+fn outside(node: &Node, kind: &Kind) -> Option<String> {
+    match (kind, &node.value) {
+        (Kind::Count(min, max), Value::Integer(_)) => Some(format!("{min} to {max}")),
+        (Kind::Duration(min, max), Value::Text(text)) if unit::duration(text).is_some() => {
+            Some(format!("\"{min}\" to \"{max}\""))
         }
+        (Kind::Size(min, max), Value::Text(text)) if unit::size(text).is_some() => {
+            Some(format!("\"{min}\" to \"{max}\""))
+        }
+        _ => None,
+    }
+}
+
+/// What was probably meant.
+fn hint(node: &Node, kind: &Kind) -> Option<String> {
+    if node.secret {
+        return None;
+    }
+    match (kind, &node.value) {
+        (Kind::Duration(..), Value::Integer(number)) if *number >= 0 => {
+            Some(format!("write the unit, in quotes: \"{number}s\" or \"{number}ms\""))
+        }
+        (Kind::Size(..), Value::Integer(number)) if *number >= 0 => {
+            Some(format!("write the unit, in quotes: \"{number}B\" or \"{number}MiB\""))
+        }
+        (Kind::Size(..), Value::Text(text)) => ["KB", "MB", "GB", "TB", "K", "M", "G", "T"]
+            .into_iter()
+            .find(|unit| text.to_ascii_uppercase().ends_with(unit))
+            .map(|unit| format!("sizes are powers of two: {}iB", &unit[..1])),
+        (Kind::Duration(..), Value::Text(text)) if text.contains('.') => {
+            Some("whole numbers only: \"1500ms\" instead of \"1.5s\"".to_owned())
+        }
+        (Kind::Bool, Value::Text(text)) => match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Some("write true, without quotes".to_owned()),
+            "false" | "no" | "off" | "0" => Some("write false, without quotes".to_owned()),
+            _ => None,
+        },
+        (Kind::Bool, Value::Integer(number @ (0 | 1))) => Some(format!("write {}", *number == 1)),
+        (Kind::Count(..), Value::Text(text)) if text.parse::<u64>().is_ok() => {
+            Some(format!("write {text}, without quotes"))
+        }
+        (Kind::Text | Kind::Path, Value::Integer(_) | Value::Float(_) | Value::Bool(_)) => {
+            Some(format!("put it in quotes: \"{}\"", node.shown()))
+        }
+        (Kind::Address, Value::Integer(port)) => Some(format!("with its address: \"127.0.0.1:{port}\"")),
+        (Kind::Address, Value::Text(text)) => {
+            let port: u16 = text.rsplit(':').next().unwrap_or(text).parse().ok()?;
+            Some(format!("an IP address is needed, for example \"127.0.0.1:{port}\""))
+        }
+        (Kind::List(inner), _) if !matches!(node.value, Value::List(_)) => hint(node, inner),
         _ => None,
     }
 }

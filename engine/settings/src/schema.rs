@@ -66,6 +66,9 @@ pub enum Kind {
     Either(&'static [Kind]),
 }
 
+/// Text that the environment fills in: its value is not known to an editor.
+const ENVIRONMENT: &str = r"\$\{";
+
 impl Kind {
     /// For people: `a duration from 1s to 10m`.
     pub fn allowed(&self) -> String {
@@ -102,8 +105,10 @@ impl Kind {
         let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
         match self {
             Self::Text | Self::Path => json!({ "type": "string" }),
-            Self::Bool => json!({ "type": "boolean" }),
-            Self::Count(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+            Self::Bool => json!({ "anyOf": [{ "type": "boolean" }, text(ENVIRONMENT)] }),
+            Self::Count(min, max) => {
+                json!({ "anyOf": [{ "type": "integer", "minimum": min, "maximum": max }, text(ENVIRONMENT)] })
+            }
             Self::Duration(..) => text(r"^(\d+ ?(ms|s|m|h|d|w)|.*\$\{.*)$"),
             Self::Size(..) => text(r"^(\d+ ?(B|KiB|MiB|GiB|TiB)|.*\$\{.*)$"),
             Self::Rate => text(r"^(\d+/[smh]( burst \d+)?( per (ip|user|all|header:\S+))?|.*\$\{.*)$"),
@@ -111,7 +116,7 @@ impl Kind {
             Self::Networks => {
                 json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
             }
-            Self::Choice(words) => json!({ "enum": words }),
+            Self::Choice(words) => json!({ "anyOf": [{ "enum": words }, text(ENVIRONMENT)] }),
             Self::List(kind) => json!({ "anyOf": [kind.json(), { "type": "array", "items": kind.json() }] }),
             Self::Table(section) => section.json(),
             Self::Named(section) => json!({ "type": "object", "additionalProperties": section.json() }),
@@ -135,7 +140,7 @@ impl Section {
             if let Some(map) = schema.as_object_mut() {
                 map.insert("description".to_owned(), json!(key.doc));
                 if !key.default.is_empty() {
-                    map.insert("default".to_owned(), json!(key.default.trim_matches('"')));
+                    map.insert("default".to_owned(), default(key.default));
                 }
             }
             (key.name.to_owned(), schema)
@@ -147,6 +152,11 @@ impl Section {
             "properties": properties.collect::<serde_json::Map<_, _>>(),
         })
     }
+}
+
+/// A default as JSON: quoted is text, the rest are numbers and truths.
+fn default(written: &str) -> Json {
+    serde_json::from_str(written).unwrap_or_else(|_| json!(written))
 }
 
 /// The schema of a whole settings file.

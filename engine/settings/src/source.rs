@@ -5,13 +5,13 @@
 //!
 //! Invariants
 //! 1. A table may be continued in another file; a key set twice is an error that names both places.
-//! 2. Includes do not nest deeper than [`DEPTH_MAX`] and a file is read once.
+//! 2. Includes do not nest deeper than [`DEPTH_MAX`], at most [`FILES_MAX`] files are read, each of them once.
 //!
 //! Not here: which keys exist (`schema`).
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -21,6 +21,8 @@ use crate::tree::{Entry, Node, Table, Value};
 
 /// How deep includes may nest.
 pub const DEPTH_MAX: usize = 8;
+/// How many files may be read.
+pub const FILES_MAX: usize = 1024;
 /// The largest settings file, in bytes.
 pub const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -54,26 +56,41 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn file(&mut self, path: &Path, from: Option<Mark>, depth: usize, root: &mut Table) {
-        if depth > DEPTH_MAX || self.seen.iter().any(|seen| seen == path) {
-            let message = format!("{} is included twice or in a circle", path.display());
+        let same = clean(path);
+        let refusal = if self.seen.contains(&same) {
+            Some(format!("{} is included twice or in a circle", path.display()))
+        } else if depth > DEPTH_MAX {
+            Some(format!("{} is included more than {DEPTH_MAX} files deep", path.display()))
+        } else if self.seen.len() >= FILES_MAX {
+            Some(format!("more than {FILES_MAX} settings files"))
+        } else {
+            None
+        };
+        if let Some(message) = refusal {
             return self.report.error(from.unwrap_or_default(), "include", message, None);
         }
-        self.seen.push(path.to_owned());
-        let text = match self.source.read(path) {
-            Ok(text) if text.len() <= FILE_BYTES_MAX => text,
-            Ok(_) => {
-                let message = format!("{} is larger than 4 MiB", path.display());
-                return self.report.error(from.unwrap_or_default(), "", message, None);
-            }
+        self.seen.push(same);
+        let read = self.source.read(path).and_then(|text| match text.len() {
+            0..=FILE_BYTES_MAX => Ok(text),
+            _ => Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 4 MiB")),
+        });
+        let text = match read {
+            Ok(text) => text,
             Err(error) => {
                 let mark = from.unwrap_or_else(|| Mark {
                     file: self.report.files.add(path.to_owned(), String::new()),
                     offset: 0,
                 });
-                let help = (error.kind() == io::ErrorKind::NotFound && from.is_none()).then(|| {
-                    "name another file with -c, or serve a folder without settings: `madang DIR`".to_owned()
-                });
-                return self.report.error(mark, "", format!("cannot read {}: {error}", path.display()), help);
+                let help = match error.kind() {
+                    io::ErrorKind::NotFound if from.is_none() => {
+                        Some("name another file with -c, or serve a folder without settings: `madang DIR`")
+                    }
+                    io::ErrorKind::InvalidData => Some("settings are written in UTF-8"),
+                    io::ErrorKind::PermissionDenied => Some("let the server's user read it"),
+                    _ => None,
+                };
+                let message = format!("cannot read {}: {error}", path.display());
+                return self.report.error(mark, "", message, help.map(str::to_owned));
             }
         };
         let file = self.report.files.add(path.to_owned(), text.clone());
@@ -93,41 +110,40 @@ impl Loader<'_> {
     }
 
     fn includes(&mut self, path: &Path, include: &Entry, depth: usize, root: &mut Table) {
-        let patterns: Vec<(&str, Mark)> = match &include.node.value {
-            Value::Text(text) => vec![(text, include.node.mark)],
-            Value::List(list) => list
-                .iter()
-                .filter_map(|node| {
-                    if let Value::Text(text) = &node.value { Some((text.as_str(), node.mark)) } else { None }
-                })
-                .collect(),
-            _ => {
-                let help = Some("for example include = \"conf.d/*.toml\"".to_owned());
-                return self.report.error(
-                    include.node.mark,
-                    "include",
-                    "must be a file name or a list of them",
-                    help,
-                );
-            }
+        let nodes = match &include.node.value {
+            Value::List(list) => list.as_slice(),
+            _ => std::slice::from_ref(&include.node),
         };
-        for (pattern, mark) in patterns {
+        for node in nodes {
+            let Value::Text(pattern) = &node.value else {
+                let help = Some("for example include = \"conf.d/*.toml\"".to_owned());
+                let message = format!("{} is not a file name", node.shown());
+                self.report.error(node.mark, "include", message, help);
+                continue;
+            };
+            let folder_star = Path::new(pattern).parent().is_some_and(|p| p.to_string_lossy().contains('*'));
+            if folder_star || pattern.matches('*').count() > 1 {
+                let help = Some("for example \"conf.d/*.toml\"".to_owned());
+                let message = "one `*` may stand in the last part of the path, none in its folders";
+                self.report.error(node.mark, "include", message, help);
+                continue;
+            }
             let full = path.parent().unwrap_or(Path::new("")).join(pattern);
             match self.source.list(&full) {
                 Ok(found) if found.is_empty() && !pattern.contains('*') => {
-                    self.report.error(mark, "include", format!("there is no file {}", full.display()), None);
+                    let message = format!("there is no file {}", full.display());
+                    let help = Some("the path is relative to the file that includes it".to_owned());
+                    self.report.error(node.mark, "include", message, help);
                 }
                 Ok(found) => {
                     for file in found {
-                        self.file(&file, Some(mark), depth + 1, root);
+                        self.file(&file, Some(node.mark), depth + 1, root);
                     }
                 }
-                Err(error) => self.report.error(
-                    mark,
-                    "include",
-                    format!("cannot list {}: {error}", full.display()),
-                    None,
-                ),
+                Err(error) => {
+                    let message = format!("cannot list {}: {error}", full.display());
+                    self.report.error(node.mark, "include", message, None);
+                }
             }
         }
     }
@@ -147,13 +163,16 @@ impl Loader<'_> {
 
     fn node(&mut self, value: &Spanned<DeValue<'_>>, file: u32, path: &str) -> Node {
         let mark = mark(file, value);
-        let mut secret = false;
+        let (mut secret, mut substituted) = (false, false);
         let value = match value.get_ref() {
-            DeValue::String(text) => Value::Text(self.substitute(text, mark, path, &mut secret)),
+            DeValue::String(text) => {
+                substituted = text.contains("${");
+                Value::Text(self.substitute(text, mark, path, &mut secret))
+            }
             DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
                 Ok(number) => Value::Integer(number),
                 Err(_) => {
-                    self.report.error(mark, path, "the number is too large", None);
+                    self.report.unusable(mark, path, "the number is too large", None);
                     Value::Integer(0)
                 }
             },
@@ -169,7 +188,7 @@ impl Loader<'_> {
             }
             DeValue::Table(table) => Value::Table(self.table(table, file, path)),
         };
-        Node { mark, value, secret }
+        Node { mark, value, secret, substituted }
     }
 
     /// Puts the environment in: `${NAME}`, `${NAME:-default}`; `$${` is a plain `${`.
@@ -185,12 +204,8 @@ impl Loader<'_> {
             }
             out.push_str(&rest[..at]);
             let Some(end) = rest[at..].find('}') else {
-                self.report.error(
-                    mark,
-                    path,
-                    "`${` without `}`",
-                    Some("write `$${` for a plain `${`".to_owned()),
-                );
+                let help = Some("write `$${` for a plain `${`".to_owned());
+                self.report.unusable(mark, path, "`${` without `}`", help);
                 return out;
             };
             let inside = &rest[at + 2..at + end];
@@ -201,12 +216,13 @@ impl Loader<'_> {
             match (self.environment.get(name), default) {
                 (Some(value), _) => {
                     *secret = true;
+                    self.report.hide(value, &format!("${{{name}}}"));
                     out.push_str(value);
                 }
                 (None, Some(default)) => out.push_str(default),
                 (None, None) => {
                     let help = format!("set it, or give a default: ${{{name}:-value}}");
-                    self.report.error(mark, path, format!("the environment has no {name}"), Some(help));
+                    self.report.unusable(mark, path, format!("the environment has no {name}"), Some(help));
                 }
             }
             rest = &rest[at + end + 1..];
@@ -215,26 +231,49 @@ impl Loader<'_> {
         out
     }
 
+    /// Joins a further file's table to what was read before it.
     fn join(&mut self, into: &mut Table, from: Table, path: &str) {
+        if into.entries.is_empty() {
+            into.entries = from.entries;
+            return;
+        }
+        // By name, so that a file of many thousand keys takes no quadratic time.
+        let places: BTreeMap<String, usize> =
+            into.entries.iter().enumerate().map(|(at, entry)| (entry.name.clone(), at)).collect();
         for entry in from.entries {
             let below = if path.is_empty() { entry.name.clone() } else { format!("{path}.{}", entry.name) };
-            match into.entries.iter_mut().find(|have| have.name == entry.name) {
-                None => into.entries.push(entry),
-                Some(have) => match (&mut have.node.value, entry.node.value) {
-                    (Value::Table(old), Value::Table(new)) => self.join(old, new, &below),
-                    _ if below == "include" => {}
-                    _ => {
-                        let (line, _, _) = self.report.files.locate(have.mark);
-                        let message = format!(
-                            "is already set in {}:{line}",
-                            self.report.files.path(have.mark).display()
-                        );
-                        self.report.error(entry.mark, &below, message, None);
-                    }
-                },
+            let Some(have) = places.get(&entry.name).and_then(|at| into.entries.get_mut(*at)) else {
+                into.entries.push(entry);
+                continue;
+            };
+            match (&mut have.node.value, entry.node.value) {
+                (Value::Table(old), Value::Table(new)) => self.join(old, new, &below),
+                _ => {
+                    let (line, _, _) = self.report.files.locate(have.mark);
+                    let file = self.report.files.path(have.mark).display();
+                    let message = format!("is already set in {file}:{line}");
+                    let help = Some("keep one of the two".to_owned());
+                    self.report.error(entry.mark, &below, message, help);
+                }
             }
         }
     }
+}
+
+/// A path without `.` and `..`, to tell whether two spellings are one file. Two names of one file by a symbolic link
+/// are not seen here; the limits on depth and number hold all the same.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(clean.components().next_back(), Some(Component::Normal(_))) => {
+                clean.pop();
+            }
+            part => clean.push(part),
+        }
+    }
+    clean
 }
 
 fn mark<T>(file: u32, spanned: &Spanned<T>) -> Mark {

@@ -13,6 +13,8 @@ pub struct Node {
     pub value: Value,
     /// Whether it came, in whole or part, from the environment: then it is never shown.
     pub secret: bool,
+    /// Whether the text was made by substitution: then it may stand for a number or a yes or no as well.
+    pub substituted: bool,
 }
 
 /// What TOML can say.

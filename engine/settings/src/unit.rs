@@ -35,8 +35,11 @@ pub fn size(text: &str) -> Option<u64> {
 }
 
 fn shortest(value: u64, units: &[(&str, u64)]) -> String {
-    let unit =
-        units.iter().rev().find(|(_, factor)| value % factor == 0 && value >= *factor).unwrap_or(&units[0]);
+    let unit = units
+        .iter()
+        .rev()
+        .find(|(_, factor)| value.is_multiple_of(*factor) && value >= *factor)
+        .unwrap_or(&units[0]);
     format!("{}{}", value / unit.1, unit.0)
 }
 
