@@ -92,10 +92,17 @@ pub type Inherited = Vec<(String, Vec<Listener>)>;
 
 impl House {
     /// Binds every address. Nothing accepts yet: privileges can be dropped before [`House::open`].
-    pub fn bind(settings: Settings, workers: usize, inherited: Inherited, telemetry: Arc<Telemetry>, now: SystemTime) -> Result<Self, HouseError> {
+    pub fn bind(
+        settings: Settings,
+        workers: usize,
+        inherited: Inherited,
+        telemetry: Arc<Telemetry>,
+        now: SystemTime,
+    ) -> Result<Self, HouseError> {
         let plan = Plan::new(settings, now).map_err(HouseError::Plan)?;
         let gate = Gate::new(plan.settings.server.gate);
-        let mut house = Self { gate, telemetry, settings: plan.settings.clone(), open: Vec::new(), workers: Vec::new() };
+        let mut house =
+            Self { gate, telemetry, settings: plan.settings.clone(), open: Vec::new(), workers: Vec::new() };
         let bound = bind_new(&house.open, plan.listeners, workers, inherited).map_err(HouseError::Bind)?;
         house.open = bound.into_iter().map(|(plan, sockets)| Open { plan, sockets }).collect();
         Ok(house)
@@ -106,10 +113,17 @@ impl House {
         let limits = self.settings.limits;
         let shared = madang_web::WebShared::new();
         for index in 0..workers {
-            let (telemetry, web, trusted) = (self.telemetry.worker(index), Arc::clone(&shared), self.settings.server.trusted_proxies.clone());
+            let (telemetry, web, trusted) =
+                (self.telemetry.worker(), Arc::clone(&shared), self.settings.server.trusted_proxies.clone());
             let handle = WorkerHandle::start(index, Arc::clone(&self.gate), limits.phases, move |worker| {
                 let telemetry = telemetry.here(worker);
-                let web = madang_web::WebWorker::new(worker, &limits, trusted, web, Rc::clone(&telemetry) as Rc<dyn madang_web::Recorder>);
+                let web = madang_web::WebWorker::new(
+                    worker,
+                    &limits,
+                    trusted,
+                    web,
+                    Rc::clone(&telemetry) as Rc<dyn madang_web::Recorder>,
+                );
                 Room::new(worker, web, telemetry)
             });
             self.workers.push(handle.map_err(HouseError::Worker)?);
@@ -148,8 +162,10 @@ impl House {
     /// Changes to new settings by difference. On an error nothing has changed.
     pub async fn reload(&mut self, settings: Settings, now: SystemTime) -> Result<(), HouseError> {
         let plan = Plan::new(settings, now).map_err(HouseError::Plan)?;
-        let (stay, new): (Vec<_>, Vec<_>) =
-            plan.listeners.into_iter().partition(|listener| self.open.iter().any(|open| same_socket(&open.plan, listener)));
+        let (stay, new): (Vec<_>, Vec<_>) = plan
+            .listeners
+            .into_iter()
+            .partition(|listener| self.open.iter().any(|open| same_socket(&open.plan, listener)));
         let bound = bind_new(&self.open, new, self.workers.len(), Vec::new()).map_err(HouseError::Bind)?;
 
         // From here on nothing fails but a dead worker.
@@ -160,7 +176,10 @@ impl House {
             let Some(at) = old.iter().position(|open| same_socket(&open.plan, &listener)) else { continue };
             let kept = old.swap_remove(at);
             kept.plan.gate.set_rules(rules(&listener.listen));
-            self.open.push(Open { plan: ListenerPlan { gate: kept.plan.gate, ..listener }, sockets: kept.sockets });
+            self.open.push(Open {
+                plan: ListenerPlan { gate: kept.plan.gate, ..listener },
+                sockets: kept.sockets,
+            });
             self.seat(self.open.len() - 1, false).await?;
         }
         for (plan, sockets) in bound {
@@ -266,11 +285,16 @@ fn bind_new(
     let (mut bound, mut errors) = (Vec::new(), Vec::new());
     for plan in new {
         let address: &Address = &plan.listen.address;
-        let handed = inherited.iter().position(|(name, sockets)| *name == plan.listen.name || sockets.iter().any(|socket| socket.address().is_ok_and(|have| have == *address)));
-        let taken = handed.and_then(|at| ListenerSet::inherited(address.clone(), inherited.swap_remove(at).1));
+        let handed = inherited.iter().position(|(name, sockets)| {
+            *name == plan.listen.name
+                || sockets.iter().any(|socket| socket.address().is_ok_and(|have| have == *address))
+        });
+        let taken =
+            handed.and_then(|at| ListenerSet::inherited(address.clone(), inherited.swap_remove(at).1));
         let shared = || {
             let have = open.iter().find(|open| open.plan.listen.address == *address)?;
-            let sockets = have.sockets.sockets().iter().map(Listener::try_clone).collect::<Result<Vec<_>, _>>().ok()?;
+            let sockets =
+                have.sockets.sockets().iter().map(Listener::try_clone).collect::<Result<Vec<_>, _>>().ok()?;
             ListenerSet::inherited(address.clone(), sockets)
         };
         match taken.or_else(shared).map_or_else(|| ListenerSet::bind(address, workers), Ok) {

@@ -88,7 +88,11 @@ impl Plan {
 
 /// A listener's admission rules.
 pub fn rules(listen: &Listen) -> ListenerRules {
-    ListenerRules { allow: listen.allow.clone(), deny: listen.deny.clone(), connections_max: listen.connections_max }
+    ListenerRules {
+        allow: listen.allow.clone(),
+        deny: listen.deny.clone(),
+        connections_max: listen.connections_max,
+    }
 }
 
 fn policies(
@@ -115,11 +119,15 @@ fn store(
     now: SystemTime,
 ) -> Result<Arc<CertificateStore>, PlanError> {
     match &tls.certificates {
-        Certificates::Files(files) => CertificateStore::from_files(files, now).map_err(PlanError::Certificates),
+        Certificates::Files(files) => {
+            CertificateStore::from_files(files, now).map_err(PlanError::Certificates)
+        }
         Certificates::Local => {
             let ca = match local_ca {
                 Some(ca) => ca,
-                None => local_ca.insert(LocalCa::open(&settings.server.data, now).map_err(PlanError::LocalCa)?),
+                None => {
+                    local_ca.insert(LocalCa::open(&settings.server.data, now).map_err(PlanError::LocalCa)?)
+                }
             };
             Ok(CertificateStore::from_pair(ca.issue(&site.hosts, now).map_err(PlanError::LocalCa)?))
         }

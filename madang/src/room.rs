@@ -64,7 +64,13 @@ impl Room {
     }
 
     /// Opens or renews one listener. `sockets` is empty for one that stays.
-    pub fn seat(&mut self, worker: &Rc<Worker>, seat: Seat, limits: &Limits, sockets: Vec<Listener>) -> std::io::Result<()> {
+    pub fn seat(
+        &mut self,
+        worker: &Rc<Worker>,
+        seat: Seat,
+        limits: &Limits,
+        sockets: Vec<Listener>,
+    ) -> std::io::Result<()> {
         let name = seat.listen.name.clone();
         let serving = Serving {
             service: self.web.serve(&seat.listen, &seat.sites),
@@ -86,7 +92,13 @@ impl Room {
         let name: Rc<str> = name.into();
         for socket in sockets {
             let acceptor = Rc::new(HttpAcceptor { endpoint: Rc::clone(&place.endpoint) });
-            let accepting = worker.listen(Rc::clone(&name), seat.listen.secure, socket, Arc::clone(&seat.gate), acceptor)?;
+            let accepting = worker.listen(
+                Rc::clone(&name),
+                seat.listen.secure,
+                socket,
+                Arc::clone(&seat.gate),
+                acceptor,
+            )?;
             place.accepting.push(accepting);
         }
         Ok(())

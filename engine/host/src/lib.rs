@@ -11,6 +11,7 @@ pub mod connection;
 pub mod gate;
 pub mod handover;
 pub mod net;
+pub mod process;
 pub mod telemetry;
 pub mod tls;
 pub mod worker;

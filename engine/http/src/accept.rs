@@ -96,6 +96,7 @@ async fn secured(
     };
     let http2 = facts.alpn.as_deref() == Some("h2");
     connection.set_tls(facts);
+    serving.service.secured(&connection);
     drop(serving);
     let stream = Stream::Tls(Box::new(stream));
     if http2 {

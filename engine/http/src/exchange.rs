@@ -118,6 +118,11 @@ pub trait Service {
     /// A request that never became an exchange: the protocol refused it with `status` because of `what`.
     fn refused(&self, connection: &Connection, status: u16, what: &'static str);
 
+    /// A TLS handshake was completed: the connection's facts are set.
+    fn secured(&self, connection: &Connection) {
+        let _ = connection;
+    }
+
     /// Whether this listener's TLS name and the request's host belong to different sites (421).
     fn misdirected(&self, exchange: &Exchange) -> bool {
         let _ = exchange;

@@ -27,7 +27,8 @@ impl Source for Disk {
         let Some((before, behind)) = name.split_once('*') else {
             return Ok(if pattern.is_file() { vec![pattern.to_owned()] } else { Vec::new() });
         };
-        let folder = pattern.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder =
+            pattern.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let entries = match std::fs::read_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other?,
@@ -37,7 +38,10 @@ impl Source for Disk {
             let entry = entry?;
             let name = entry.file_name();
             let fits = name.to_str().is_some_and(|name| {
-                name.len() >= before.len() + behind.len() && name.starts_with(before) && name.ends_with(behind) && !name.starts_with('.')
+                name.len() >= before.len() + behind.len()
+                    && name.starts_with(before)
+                    && name.ends_with(behind)
+                    && !name.starts_with('.')
             });
             if fits && entry.path().is_file() {
                 found.push(entry.path());

@@ -9,6 +9,7 @@
 //!
 //! Not here: what a change means (`diff`), what runs (`assemble`).
 
+pub mod diff;
 pub mod disk;
 pub mod serve_folder;
 
@@ -32,7 +33,12 @@ pub static ROOT: Section = Section {
     title: "madang.toml",
     doc: "TOML 1.0. First match wins, top to bottom; nothing is inherited in secret. `${NAME}` reads the environment, `${NAME:-default}` with a default.",
     keys: &[
-        Key { name: "include", kind: Kind::List(&Kind::Path), default: "", doc: "More settings files, for example `\"conf.d/*.toml\"`." },
+        Key {
+            name: "include",
+            kind: Kind::List(&Kind::Path),
+            default: "",
+            doc: "More settings files, for example `\"conf.d/*.toml\"`.",
+        },
         Key { name: "server", kind: Kind::Table(&SERVER), default: "", doc: "The machine's side." },
         Key { name: "limits", kind: Kind::Table(&LIMITS), default: "", doc: "Times and sizes." },
         Key { name: "log", kind: Kind::Table(&LOG), default: "", doc: "Logs." },
@@ -85,8 +91,9 @@ fn is_plain(listen: &Listen) -> bool {
 
 /// Loads and checks a settings file. The report holds warnings on success, at least one error on failure.
 pub fn load(path: &Path, now: SystemTime) -> (Option<Settings>, Report) {
-    let environment: BTreeMap<String, String> =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     load_from(path, &environment, &disk::Disk, now)
 }
 
@@ -141,13 +148,19 @@ fn check_certificates(r: &mut Reader<'_>, site: &Site, now: SystemTime) {
             Ok(pair) => {
                 let days = pair.days_left(now);
                 if days < 14 {
-                    r.warn("tls", format!("the certificate in {} ends in {days} days", source.certificate.display()), None);
+                    r.warn(
+                        "tls",
+                        format!("the certificate in {} ends in {days} days", source.certificate.display()),
+                        None,
+                    );
                 }
                 names.extend(pair.names);
             }
             Err(error) => {
                 let help = match &error {
-                    CertificateError::Unreadable { .. } => Some("is the path right, and may the server's user read it?".to_owned()),
+                    CertificateError::Unreadable { .. } => {
+                        Some("is the path right, and may the server's user read it?".to_owned())
+                    }
                     _ => None,
                 };
                 r.error("tls", error.to_string(), help);
@@ -155,7 +168,8 @@ fn check_certificates(r: &mut Reader<'_>, site: &Site, now: SystemTime) {
         }
     }
     for host in &site.hosts {
-        let covered = names.iter().any(|name| name == host || madang_host::tls::store::name_matches(name, host));
+        let covered =
+            names.iter().any(|name| name == host || madang_host::tls::store::name_matches(name, host));
         if !covered && !names.is_empty() {
             r.warn("tls", format!("no certificate of this site is for {host}"), None);
         }
@@ -171,13 +185,20 @@ fn check_listeners(root: &mut Reader<'_>, sites: &[Arc<Site>]) {
             let mark = root.mark_of("site");
             for (other, whose) in seen.iter().filter(|(other, _)| overlap(&other.address, &listen.address)) {
                 let message = if other.secure != listen.secure {
-                    format!("{} is http in one place and https in another (site.{})", listen.address, whose.name)
+                    format!(
+                        "{} is http in one place and https in another (site.{})",
+                        listen.address, whose.name
+                    )
                 } else if other.address != listen.address {
-                    format!("{} and {} (site.{}) cannot both be opened: one is for all addresses", listen.address, other.address, whose.name)
+                    format!(
+                        "{} and {} (site.{}) cannot both be opened: one is for all addresses",
+                        listen.address, other.address, whose.name
+                    )
                 } else if other != &listen && !is_plain(other) && !is_plain(listen) {
                     format!("{} has different options here and in site.{}", listen.address, whose.name)
                 } else if whose.name != site.name && same_host(whose, site) {
-                    let names = if site.hosts.is_empty() { "any host".to_owned() } else { site.hosts.join(", ") };
+                    let names =
+                        if site.hosts.is_empty() { "any host".to_owned() } else { site.hosts.join(", ") };
                     format!("site.{} already answers on {} for {names}", whose.name, listen.address)
                 } else {
                     continue;
@@ -208,11 +229,14 @@ fn check_server(root: &mut Reader<'_>, server: &Server) {
     if let Some(admin) = server.admin
         && !admin.ip().is_loopback()
     {
-        let help = Some("metrics tell a lot about a site: use 127.0.0.1, or close the port to the outside".to_owned());
+        let help = Some(
+            "metrics tell a lot about a site: use 127.0.0.1, or close the port to the outside".to_owned(),
+        );
         root.report.warn(mark, "server.admin", format!("{admin} can be reached from other machines"), help);
     }
     if let Some(user) = &server.user {
-        let known = std::fs::read_to_string("/etc/passwd").is_ok_and(|users| users.lines().any(|line| line.split(':').next() == Some(user)));
+        let known = std::fs::read_to_string("/etc/passwd")
+            .is_ok_and(|users| users.lines().any(|line| line.split(':').next() == Some(user)));
         if !known {
             let help = Some(format!("make it: useradd --system --no-create-home {user}"));
             root.report.error(mark, "server.user", format!("this machine has no user {user:?}"), help);

@@ -33,7 +33,8 @@ impl Folder {
     /// The settings, or what is wrong with them.
     pub fn settings(&self, data: &Path, now: SystemTime) -> (Option<Settings>, Report) {
         let scheme = if self.tls { "https" } else { "http" };
-        let address = if self.lan { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+        let address =
+            if self.lan { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
         let text = |path: &Path| toml_text(&path.to_string_lossy());
         let tls = if self.tls { "tls = \"local\"\n" } else { "" };
         let spa = if self.spa { ", fallback = \"/index.html\"" } else { "" };

@@ -8,6 +8,7 @@
 //! Not here: sockets and protocols (`http`), other roles (joined by `madang/src/assemble.rs`).
 
 mod actions;
+mod auth;
 mod client;
 pub mod config;
 mod cors;
@@ -30,5 +31,6 @@ mod web;
 #[cfg(test)]
 mod web_tests;
 
+pub use auth::{HashError, check_hash, hash_password};
 pub use record::Recorder;
 pub use web::{Roles, WebShared, WebWorker};

@@ -1,0 +1,59 @@
+//! Processes: where they are born.
+//!
+//! **Job.** Start this very program again (upgrade) and wait for it.
+//! **Called by** `madang`. **Calls** the kernel.
+//!
+//! Invariants
+//! 1. A child gets no descriptor but its standard streams: all of ours are close-on-exec.
+//!
+//! Not here: apps (`roles/supervise`, to come).
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// A started copy of this program.
+pub struct SelfProcess {
+    child: Child,
+}
+
+impl SelfProcess {
+    /// Its process number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it, if it has not ended.
+    pub fn end(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts the program that is on disk now under our own name.
+pub fn start_self(arguments: &[&OsStr]) -> io::Result<SelfProcess> {
+    // After a package upgrade the running file is "… (deleted)": what counts is the path, where the new one lies.
+    let mut program = std::env::current_exe()?;
+    if let Some(path) = program.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
+        program = path.into();
+    }
+    #[allow(clippy::disallowed_methods)] // this is the place the ban points to
+    let child = Command::new(program).args(arguments).stdin(Stdio::null()).spawn()?;
+    Ok(SelfProcess { child })
+}
+
+/// Accepts one connection, or gives up after `limit`.
+pub fn accept_within(listener: &UnixListener, limit: Duration) -> io::Result<UnixStream> {
+    let timeout = Timespec { tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
+    let mut wait = [PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN)];
+    if poll(&mut wait, Some(&timeout))? == 0 {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(listener.accept()?.0)
+}

@@ -1,0 +1,56 @@
+//! Asking the running server over its control socket.
+//!
+//! **Job.** One HTTP/1.1 request, one answer. **Called by** `orders`. **Calls** httparse for the answer's head.
+//!
+//! Not here: what to ask, how to show it (`orders`, `show`).
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::run::CONTROL_SOCKET;
+
+/// An upgrade may take its whole patience.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// No answer of ours is longer.
+const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Status and body, or a sentence.
+pub(super) fn ask(settings: &Path, method: &str, path: &str) -> Result<(u16, String), String> {
+    let data = crate::config::data_folder(settings);
+    let socket = data.join(CONTROL_SOCKET);
+    let mut stream = UnixStream::connect(&socket).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+            format!(
+                "no server runs with the settings {} (nobody listens on {}); start it with `madang run`",
+                settings.display(),
+                socket.display()
+            )
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            format!("{} belongs to the user the server runs as; use that one or root", socket.display())
+        }
+        _ => format!("cannot reach the server at {}: {error}", socket.display()),
+    })?;
+    let broken = |error: std::io::Error| format!("the server did not answer: {error}");
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(broken)?;
+    let length = if method == "POST" { "content-length: 0\r\n" } else { "" };
+    stream
+        .write_all(
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{length}connection: close\r\n\r\n")
+                .as_bytes(),
+        )
+        .map_err(broken)?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(broken)?;
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut fields);
+    match head.parse(&answer) {
+        Ok(httparse::Status::Complete(at)) => {
+            let status = head.code.unwrap_or(0);
+            Ok((status, String::from_utf8_lossy(&answer[at..]).into_owned()))
+        }
+        _ => Err("the server's answer was cut".to_owned()),
+    }
+}

@@ -1,0 +1,146 @@
+//! The admin surface: the control socket in the data folder, and the admin address.
+//!
+//! **Job.** Serve status, metrics and orders to commands and monitors, over the same HTTP engine as everything else.
+//! **Called by** `run`. **Calls** `house` through [`Request`]s, `host::telemetry`.
+//!
+//! Invariants
+//! 1. Orders (reload, stop, upgrade, …) come only through the control socket, which only the server's own user can open.
+//! 2. The admin address serves what a monitor reads, nothing else, and only to requests that name it by address or
+//!    `localhost` (a web page cannot reach it by a name of its own).
+//!
+//! Not here: what the orders do (`run`, `house`), how commands show answers (`cli`).
+
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use madang_host::connection::Connection;
+use madang_http::body::Body;
+use madang_http::exchange::{Exchange, Outcome, Reply, Service};
+use madang_wire::request::Method;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::telemetry::Telemetry;
+
+/// What a command asks of the running server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Everything about the server, as JSON.
+    Status,
+    /// Open connections, as JSON.
+    Connections,
+    /// Metrics, as Prometheus text.
+    Metrics,
+    /// Read the settings file and change to it.
+    Reload,
+    /// What a reload would change.
+    Plan,
+    /// Drain and end.
+    Stop,
+    /// Hand over to a new process.
+    Upgrade,
+    /// Open log files anew.
+    Reopen,
+}
+
+/// An order's answer: status, media type, text.
+pub type Answer = (u16, &'static str, String);
+
+/// An order on its way to the main loop.
+pub struct Request {
+    /// What.
+    pub order: Order,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// Every path of the surface: method, path, order, whether the admin address has it too, what it is.
+pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
+    (Method::Get, "/metrics", Order::Metrics, true, "Prometheus metrics"),
+    (Method::Get, "/api/v1/status", Order::Status, false, "sites, listeners, certificates, counters"),
+    (Method::Get, "/api/v1/connections", Order::Connections, false, "every open connection"),
+    (Method::Get, "/api/v1/plan", Order::Plan, false, "what a reload would change"),
+    (Method::Post, "/api/v1/reload", Order::Reload, false, "change to the settings file"),
+    (Method::Post, "/api/v1/stop", Order::Stop, false, "drain and stop"),
+    (Method::Post, "/api/v1/upgrade", Order::Upgrade, false, "hand over to a new process"),
+    (Method::Post, "/api/v1/reopen", Order::Reopen, false, "open log files anew"),
+];
+
+/// Answers on one of the two surfaces.
+pub struct Control {
+    /// To the main loop.
+    pub orders: mpsc::Sender<Request>,
+    /// Whether this is the control socket.
+    pub trusted: bool,
+    /// Whether the server is taking requests.
+    pub ready: Rc<std::cell::Cell<bool>>,
+    /// For the error log.
+    pub telemetry: Arc<Telemetry>,
+}
+
+impl Service for Control {
+    fn call(&self, mut exchange: Box<Exchange>) -> Reply {
+        exchange.connection.set_role("console");
+        if !self.trusted && !named_by_address(exchange.head.host()) {
+            exchange.response.text(403, "403 Forbidden: use the address or localhost\n");
+            return Reply::Now(exchange);
+        }
+        let path = exchange.head.path();
+        match path {
+            "/healthz" => exchange.response.text(200, "ok\n"),
+            "/readyz" if self.ready.get() => exchange.response.text(200, "ready\n"),
+            "/readyz" => exchange.response.text(503, "draining\n"),
+            _ => return self.order(exchange),
+        }
+        Reply::Now(exchange)
+    }
+
+    fn record(&self, _: &Exchange, _: Outcome) {}
+
+    fn refused(&self, _: &Connection, _: u16, _: &'static str) {}
+}
+
+impl Control {
+    fn order(&self, mut exchange: Box<Exchange>) -> Reply {
+        let (path, method) = (exchange.head.path(), exchange.head.method());
+        let found = PATHS.iter().find(|(_, have, _, open, _)| *have == path && (self.trusted || *open));
+        let Some((wanted, _, order, _, _)) = found else {
+            let mut text = String::from("404 Not Found. Here are:\n");
+            let listed = PATHS.iter().filter(|(_, _, _, open, _)| self.trusted || *open);
+            for (_, path, _, _, what) in listed {
+                let _ = writeln!(text, "  {path:<22} {what}");
+            }
+            text.push_str(
+                "  /healthz               the process runs\n  /readyz                it takes requests\n",
+            );
+            exchange.response.text(404, text);
+            return Reply::Now(exchange);
+        };
+        if method != *wanted && !(method == Method::Head && *wanted == Method::Get) {
+            exchange.response.text(405, "405 Method Not Allowed\n");
+            exchange.response.fields.set("allow", if *wanted == Method::Get { "GET, HEAD" } else { "POST" });
+            return Reply::Now(exchange);
+        }
+        let (orders, order) = (self.orders.clone(), order.clone());
+        Reply::Later(Box::pin(async move {
+            let (answer, wait) = oneshot::channel();
+            let sent = orders.send(Request { order, answer }).await.is_ok();
+            let (status, media_type, text) = match (sent, wait.await) {
+                (true, Ok(answer)) => answer,
+                _ => (503, "text/plain; charset=utf-8", "the server is ending\n".to_owned()),
+            };
+            exchange.response.status = status;
+            exchange.response.fields.set("content-type", media_type);
+            exchange.response.fields.set("cache-control", "no-store");
+            exchange.response.body = Body::Bytes(Bytes::from(text));
+            exchange
+        }))
+    }
+}
+
+/// `127.0.0.1`, `[::1]`, `localhost`: what a page of another site cannot be loaded from.
+fn named_by_address(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok()
+}
