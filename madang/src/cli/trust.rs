@@ -44,8 +44,8 @@ pub(super) fn hash() -> Ended {
             say!("{hash}");
             Ended::Done
         }
-        Err(message) => {
-            complain(&message);
+        Err(error) => {
+            complain(&error.to_string());
             Ended::Failed
         }
     }

@@ -16,7 +16,9 @@ use madang_settings::schema::{Key, Kind, Section};
 use madang_settings::tree::Value;
 use madang_settings::unit::Rate;
 
+use crate::auth::check_hash;
 use crate::pattern::PathPattern;
+use crate::template::Template;
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
     Key { name, kind, default, doc }
@@ -589,25 +591,19 @@ impl Route {
             }),
             key => {
                 let to = r.text(key)?;
-                for name in captures_used(&to) {
-                    if !paths.iter().all(|path| path.captures().any(|have| have == name)) {
-                        let known: Vec<String> = paths
-                            .iter()
-                            .flat_map(|path| path.captures().map(|name| format!("{{{name}}}")))
-                            .collect();
-                        let help = if known.is_empty() {
-                            "the path has none; `*` at its end is {rest}".to_owned()
-                        } else {
-                            format!("the path has {}", known.join(", "))
-                        };
-                        r.error(key, format!("the path captures no {{{name}}}"), Some(help));
-                    }
+                let checked = match key {
+                    "rewrite" => Template::for_rewrite(&to, paths),
+                    _ => Template::new(&to, paths),
+                };
+                if let Err(why) = checked {
+                    r.error(
+                        key,
+                        why.to_string(),
+                        Some("`*` at the end of a path is caught as {rest}".to_owned()),
+                    );
                 }
                 let keep_query = r.bool("keep_query");
                 if key == "rewrite" {
-                    if !to.starts_with('/') {
-                        r.error("rewrite", "a rewrite leads to a path, which begins with /", None);
-                    }
                     return Some(Action::Rewrite { to, keep_query });
                 }
                 let status = r.count("status").and_then(|status| u16::try_from(status).ok()).unwrap_or(308);
@@ -616,13 +612,6 @@ impl Route {
                         "status",
                         format!("{status} is no redirect"),
                         Some("301, 302, 303, 307 or 308".to_owned()),
-                    );
-                }
-                if !to.starts_with('/') && !to.starts_with("https://") && !to.starts_with("http://") {
-                    r.error(
-                        "redirect",
-                        "a redirect leads to a path (/new/{rest}) or a whole address (https://…)",
-                        None,
                     );
                 }
                 Some(Action::Redirect { to, status, keep_query })
@@ -673,11 +662,6 @@ impl Route {
     }
 }
 
-/// Names in braces.
-fn captures_used(text: &str) -> impl Iterator<Item = &str> {
-    text.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
-}
-
 impl Auth {
     fn read(r: &mut Reader<'_>) -> Option<Self> {
         let realm = r.text_or_default("realm");
@@ -697,12 +681,9 @@ impl Auth {
             }
         }
         for (name, hash) in &users {
-            if !hash.starts_with("$argon2") {
-                r.error(
-                    "users",
-                    format!("the value of {name:?} is not an argon2 hash"),
-                    Some("make one with `madang hash`".to_owned()),
-                );
+            if let Err(why) = check_hash(hash) {
+                let help = Some("make one with `madang hash`".to_owned());
+                r.error("users", format!("the value of {name:?} is no argon2 hash: {why}"), help);
             }
         }
         if users.is_empty() {

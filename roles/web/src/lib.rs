@@ -8,6 +8,7 @@
 //! Not here: sockets and protocols (`http`), other roles (joined by `madang/src/assemble.rs`).
 
 mod actions;
+mod auth;
 mod client;
 pub mod config;
 mod cors;
@@ -16,7 +17,6 @@ pub mod files;
 mod hosts;
 mod limit;
 mod limit_fields;
-mod password;
 pub mod pattern;
 pub mod phases;
 mod record;
@@ -31,6 +31,6 @@ mod web;
 #[cfg(test)]
 mod web_tests;
 
-pub use password::hash_password;
+pub use auth::{HashError, check_hash, hash_password};
 pub use record::Recorder;
 pub use web::{Roles, WebShared, WebWorker};

@@ -18,6 +18,7 @@ use madang_settings::unit::RateKey;
 use madang_wire::request::{Framing, Scheme};
 
 use crate::actions::server_options;
+use crate::auth::Looked;
 use crate::client;
 use crate::config::Route;
 use crate::error_page;
@@ -290,8 +291,51 @@ fn preflight(web: &Web, exchange: &mut Exchange, journey: &mut Journey) -> Verdi
     }
 }
 
-fn authorise(_: &Web, _: &mut Exchange, _: &mut Journey) -> Verdict {
-    Verdict::Next
+fn authorise(web: &Web, exchange: &mut Exchange, journey: &mut Journey) -> Verdict {
+    let mut questions = Vec::new();
+    for auth in journey.routes(web).filter_map(|(_, parts)| parts.auth.as_ref()) {
+        match auth.look(&exchange.head, web.worker.verified(), exchange.started) {
+            Looked::Known(user) => welcome(exchange, user),
+            Looked::Ask(question) => questions.push(question),
+            Looked::Refused(failure) => {
+                exchange.response.fields.set("www-authenticate", auth.challenge());
+                return failure.into();
+            }
+        }
+    }
+    if questions.is_empty() {
+        if exchange.notes.user.is_some() {
+            exchange.head.remove_field("authorization");
+        }
+        return Verdict::Next;
+    }
+    let (desk, verified) = web.worker.passwords();
+    Verdict::Wait(Box::new(move |mut exchange| {
+        Box::pin(async move {
+            for question in questions {
+                let challenge = question.challenge();
+                match question.ask(&desk, &verified, exchange.started).await {
+                    Ok(user) => welcome(&mut exchange, user),
+                    Err(failure) => {
+                        match failure.status {
+                            401 => exchange.response.fields.set("www-authenticate", challenge),
+                            _ => exchange.response.fields.set("retry-after", "1"),
+                        }
+                        exchange.notes.user = None;
+                        return (exchange, failure.into());
+                    }
+                }
+            }
+            exchange.head.remove_field("authorization");
+            (exchange, Verdict::Next)
+        })
+    }))
+}
+
+/// Notes who asks, for limits, the record and `madang connections`.
+fn welcome(exchange: &mut Exchange, user: Rc<str>) {
+    exchange.connection.set_user(Some(Rc::clone(&user)));
+    exchange.notes.user = Some(user);
 }
 
 fn bound(web: &Web, exchange: &mut Exchange, journey: &mut Journey) -> Verdict {

@@ -17,6 +17,7 @@ use madang_host::config::Listen;
 use madang_host::net::listen::Address;
 
 use crate::actions::Action;
+use crate::auth::Auth;
 use crate::config;
 use crate::cors::Cors;
 use crate::error_page::OwnPage;
@@ -45,6 +46,7 @@ pub(crate) struct Site {
 pub(crate) struct RouteParts {
     pub(crate) action: Action,
     pub(crate) limits: Vec<Limit>,
+    pub(crate) auth: Option<Auth>,
     pub(crate) cors: Option<Cors>,
     pub(crate) shape: RouteShape,
 }
@@ -67,6 +69,7 @@ impl Site {
                     fields: LimitFields::new(rate),
                 })
                 .collect(),
+            auth: route.auth.as_ref().map(Auth::new),
             cors: route.cors.as_ref().map(Cors::new),
             shape: RouteShape::new(route),
         };

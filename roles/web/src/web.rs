@@ -4,7 +4,7 @@
 //! **Called by** `madang` (room: [`WebWorker::serve`]) and the engine ([`Service`]). **Calls** `site`, `phases`.
 //!
 //! Invariants
-//! 1. Three layers, by what shares them: [`WebShared`] all workers (limits), [`WebWorker`] one worker's listeners (caches),
+//! 1. Three layers, by what shares them: [`WebShared`] all workers (limits, password checks), [`WebWorker`] one worker's listeners (caches),
 //!    `Web` one listener's requests (sites). Only the first has locks, and none on the way of a request.
 //! 2. A reload makes new `Web`s; limiters of routes that did not change go on counting where they were.
 //!
@@ -26,6 +26,7 @@ use madang_host::worker::Worker;
 use madang_http::exchange::{Exchange, Outcome, Reply, Service};
 use madang_settings::unit::Rate;
 
+use crate::auth::{Desk, Verified};
 use crate::config::{self, Route};
 use crate::files::{CacheLimits, Caches};
 use crate::hosts::Hosts;
@@ -39,6 +40,7 @@ use crate::site::Site;
 pub struct WebShared {
     /// By site, conditions and rate. Weak: a limiter lives as long as a site uses it.
     limiters: Mutex<HashMap<String, std::sync::Weak<Limiter>>>,
+    passwords: Arc<Desk>,
 }
 
 impl WebShared {
@@ -76,6 +78,7 @@ pub struct WebWorker {
     caches: RefCell<(CacheLimits, Rc<Caches>)>,
     roles: RefCell<Option<Box<Roles>>>,
     ids: RefCell<RequestIds>,
+    verified: Rc<Verified>,
 }
 
 impl WebWorker {
@@ -107,6 +110,7 @@ impl WebWorker {
             caches: RefCell::new((limits, caches)),
             roles: RefCell::default(),
             ids: RefCell::default(),
+            verified: Rc::new(Verified::new()),
         })
     }
 
@@ -157,6 +161,15 @@ impl WebWorker {
 
     pub(crate) fn recorder(&self) -> &dyn Recorder {
         &*self.recorder
+    }
+
+    /// Where passwords are checked, and what was checked lately.
+    pub(crate) fn passwords(&self) -> (Arc<Desk>, Rc<Verified>) {
+        (Arc::clone(&self.shared.passwords), Rc::clone(&self.verified))
+    }
+
+    pub(crate) fn verified(&self) -> &Verified {
+        &self.verified
     }
 
     pub(crate) fn request_id(&self) -> Bytes {
