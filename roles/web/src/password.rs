@@ -10,5 +10,8 @@ use argon2::password_hash::PasswordHasher;
 /// # Errors
 /// A sentence, when the system gives no random bytes.
 pub fn hash_password(password: &str) -> Result<String, String> {
-    Argon2::default().hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|error| format!("cannot make a hash: {error}"))
+    Argon2::default()
+        .hash_password(password.as_bytes())
+        .map(|hash| hash.to_string())
+        .map_err(|error| format!("cannot make a hash: {error}"))
 }
