@@ -38,10 +38,12 @@ use madang_wire::path::percent_encode_path;
 use madang_wire::request::{Method, RequestHead};
 use rustix::io::Errno;
 
+use self::bounded::Bounded;
 use self::cache::{Found, OpenFiles};
 use self::entry::FileEntry;
 use self::made::Codings;
-use self::root::{Missing, Opened, Root};
+use self::root::{Identity, Missing, Opened, Root};
+use crate::config::Symlinks;
 use crate::verdict::{Blame, Failure, Verdict};
 
 pub use self::options::{CacheLimits, Compress, FilesOptions};
@@ -54,6 +56,8 @@ pub(crate) fn media_type_of(path: &std::path::Path) -> Text {
 
 /// The methods a file answers to.
 const ALLOW: &str = "GET, HEAD, OPTIONS";
+/// Folders whose numbers are remembered.
+const FOLDERS_MAX: usize = 1024;
 /// How often a small file that changes while it is read is read again before it is sent as it lies.
 const LOADS: usize = 3;
 
@@ -66,7 +70,19 @@ pub struct Caches {
     listings: Rc<Cell<u32>>,
     /// For paths put together while looking: keeps its capacity.
     scratch: RefCell<String>,
+    /// Which number the cache knows a folder by. Folders read the same way share it: two sites of one root, and the
+    /// settings before and after a reload.
+    folders: RefCell<Bounded<FolderKey, u64>>,
     last_id: Cell<u64>,
+}
+
+/// What makes two folders the same to the cache: where they are, and which names lead where.
+#[derive(PartialEq, Eq, Hash)]
+struct FolderKey {
+    root: Identity,
+    symlinks: Symlinks,
+    dotfiles: bool,
+    precompressed: bool,
 }
 
 impl Caches {
@@ -78,6 +94,7 @@ impl Caches {
             codings: RefCell::new(Codings::new(limits.compressed_bytes_max)),
             listings: Rc::default(),
             scratch: RefCell::default(),
+            folders: RefCell::new(Bounded::new(FOLDERS_MAX, FOLDERS_MAX)),
             last_id: Cell::new(0),
         })
     }
@@ -90,6 +107,26 @@ impl Caches {
     /// Bytes of remembered results of compression.
     pub fn compressed_bytes(&self) -> usize {
         self.codings.borrow().bytes()
+    }
+
+    fn now_ms(&self) -> u64 {
+        (self.now_ms)()
+    }
+
+    fn folder_id(&self, root: &Root, options: &FilesOptions) -> u64 {
+        let key = FolderKey {
+            root: root.identity(),
+            symlinks: options.symlinks,
+            dotfiles: options.dotfiles,
+            precompressed: options.precompressed,
+        };
+        let mut folders = self.folders.borrow_mut();
+        if let Some(id) = folders.get(&key) {
+            return *id;
+        }
+        let id = self.next_id();
+        folders.put(key, id, 1);
+        id
     }
 
     fn next_id(&self) -> u64 {
@@ -107,7 +144,7 @@ pub struct Files {
 struct Folder {
     options: FilesOptions,
     root: Root,
-    /// Number of this folder in the cache; a new one when the root was replaced.
+    /// Number of this folder in the cache; another one when the root was replaced.
     id: Cell<u64>,
     caches: Rc<Caches>,
 }
@@ -134,7 +171,7 @@ impl Files {
     pub fn new(options: FilesOptions, caches: &Rc<Caches>) -> Result<Self, RootError> {
         let root = Root::open(&options.root, options.symlinks)?;
         let caches = Rc::clone(caches);
-        let id = Cell::new(caches.next_id());
+        let id = Cell::new(caches.folder_id(&root, &options));
         Ok(Self { folder: Rc::new(Folder { options, root, id, caches }) })
     }
 
@@ -168,7 +205,7 @@ impl Folder {
             }
         }
         if self.root.refresh(self.caches.now_ms(), self.options.cache_valid_ms) {
-            self.id.set(self.caches.next_id());
+            self.id.set(self.caches.folder_id(&self.root, &self.options));
         }
         // Taken out while it is used: what is called below may look paths up itself.
         let mut scratch = self.caches.scratch.take();
@@ -324,12 +361,6 @@ impl Folder {
             }
         }
         Found::Missing(Missing::Failed(Errno::AGAIN))
-    }
-}
-
-impl Caches {
-    fn now_ms(&self) -> u64 {
-        (self.now_ms)()
     }
 }
 

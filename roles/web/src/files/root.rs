@@ -29,7 +29,7 @@ use crate::config::Symlinks;
 const TRIES: usize = 4;
 
 /// What tells one state of a file from another, without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     device: u64,
     inode: u64,
@@ -152,6 +152,11 @@ impl Root {
             identity: Cell::new(identity),
             checked_ms: Cell::new(0),
         })
+    }
+
+    /// Which folder it is, as of now.
+    pub(super) fn identity(&self) -> Identity {
+        self.identity.get()
     }
 
     /// The way in, as of now.

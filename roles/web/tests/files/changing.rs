@@ -87,6 +87,24 @@ fn a_replaced_root_is_followed() {
     assert_eq!(site.get("/").text(), "two");
 }
 
+// Goal: a reload, and a second site of the same folder, find what is already open; another policy does not.
+#[test]
+fn folders_read_the_same_way_share_what_is_open() {
+    let site = Site::with(&[("a.txt", "x"), (".b", "hidden")], |_| {});
+    assert_eq!(
+        (site.get("/a.txt").status, site.get("/.b").status, site.caches.open_files().0),
+        (200, 404, 2)
+    );
+    let root = site.root();
+    let site = site.serving(root.clone());
+    assert_eq!((site.get("/a.txt").status, site.caches.open_files().0), (200, 2));
+    let site = site.serving_with(root, |o| o.dotfiles = true);
+    assert_eq!(
+        (site.get("/a.txt").status, site.get("/.b").text(), site.caches.open_files().0),
+        (200, "hidden", 4)
+    );
+}
+
 // Goal: the same tree on two machines has the same tags, although inodes differ.
 #[test]
 fn tags_depend_on_size_and_time_only() {

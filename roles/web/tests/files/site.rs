@@ -73,7 +73,14 @@ impl Site {
 
     /// The same tree, with another root.
     pub(crate) fn serving(self, root: PathBuf) -> Self {
-        let files = Files::new(FilesOptions::new(root), &self.caches).expect("the root opens");
+        self.serving_with(root, |_| {})
+    }
+
+    /// The same caches, with another folder and other options.
+    pub(crate) fn serving_with(self, root: PathBuf, change: impl FnOnce(&mut FilesOptions)) -> Self {
+        let mut options = FilesOptions::new(root);
+        change(&mut options);
+        let files = Files::new(options, &self.caches).expect("the root opens");
         Self { files, ..self }
     }
 
