@@ -6,7 +6,8 @@ use madang_wire::http1::chunked::{Chunk, ChunkedDecoder};
 use madang_wire::http1::head::{HeadParser, Parsed};
 use madang_wire::request::{Framing, HeadLimits, RequestHead};
 
-const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, fields_max: 100, target_bytes_max: 8 * 1024 };
+const LIMITS: HeadLimits =
+    HeadLimits { head_bytes_max: 16 * 1024, fields_max: 100, target_bytes_max: 8 * 1024 };
 
 struct Case {
     id: String,
@@ -89,7 +90,8 @@ fn chunked(bytes: &[u8], step: usize) -> Result<(Vec<u8>, String), Reading> {
                 seen = seen.saturating_add(step).min(bytes.len());
             }
             Ok(Chunk::End { .. }) => {
-                let trailers: Vec<_> = decoder.trailers().map(|(name, value)| format!("{name}:{}", text(value))).collect();
+                let trailers: Vec<_> =
+                    decoder.trailers().map(|(name, value)| format!("{name}:{}", text(value))).collect();
                 return Ok((body, trailers.join(",")));
             }
         }
@@ -98,8 +100,9 @@ fn chunked(bytes: &[u8], step: usize) -> Result<(Vec<u8>, String), Reading> {
 
 fn agrees(expect: &str, got: &Reading) -> bool {
     match (expect.strip_prefix("ok "), got) {
-        (Some(wanted), Reading::Accepted(facts)) => wants(wanted)
-            .all(|(name, value)| facts.iter().find(|(have, _)| *have == name).map_or("", |(_, value)| value) == value),
+        (Some(wanted), Reading::Accepted(facts)) => wants(wanted).all(|(name, value)| {
+            facts.iter().find(|(have, _)| *have == name).map_or("", |(_, value)| value) == value
+        }),
         (None, Reading::Refused(status, name)) => {
             let mut status_wanted = "";
             expect.split('|').any(|one| {
@@ -124,7 +127,10 @@ fn wants(text: &str) -> impl Iterator<Item = (&str, &str)> {
         .iter()
         .flat_map(|key| {
             let key = format!("{key}=");
-            text.match_indices(&key).map(|(at, _)| at).filter(|at| *at == 0 || text.as_bytes()[at - 1] == b' ').collect::<Vec<_>>()
+            text.match_indices(&key)
+                .map(|(at, _)| at)
+                .filter(|at| *at == 0 || text.as_bytes()[at - 1] == b' ')
+                .collect::<Vec<_>>()
         })
         .collect();
     let mut starts = starts;
