@@ -4,7 +4,7 @@
 //! **Called by** `request`. **Calls** nothing of ours.
 //!
 //! Invariants
-//! 1. What an encoded byte could make ambiguous is refused: `%2F`, `%5C`, `%00`, and raw backslashes.
+//! 1. What an encoded byte could make ambiguous is refused: `%2F`, `%5C`, `%00`, and raw backslashes; so is `..;`.
 //! 2. The result is UTF-8, starts with `/`, holds no `//`, no `.` and no `..` segment.
 //! 3. `canonicalise(encode(canonicalise(x))) == canonicalise(x)`.
 //!
@@ -26,6 +26,8 @@ pub enum PathError {
     NotUtf8,
     /// `..` above the root.
     AboveRoot,
+    /// `.;` or `..;`: servers that cut parameters off (Java's) see a dot segment where others see a name.
+    DotParameter,
 }
 
 impl fmt::Display for PathError {
@@ -36,6 +38,7 @@ impl fmt::Display for PathError {
             Self::Control => "the path has a control character",
             Self::NotUtf8 => "the path is not UTF-8",
             Self::AboveRoot => "the path leads above the root",
+            Self::DotParameter => "the path has a dot segment with a parameter",
         })
     }
 }
@@ -69,6 +72,7 @@ pub fn canonicalise(raw: &[u8], out: &mut Vec<u8>) -> Result<(), PathError> {
         decode(segment, out)?;
         match &out[start..] {
             b"" | b"." => out.truncate(start),
+            [b'.', b';', ..] | [b'.', b'.', b';', ..] => return Err(PathError::DotParameter),
             b".." => {
                 out.truncate(start);
                 if start == base + 1 {
@@ -153,6 +157,11 @@ mod tests {
         check("/..a/.b/c..", Ok("/..a/.b/c.."));
         check("/%61%2562", Ok("/a%62"));
         check("/%ED%95%9C", Ok("/한"));
+        check("/a;v=1/b..;c", Ok("/a;v=1/b..;c"));
+        check("/a/..;/b", Err(PathError::DotParameter));
+        check("/a/..;x=1/b", Err(PathError::DotParameter));
+        check("/a/.;/b", Err(PathError::DotParameter));
+        check("/a/%2e.%3b/b", Err(PathError::DotParameter));
         check("/..", Err(PathError::AboveRoot));
         check("/a/../..", Err(PathError::AboveRoot));
         check("/%2e%2e/x", Err(PathError::AboveRoot));

@@ -91,7 +91,9 @@ fn parse_v1(buffer: &[u8]) -> Result<Progress, ProxyError> {
                 }
             };
             let port = |text: &str| -> Result<u16, ProxyError> {
-                let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+                // Leading zeros are not allowed: some would read octal.
+                let zeros = text.len() > 1 && text.starts_with('0');
+                let plain = !text.is_empty() && !zeros && text.bytes().all(|b| b.is_ascii_digit());
                 if plain { text.parse().map_err(|_| ProxyError::Line) } else { Err(ProxyError::Line) }
             };
             Some((
@@ -213,6 +215,8 @@ mod tests {
         check(b"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n", ProxyError::Line);
         check(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 65536\r\n", ProxyError::Line);
         check(b"PROXY TCP4 1.2.3.4 5.6.7.8 +1 2\r\n", ProxyError::Line);
+        check(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 0010\r\n", ProxyError::Line);
+        check(b"PROXY TCP4 1.2.3.010 5.6.7.8 1 2\r\n", ProxyError::Line);
         check(b"PROXY TCP4 ::1 ::1 1 2\r\n", ProxyError::Line);
         check(&[b"PROXY ".as_slice(), &[b'x'; 120]].concat(), ProxyError::TooLong);
         check(&[V2_SIGNATURE.as_slice(), &[0x31, 0x11, 0, 12], &[0; 12]].concat(), ProxyError::Binary);

@@ -7,12 +7,15 @@
 //! Invariants
 //! 1. `path` is percent-decoded exactly once, has no dot segments, no empty segments, no NUL and is UTF-8.
 //! 2. `fields` holds lower-case names and end-to-end fields only: what concerns one connection was taken out and acted upon.
-//! 3. Names with `_` are dropped: many programs read `x_forwarded_for` as `x-forwarded-for` (TRAPS 6).
-//! 4. All text lives in one arena; `clear` keeps its capacity, so a warm head costs no heap allocation.
+//! 3. Names with `_` are dropped: many programs read `x_forwarded_for` as `x-forwarded-for` (TRAPS 6). So is `proxy`, which
+//!    many read as the setting of the same name.
+//! 4. There is at most one `cookie`: whoever checks the first one has checked them all.
+//! 5. All text lives in one arena; `clear` keeps its capacity, so a warm head costs no heap allocation.
 //!
 //! Not here: whether the path leads anywhere (`roles/web`).
 
 use std::fmt;
+use std::io::Write;
 
 use crate::path::{self, PathError};
 
@@ -193,6 +196,11 @@ pub enum Malformed {
         /// The field.
         name: String,
     },
+    /// `connection` names more fields than anybody honest would.
+    ConnectionTooLong {
+        /// The limit.
+        max: usize,
+    },
     /// HTTP/2 or 3: a field that only HTTP/1 has.
     ConnectionField {
         /// The field.
@@ -203,7 +211,7 @@ pub enum Malformed {
         /// The field.
         name: &'static str,
     },
-    /// A CONNECT with a body, or to no authority.
+    /// A CONNECT with a body or without host and port, or `:protocol` on another method.
     Connect,
 }
 
@@ -245,6 +253,7 @@ impl Malformed {
             Self::TargetTooLong { .. } => "target-too-long",
             Self::Expectation => "unknown-expectation",
             Self::ConnectionNames { .. } => "connection-names-end-to-end-field",
+            Self::ConnectionTooLong { .. } => "connection-names-too-many",
             Self::ConnectionField { .. } => "connection-specific-field",
             Self::Repeated { .. } => "repeated-field",
             Self::Connect => "bad-connect",
@@ -279,6 +288,7 @@ impl fmt::Display for Malformed {
             Self::TargetTooLong { max } => write!(f, "the request target is longer than {max} bytes"),
             Self::Expectation => f.write_str("the only expectation understood is 100-continue"),
             Self::ConnectionNames { name } => write!(f, "Connection may not name {name}"),
+            Self::ConnectionTooLong { max } => write!(f, "Connection names more than {max} fields"),
             Self::ConnectionField { name } => {
                 write!(f, "the field {name} does not exist in this version of HTTP")
             }
@@ -416,6 +426,18 @@ impl RequestHead {
         self.since(mark)
     }
 
+    /// Stores a field's name in lower case, or `None` when it is no token. Checks and copies in one pass.
+    pub(crate) fn store_name(&mut self, name: &[u8]) -> Option<Span> {
+        let mark = self.mark();
+        let mut fine = !name.is_empty();
+        self.arena.extend(name.iter().map(|byte| {
+            let lower = TOKEN_LOWER[usize::from(*byte)];
+            fine &= lower != 0;
+            lower
+        }));
+        if fine { Some(self.since(mark)) } else { None }
+    }
+
     /// The method.
     pub fn method(&self) -> Method {
         self.method
@@ -525,6 +547,38 @@ impl RequestHead {
         self.fields
             .retain(|field| &arena[field.name.start as usize..field.name.end as usize] != name.as_bytes());
     }
+
+    /// Takes out what `connection` named, in whatever case it did.
+    pub(crate) fn remove_named(&mut self, name: &[u8]) {
+        let arena = &self.arena;
+        self.fields.retain(|field| {
+            !arena[field.name.start as usize..field.name.end as usize].eq_ignore_ascii_case(name)
+        });
+    }
+
+    /// Makes one field of all `cookie` fields, where the first one was (RFC 9113 8.2.3).
+    pub(crate) fn join_cookies(&mut self) {
+        let mark = self.mark();
+        let mut first = None;
+        for index in 0..self.fields.len() {
+            let field = self.fields[index];
+            if self.bytes(field.name) == b"cookie" {
+                if first.is_some() {
+                    self.arena.extend_from_slice(b"; ");
+                } else {
+                    first = Some(index);
+                }
+                self.arena.extend_from_within(field.value.start as usize..field.value.end as usize);
+            }
+        }
+        let Some(first) = first else { return };
+        self.fields[first].value = self.since(mark);
+        let (arena, mut index) = (&self.arena, 0);
+        self.fields.retain(|field| {
+            index += 1;
+            index <= first + 1 || &arena[field.name.start as usize..field.name.end as usize] != b"cookie"
+        });
+    }
     /// What the client saw in front of us (from a trusted proxy).
     pub fn set_scheme(&mut self, scheme: Scheme) {
         self.scheme = scheme;
@@ -534,7 +588,12 @@ impl RequestHead {
     pub(crate) fn set_authority(&mut self, raw: &[u8]) -> Result<(), Malformed> {
         let (host, port) = split_authority(raw)?;
         let mark = self.mark();
-        self.arena.extend(host.iter().map(u8::to_ascii_lowercase));
+        match ipv6(host) {
+            // An address of this kind has many spellings: everyone sees the shortest (RFC 5952).
+            Some(address) => write!(self.arena, "[{address}]").unwrap_or_default(), // a Vec takes all
+
+            None => self.arena.extend(host.iter().map(u8::to_ascii_lowercase)),
+        }
         self.host_end = self.since(mark).end;
         if let Some(port) = port
             && port != self.scheme.default_port()
@@ -594,8 +653,7 @@ impl RequestHead {
         if parts.path_and_query.len() > limits.target_bytes_max {
             return Err(Malformed::TargetTooLong { max: limits.target_bytes_max });
         }
-        let mut host = None;
-        let mut cookie: Option<usize> = None;
+        let (mut host, mut cookies) = (None, 0);
         let (mut count, mut bytes) = (0, parts.path_and_query.len());
         let mut length = None;
         for (name, value) in fields {
@@ -607,10 +665,13 @@ impl RequestHead {
             if bytes > limits.head_bytes_max + 32 * limits.fields_max {
                 return Err(Malformed::HeadTooLarge { max: limits.head_bytes_max });
             }
-            if !name.bytes().all(is_token_byte) || name.is_empty() {
+            // Upper case does not exist here (RFC 9113 8.2.1): a name that slips past our own comparisons must not go on.
+            if name.is_empty()
+                || !name.bytes().all(|byte| TOKEN_LOWER[usize::from(byte)] == byte && byte != 0)
+            {
                 return Err(Malformed::FieldName);
             }
-            if value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
+            if !is_field_value(value) {
                 return Err(Malformed::FieldValue { name: name.to_owned() });
             }
             match name {
@@ -624,16 +685,16 @@ impl RequestHead {
                 "content-length" if length.is_some() => return Err(Malformed::ContentLength),
                 "content-length" => length = Some(parse_length(value).ok_or(Malformed::ContentLength)?),
                 "expect" => self.expects_continue = expects_continue(value)?,
-                // One request's cookies may come in pieces (RFC 9113 8.2.3): everyone behind us sees one field.
-                "cookie" if cookie.is_some() => self.join_cookie(cookie, value),
+                "proxy" => {}
                 _ if name.contains('_') => {}
                 _ => {
-                    if name == "cookie" {
-                        cookie = Some(self.fields.len());
-                    }
+                    cookies += usize::from(name == "cookie");
                     self.push_field(name, value);
                 }
             }
+        }
+        if cookies > 1 {
+            self.join_cookies();
         }
         match (parts.authority, host) {
             (Some(authority), host) => {
@@ -653,9 +714,13 @@ impl RequestHead {
             (false, Some(length)) => Framing::Length(length),
             (false, None) => Framing::Stream,
         };
-        self.protocol = parts.protocol.map(|protocol| self.store(protocol.as_bytes()));
-        if self.method == Method::Connect && parts.protocol.is_none() {
-            return Err(Malformed::Connect); // no forward proxy here
+        match (self.method, parts.protocol) {
+            (Method::Connect, None) => return Err(Malformed::Connect), // no forward proxy here
+            (Method::Connect, Some(protocol)) if protocol.bytes().all(is_token_byte) => {
+                self.protocol = Some(self.store_lower(protocol.as_bytes()));
+            }
+            (_, Some(_)) => return Err(Malformed::Connect), // RFC 8441 4: of CONNECT only
+            (_, None) => {}
         }
         if self.method == Method::Options && parts.path_and_query == "*" {
             self.path = self.store(b"*");
@@ -665,25 +730,15 @@ impl RequestHead {
         self.set_target(parts.path_and_query.as_bytes())
     }
 
-    fn join_cookie(&mut self, at: Option<usize>, more: &[u8]) {
-        let Some(index) = at else { return };
-        let Some(field) = self.fields.get(index).copied() else { return };
-        let mark = self.mark();
-        self.arena.extend_from_within(field.value.start as usize..field.value.end as usize);
-        self.arena.extend_from_slice(b"; ");
-        self.arena.extend_from_slice(more);
-        let value = self.since(mark);
-        if let Some(field) = self.fields.get_mut(index) {
-            field.value = value;
-        }
-    }
-
     /// Whether `raw` names the same authority as the one stored.
     pub(crate) fn same_authority(&self, raw: &[u8]) -> Result<bool, Malformed> {
         let (host, port) = split_authority(raw)?;
         let default = self.scheme.default_port();
-        Ok(host.eq_ignore_ascii_case(self.host().as_bytes())
-            && port.unwrap_or(default) == self.port().unwrap_or(default))
+        let same_host = match ipv6(host) {
+            Some(address) => ipv6(self.host().as_bytes()) == Some(address),
+            None => host.eq_ignore_ascii_case(self.host().as_bytes()),
+        };
+        Ok(same_host && port.unwrap_or(default) == self.port().unwrap_or(default))
     }
 }
 
@@ -712,26 +767,35 @@ impl fmt::Debug for RequestHead {
     }
 }
 
-/// RFC 9110 5.6.2.
+/// The bytes of a token in lower case (RFC 9110 5.6.2), 0 for all others.
+const TOKEN_LOWER: [u8; 256] = {
+    let mut table = [0; 256];
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut i = 0;
+    while i < marks.len() {
+        table[marks[i] as usize] = marks[i];
+        i += 1;
+    }
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
 pub(crate) fn is_token_byte(byte: u8) -> bool {
-    const TABLE: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut i = 0;
-        let marks = b"!#$%&'*+-.^_`|~";
-        while i < marks.len() {
-            table[marks[i] as usize] = true;
-            i += 1;
-        }
-        let mut b = 0;
-        while b < 128 {
-            if (b as u8).is_ascii_alphanumeric() {
-                table[b] = true;
-            }
-            b += 1;
-        }
-        table
-    };
-    TABLE[usize::from(byte)]
+    TOKEN_LOWER[usize::from(byte)] != 0
+}
+
+/// RFC 9110 5.5, RFC 9113 8.2.1: no control bytes but the tab, no white space around.
+fn is_field_value(value: &[u8]) -> bool {
+    let space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    !space(value.first())
+        && !space(value.last())
+        && !value.iter().any(|byte| matches!(byte, 0..=8 | 0x0a..=0x1f | 0x7f))
 }
 
 /// A method of sane length.
@@ -760,8 +824,7 @@ pub(crate) fn expects_continue(value: &[u8]) -> Result<bool, Malformed> {
 fn split_authority(raw: &[u8]) -> Result<(&[u8], Option<u16>), Malformed> {
     let (host, port) = if raw.first() == Some(&b'[') {
         let end = memchr::memchr(b']', raw).ok_or(Malformed::Host)?;
-        let inner = std::str::from_utf8(&raw[1..end]).map_err(|_| Malformed::Host)?;
-        inner.parse::<std::net::Ipv6Addr>().map_err(|_| Malformed::Host)?;
+        ipv6(&raw[..=end]).ok_or(Malformed::Host)?;
         match &raw[end + 1..] {
             [] => (&raw[..=end], None),
             [b':', port @ ..] => (&raw[..=end], Some(port)),
@@ -775,7 +838,9 @@ fn split_authority(raw: &[u8]) -> Result<(&[u8], Option<u16>), Malformed> {
     };
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let bracketed = host.first() == Some(&b'[');
-    if host.is_empty() || host.len() > 255 || !(bracketed || host.iter().all(plain)) {
+    // An empty label is no name, and `..` a step up for whoever keeps a folder per host.
+    let empty_label = host.first() == Some(&b'.') || host.windows(2).any(|two| two == b"..");
+    if host.is_empty() || host.len() > 255 || empty_label || !(bracketed || host.iter().all(plain)) {
         return Err(Malformed::Host);
     }
     let port = match port {
@@ -788,4 +853,10 @@ fn split_authority(raw: &[u8]) -> Result<(&[u8], Option<u16>), Malformed> {
         Some(_) => return Err(Malformed::Host),
     };
     Ok((host, port))
+}
+
+/// The address in `[…]`.
+fn ipv6(host: &[u8]) -> Option<std::net::Ipv6Addr> {
+    let inner = host.strip_prefix(b"[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(inner).ok()?.parse().ok()
 }

@@ -5,11 +5,14 @@
 //!
 //! Invariants
 //! 1. `Transfer-Encoding` together with `Content-Length` is refused, not repaired (TRAPS 1).
-//! 2. `Connection` may name hop-by-hop fields only.
+//! 2. `Connection` may name hop-by-hop fields only, and few of them.
 //!
 //! Not here: tokenising (`head`), the body's bytes (`chunked`).
 
 use crate::request::{Framing, Malformed, Version, parse_length};
+
+/// Members of all `connection` fields together. Browsers send two.
+const CONNECTION_MEMBERS_MAX: usize = 32;
 
 /// Gathered while the fields are walked.
 #[derive(Default)]
@@ -20,6 +23,11 @@ pub(super) struct Seen<'a> {
     pub(super) keep_alive: bool,
     pub(super) upgrade_named: bool,
     pub(super) upgrade: Option<&'a [u8]>,
+    pub(super) upgrades: usize,
+    pub(super) cookies: usize,
+    /// Members of `connection` that are names of fields.
+    pub(super) named: usize,
+    members: usize,
     pub(super) te_trailers: bool,
 }
 
@@ -63,6 +71,10 @@ impl<'a> Seen<'a> {
             if member.is_empty() {
                 continue;
             }
+            self.members += 1;
+            if self.members > CONNECTION_MEMBERS_MAX {
+                return Err(Malformed::ConnectionTooLong { max: CONNECTION_MEMBERS_MAX });
+            }
             if member.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if member.eq_ignore_ascii_case(b"keep-alive") {
@@ -72,6 +84,8 @@ impl<'a> Seen<'a> {
             } else if is_end_to_end(member) {
                 let name = String::from_utf8_lossy(&member.to_ascii_lowercase()).into_owned();
                 return Err(Malformed::ConnectionNames { name });
+            } else {
+                self.named += 1;
             }
         }
         Ok(())
@@ -96,7 +110,7 @@ impl<'a> Seen<'a> {
 
 /// Fields that `Connection` could strip on their way to whoever checks them (TRAPS 6).
 fn is_end_to_end(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 13] = [
+    const NAMES: [&[u8]; 14] = [
         b"host",
         b"authorization",
         b"cookie",
@@ -110,6 +124,7 @@ fn is_end_to_end(name: &[u8]) -> bool {
         b"origin",
         b"range",
         b"x-request-id",
+        b"x-real-ip",
     ];
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
         || name.len() >= 12 && name[..12].eq_ignore_ascii_case(b"x-forwarded-")

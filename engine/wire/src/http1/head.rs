@@ -15,7 +15,6 @@ use std::mem::MaybeUninit;
 use super::framing::Seen;
 use crate::request::{
     Field, HeadLimits, Malformed, Method, RequestHead, Scheme, Version, expects_continue, is_method,
-    is_token_byte,
 };
 
 /// More fields than this are refused even where `fields_max` allows them: the tokeniser's table lives on the stack.
@@ -131,10 +130,19 @@ fn fill(bytes: &[u8], secure: bool, limits: &HeadLimits, head: &mut RequestHead)
     for field in request.headers.iter() {
         walk(field, &mut seen, &mut host, head)?;
     }
+    if seen.named > 0 {
+        take_out_named(request.headers, head);
+    }
+    if seen.cookies > 1 {
+        head.join_cookies();
+    }
     head.framing = seen.framing()?;
     head.keep_alive = seen.keeps_alive(head.version);
     head.accepts_trailers = seen.te_trailers;
-    if let (Some(upgrade), true, Version::Http11) = (seen.upgrade, seen.upgrade_named, head.version) {
+    // Two offers in two lines: which one is meant differs by reader, and no server has to switch.
+    if let (Some(upgrade), 1, true, Version::Http11) =
+        (seen.upgrade, seen.upgrades, seen.upgrade_named, head.version)
+    {
         head.upgrade = Some(head.store_lower(upgrade));
     }
     set_where(target.as_bytes(), host, head)
@@ -147,13 +155,9 @@ fn walk<'a>(
     host: &mut Option<&'a [u8]>,
     head: &mut RequestHead,
 ) -> Result<(), Malformed> {
-    let name = field.name.as_bytes();
     let value = field.value.trim_ascii();
-    if name.is_empty() || !name.iter().all(|byte| is_token_byte(*byte)) {
-        return Err(Malformed::FieldName);
-    }
     let mark = head.mark();
-    let lower = head.store_lower(name);
+    let lower = head.store_name(field.name.as_bytes()).ok_or(Malformed::FieldName)?;
     let mut keep = true;
     // The names that decide something; the length check keeps the usual field cheap.
     match head.bytes(lower) {
@@ -175,19 +179,22 @@ fn walk<'a>(
             seen.connection(value)?;
             keep = false;
         }
-        b"keep-alive" | b"proxy-connection" => keep = false,
+        b"keep-alive" | b"proxy-connection" | b"proxy" => keep = false,
+        b"cookie" => seen.cookies += 1,
         b"te" => {
-            seen.te_trailers = value
+            seen.te_trailers |= value
                 .split(|byte| *byte == b',')
                 .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"));
             keep = false;
         }
         b"upgrade" => {
             seen.upgrade = Some(value);
+            seen.upgrades += 1;
             keep = false;
         }
         b"expect" => {
-            head.expects_continue = expects_continue(value)?;
+            // HTTP/1.0 has no interim answers: its expectation must be ignored (RFC 9110 10.1.1).
+            head.expects_continue = expects_continue(value)? && head.version == Version::Http11;
             keep = false;
         }
         other if other.contains(&b'_') => keep = false,
@@ -202,10 +209,29 @@ fn walk<'a>(
     Ok(())
 }
 
+/// What `connection` names is of this connection only and goes no further (RFC 9110 7.6.1).
+fn take_out_named(fields: &[httparse::Header<'_>], head: &mut RequestHead) {
+    for field in fields.iter().filter(|field| field.name.eq_ignore_ascii_case("connection")) {
+        for name in field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            head.remove_named(name);
+        }
+    }
+}
+
 /// Authority, path and query from the target and Host (RFC 9112 3.2, 3.3).
 fn set_where(target: &[u8], host: Option<&[u8]>, head: &mut RequestHead) -> Result<(), Malformed> {
     if head.method == Method::Connect {
         head.set_authority(target).map_err(|_| Malformed::Connect)?;
+        // RFC 9112 3.2.3: the port is never left out, and 0 is none.
+        let port = target.iter().rposition(|byte| *byte == b':').map(|at| &target[at + 1..]);
+        if !port.is_some_and(|digits| digits.iter().any(|digit| matches!(digit, b'1'..=b'9')))
+            || target.last() == Some(&b']')
+        {
+            return Err(Malformed::Connect);
+        }
+        if host.is_none() && head.version == Version::Http11 {
+            return Err(Malformed::HostMissing);
+        }
         if head.framing != crate::request::Framing::None
             || host.is_some_and(|host| !head.same_authority(host).unwrap_or(false))
         {
@@ -279,9 +305,18 @@ fn named(error: httparse::Error, bytes: &[u8], room: usize) -> Malformed {
             if folded {
                 Malformed::ObsoleteFolding
             } else {
-                Malformed::FieldValue { name: "header".to_owned() }
+                Malformed::FieldValue { name: field_with_control(bytes) }
             }
         }
         httparse::Error::Status => Malformed::RequestLine,
     }
+}
+
+/// Which field holds the byte that a value may not hold.
+fn field_with_control(bytes: &[u8]) -> String {
+    let control = |byte: &u8| matches!(byte, 0..=8 | 0x0b..=0x1f | 0x7f);
+    let mut lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let line = lines.find(|line| line.iter().any(control)).unwrap_or_default();
+    let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+    name.escape_ascii().to_string().to_ascii_lowercase()
 }
