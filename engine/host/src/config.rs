@@ -283,6 +283,12 @@ pub const CLIENT_AUTH: Section = Section {
             "Whether a connection may go on without one.",
         ),
         key("ca", Kind::Path, "", "PEM file of the authorities that sign them."),
+        key(
+            "crl",
+            Kind::Path,
+            "",
+            "PEM file of the certificates they withdrew. Read again when it changes; once it is out of date, nobody gets in.",
+        ),
     ],
 };
 
@@ -560,7 +566,8 @@ impl TlsSettings {
                 );
                 return ClientAuth::Off;
             };
-            if required { ClientAuth::Required { ca } } else { ClientAuth::Optional { ca } }
+            let crl = r.path_value("crl");
+            if required { ClientAuth::Required { ca, crl } } else { ClientAuth::Optional { ca, crl } }
         });
         let mut files = Vec::new();
         let mut local = false;

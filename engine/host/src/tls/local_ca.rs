@@ -21,7 +21,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 
-use super::store::{CertificateError, Pair};
+use super::pair::{CertificateError, Pair};
 
 const LEAF_DAYS: u64 = 30;
 /// Leaves are renewed when fewer days than this are left.

@@ -12,9 +12,13 @@
 //! Not here: which names a site has (`roles/web`), ACME (to come: its TLS-ALPN-01 certificate enters through
 //! [`store::CertificateStore`], chosen when the only ALPN offered is `acme-tls/1`).
 
+pub mod client;
 pub mod local_ca;
+pub mod names;
+pub mod pair;
 pub mod policy;
 pub mod store;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +28,8 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::net::stream::Prefixed;
-pub use policy::{ClientAuth, Policy, PolicyError, TlsPolicies, VersionMin};
+pub use client::{ClientAuth, ClientCertificate};
+pub use policy::{Policy, PolicyError, TlsPolicies, VersionMin};
 
 /// What a handshake agreed on.
 #[derive(Debug, Clone)]
@@ -32,19 +37,19 @@ pub struct TlsFacts {
     /// `TLSv1.3` or `TLSv1.2`.
     pub version: &'static str,
     /// Cipher suite by its IANA name.
-    pub cipher: String,
-    /// Key exchange group by name.
-    pub group: String,
-    /// The name the client asked for, lower case.
+    pub cipher: &'static str,
+    /// Key exchange group by its IANA name.
+    pub group: &'static str,
+    /// The name the client asked for, lower case, without a dot at its end.
     pub sni: Option<String>,
     /// The protocol chosen by ALPN.
-    pub alpn: Option<String>,
+    pub alpn: Option<&'static str>,
     /// Whether an earlier session went on.
     pub resumed: bool,
     /// Whose policy decided (the site group's name).
     pub policy: Arc<str>,
-    /// SHA-256 of the client's certificate, in hex, where it showed one.
-    pub client_fingerprint: Option<String>,
+    /// The certificate the client proved to hold, where it showed one (also when a session went on that began with one).
+    pub client: Option<Box<ClientCertificate>>,
 }
 
 /// A handshake that did not become a connection.
@@ -63,17 +68,7 @@ impl HandshakeFailure {
     pub fn name(&self) -> &'static str {
         match &self.kind {
             Kind::PlainHttp => "plain-http-on-tls-port",
-            Kind::Rejected(error) => {
-                match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                    Some(rustls::Error::NoCertificatesPresented) => "client-certificate-missing",
-                    Some(rustls::Error::InvalidCertificate(_)) => "client-certificate-invalid",
-                    Some(rustls::Error::PeerIncompatible(_)) => "tls-incompatible",
-                    Some(rustls::Error::AlertReceived(_)) => "tls-alert-received",
-                    Some(rustls::Error::InvalidMessage(_)) => "not-tls",
-                    Some(_) => "tls-error",
-                    None => "closed-in-handshake",
-                }
-            }
+            Kind::Rejected(error) => rustls_error(error).map_or("closed-in-handshake", name_of),
         }
     }
 
@@ -88,13 +83,63 @@ impl HandshakeFailure {
     }
 }
 
+fn rustls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
+fn name_of(error: &rustls::Error) -> &'static str {
+    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error, PeerIncompatible};
+    match error {
+        Error::NoCertificatesPresented => "client-certificate-missing",
+        Error::InvalidCertificate(Certificate::Revoked) => "client-certificate-withdrawn",
+        Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "client-certificate-expired"
+        }
+        Error::InvalidCertificate(
+            Certificate::ExpiredRevocationList | Certificate::ExpiredRevocationListContext { .. },
+        ) => "client-crl-expired",
+        Error::InvalidCertificate(_) => "client-certificate-invalid",
+        Error::PeerIncompatible(
+            PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::Tls13RequiredForQuic
+            | PeerIncompatible::SupportedVersionsExtensionRequired,
+        ) => "tls-version-too-old",
+        Error::PeerIncompatible(_) => "tls-nothing-in-common",
+        Error::NoApplicationProtocol => "tls-no-common-protocol",
+        // The operator's matter, not the client's: our certificate is not trusted where it is shown.
+        Error::AlertReceived(
+            Alert::UnknownCA
+            | Alert::BadCertificate
+            | Alert::CertificateUnknown
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::UnsupportedCertificate,
+        ) => "tls-client-distrusts-us",
+        Error::AlertReceived(_) => "tls-alert-received",
+        Error::InvalidMessage(_) => "not-tls",
+        _ => "tls-error",
+    }
+}
+
+impl fmt::Display for HandshakeFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::PlainHttp => f.write_str("plain HTTP on a TLS port"),
+            Kind::Rejected(error) => error.fmt(f),
+        }
+    }
+}
+
 impl fmt::Debug for HandshakeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        write!(f, "{}: {self}", self.name())
     }
 }
 
 /// Shakes hands. The caller bounds the time.
+///
+/// Reads at most 64 KiB of a ClientHello, in as many pieces as it comes in.
 pub async fn accept(
     stream: Prefixed,
     policies: &TlsPolicies,
@@ -110,36 +155,54 @@ pub async fn accept(
     }
     let rejected = |error| HandshakeFailure { kind: Kind::Rejected(error), stream: None };
     let start = LazyConfigAcceptor::new(HelloReader::default(), stream).await.map_err(rejected)?;
-    let sni = start.client_hello().server_name().map(str::to_ascii_lowercase);
+    let sni = start.client_hello().server_name().map(|name| names::normal(name).into_owned());
     let policy = policies.for_name(sni.as_deref());
-    let stream = start.into_stream(Arc::clone(&policy.config)).await.map_err(rejected)?;
+    let stream = start.into_stream(policy.config()).await.map_err(rejected)?;
     let facts = facts(&stream, sni, policy);
     Ok((stream, facts))
 }
 
 fn facts(stream: &TlsStream<Prefixed>, sni: Option<String>, policy: &Policy) -> TlsFacts {
     let (_, session) = stream.get_ref();
-    let fingerprint = |certificate: &rustls_pki_types::CertificateDer<'_>| {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
-        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-    };
     TlsFacts {
         version: match session.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",
         },
-        cipher: session
-            .negotiated_cipher_suite()
-            .map(|suite| format!("{:?}", suite.suite()))
-            .unwrap_or_default(),
-        group: session
-            .negotiated_key_exchange_group()
-            .map(|group| format!("{:?}", group.name()))
-            .unwrap_or_default(),
+        cipher: session.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite())),
+        group: session.negotiated_key_exchange_group().map_or("", |group| group_name(group.name())),
         sni,
-        alpn: session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
+        alpn: match session.alpn_protocol() {
+            Some(b"h2") => Some("h2"),
+            Some(b"http/1.1") => Some("http/1.1"),
+            // The configuration offers nothing else.
+            _ => None,
+        },
         resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
         policy: Arc::clone(&policy.name),
-        client_fingerprint: session.peer_certificates().and_then(|chain| chain.first()).map(fingerprint),
+        client: session
+            .peer_certificates()
+            .and_then(|chain| ClientCertificate::of(chain.first()?))
+            .map(Box::new),
+    }
+}
+
+/// rustls writes `TLS13_…` where the registry of IANA has `TLS_…`.
+fn cipher_name(suite: rustls::CipherSuite) -> &'static str {
+    use rustls::CipherSuite as Suite;
+    match suite {
+        Suite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        Suite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        Suite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("unknown"),
+    }
+}
+
+fn group_name(group: rustls::NamedGroup) -> &'static str {
+    use rustls::NamedGroup as Group;
+    match group {
+        Group::X25519 => "x25519",
+        Group::X25519MLKEM768 => "X25519MLKEM768",
+        other => other.as_str().unwrap_or("unknown"),
     }
 }

@@ -1,25 +1,29 @@
 //! Policies: which certificates, versions and client certificates hold for which names.
 //!
-//! **Job.** Build one rustls configuration per policy and find the policy of a name.
-//! **Called by** `tls::accept`, `madang` (assemble). **Calls** rustls, `store`.
+//! **Job.** Build one rustls configuration per policy, build it anew when the files about client certificates change,
+//! and find the policy of a name.
+//! **Called by** `tls::accept`, `madang` (assemble). **Calls** rustls, `client`, `names`, `store`, `watch`.
 //!
 //! Invariants
-//! 1. Each policy has its own tickets and session store (see `tls`).
-//! 2. Ticket keys rotate every six hours and are known to this process only.
+//! 1. Each policy has its own tickets and session store (see `tls`): nothing agreed on under one is valid under another.
+//! 2. Ticket keys rotate every six hours, open nothing after twelve, and are known to this process only.
+//! 3. When authorities or the list of withdrawn certificates change, all earlier sessions end with them: a resumed
+//!    session shows no certificate, so nobody could ask whether it was withdrawn.
 //!
-//! Not here: reading settings (`host::config`).
+//! Not here: reading settings (`host::config`), checking client certificates (`client`).
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls::server::ServerSessionMemoryCache;
 
-use super::store::{CertificateStore, name_matches};
+pub use super::client::ClientAuth;
+use super::names::{NameIndex, normal};
+use super::store::CertificateStore;
+use super::watch::Stamp;
 
 /// TLS 1.2 sessions remembered per policy; 1.3 uses tickets, which cost us no memory.
 const SESSIONS_MAX: usize = 256;
@@ -34,30 +38,19 @@ pub enum VersionMin {
     Tls13,
 }
 
-/// Whether clients show certificates.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum ClientAuth {
-    /// They are not asked.
-    #[default]
-    Off,
-    /// Asked; without one the connection goes on, with a wrong one it does not.
-    Optional {
-        /// PEM file of the authorities that sign them.
-        ca: PathBuf,
-    },
-    /// No connection without.
-    Required {
-        /// PEM file of the authorities that sign them.
-        ca: PathBuf,
-    },
-}
-
 /// Why a policy cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PolicyError {
     /// The CA file for client certificates.
     ClientCa {
+        /// The file.
+        path: PathBuf,
+        /// What was wrong.
+        why: String,
+    },
+    /// The list of withdrawn client certificates.
+    Crl {
         /// The file.
         path: PathBuf,
         /// What was wrong.
@@ -76,6 +69,9 @@ impl fmt::Display for PolicyError {
             Self::ClientCa { path, why } => {
                 write!(f, "cannot use {} to check client certificates: {why}", path.display())
             }
+            Self::Crl { path, why } => {
+                write!(f, "cannot use {} as a list of withdrawn client certificates: {why}", path.display())
+            }
             Self::Config { why } => write!(f, "TLS cannot be set up: {why}"),
         }
     }
@@ -90,12 +86,19 @@ pub struct Policy {
     pub hosts: Vec<String>,
     /// Its certificates.
     pub store: Arc<CertificateStore>,
-    /// What rustls runs with.
-    pub config: Arc<ServerConfig>,
+    version: VersionMin,
+    client: ClientAuth,
+    now: RwLock<Built>,
+}
+
+/// What rustls runs with, and the files about clients it was made from.
+struct Built {
+    config: Arc<ServerConfig>,
+    stamps: [Option<Stamp>; 2],
 }
 
 impl Policy {
-    /// Builds the configuration.
+    /// Builds the configuration. `client` may name files, which are read here.
     pub fn new(
         name: &str,
         hosts: Vec<String>,
@@ -103,75 +106,111 @@ impl Policy {
         version: VersionMin,
         client: &ClientAuth,
     ) -> Result<Self, PolicyError> {
-        let config_error = |error: rustls::Error| PolicyError::Config { why: error.to_string() };
-        // The default provider prefers X25519MLKEM768, takes AEAD suites with forward secrecy only.
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let versions: &[&rustls::SupportedProtocolVersion] = match version {
-            VersionMin::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            VersionMin::Tls13 => &[&rustls::version::TLS13],
-        };
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(versions)
-            .map_err(config_error)?;
-        let verifier = |ca: &Path, optional: bool| {
-            let fail = |why: String| PolicyError::ClientCa { path: ca.into(), why };
-            let pem = std::fs::read(ca).map_err(|error| fail(error.to_string()))?;
-            let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let certificate = certificate.map_err(|error| fail(error.to_string()))?;
-                roots.add(certificate).map_err(|error| fail(error.to_string()))?;
-            }
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-            let verifier = if optional { verifier.allow_unauthenticated() } else { verifier };
-            verifier.build().map_err(|error| fail(error.to_string()))
-        };
-        let builder = match client {
-            ClientAuth::Off => builder.with_no_client_auth(),
-            ClientAuth::Optional { ca } => builder.with_client_cert_verifier(verifier(ca, true)?),
-            ClientAuth::Required { ca } => builder.with_client_cert_verifier(verifier(ca, false)?),
-        };
-        let mut config =
-            builder.with_cert_resolver(Arc::clone(&store) as Arc<dyn rustls::server::ResolvesServerCert>);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
-        config.ticketer = aws_lc_rs::Ticketer::new().map_err(config_error)?;
-        // One ticket is what a browser uses; each costs an encryption and 200 bytes in every new connection.
-        config.send_tls13_tickets = 1;
-        Ok(Self { name: name.into(), hosts, store, config: Arc::new(config) })
+        let stamps = stamps(client);
+        let config = build(&store, version, client)?;
+        let now = RwLock::new(Built { config, stamps });
+        Ok(Self { name: name.into(), hosts, store, version, client: client.clone(), now })
     }
 
-    fn matches(&self, name: &str) -> bool {
-        self.hosts.iter().any(|host| name_matches(host, name))
+    /// What a new connection runs with.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner).config)
     }
+
+    /// Reads the authorities and the list of withdrawn client certificates again if they changed; `None` when they did
+    /// not. What cannot be used leaves everything as it was and is told once per change. Open connections stay.
+    pub fn reload_changed(&self) -> Option<Result<(), PolicyError>> {
+        let stamps = stamps(&self.client);
+        if self.now.read().unwrap_or_else(PoisonError::into_inner).stamps == stamps {
+            return None;
+        }
+        let built = build(&self.store, self.version, &self.client);
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        now.stamps = stamps;
+        Some(built.map(|config| now.config = config))
+    }
+}
+
+fn stamps(client: &ClientAuth) -> [Option<Stamp>; 2] {
+    client.files().map(|path| path.map(Stamp::of))
+}
+
+fn build(
+    store: &Arc<CertificateStore>,
+    version: VersionMin,
+    client: &ClientAuth,
+) -> Result<Arc<ServerConfig>, PolicyError> {
+    let config_error = |error: rustls::Error| PolicyError::Config { why: error.to_string() };
+    // The default provider prefers X25519MLKEM768, takes AEAD suites with forward secrecy only.
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let versions: &[&rustls::SupportedProtocolVersion] = match version {
+        VersionMin::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        VersionMin::Tls13 => &[&rustls::version::TLS13],
+    };
+    let verifier = client.verifier(&provider)?;
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(config_error)?;
+    let builder = match verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+    };
+    let resolver = Arc::clone(store) as Arc<dyn rustls::server::ResolvesServerCert>;
+    let mut config = builder.with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(config_error)?;
+    // One ticket is what a browser uses; each costs an encryption and 200 bytes in every new connection.
+    config.send_tls13_tickets = 1;
+    // No early data (0-RTT): what it carries can be sent again by anybody who saw it (RFC 8446 8).
+    config.max_early_data_size = 0;
+    Ok(Arc::new(config))
 }
 
 /// The policies of one listener, in the settings' order.
 #[derive(Clone)]
 pub struct TlsPolicies {
-    /// At least one; the first is used for clients without a name and for unknown names.
-    policies: Arc<Vec<Policy>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// At least one.
+    policies: Vec<Policy>,
+    index: NameIndex,
+    /// For clients without a name and for unknown names: the one that takes any name, or the first.
+    fallback: usize,
 }
 
 impl TlsPolicies {
     /// `None` for an empty list.
     pub fn new(policies: Vec<Policy>) -> Option<Self> {
-        (!policies.is_empty()).then(|| Self { policies: Arc::new(policies) })
+        if policies.is_empty() {
+            return None;
+        }
+        let mut index = NameIndex::default();
+        for (number, policy) in policies.iter().enumerate() {
+            for host in &policy.hosts {
+                index.insert(host, number);
+            }
+        }
+        let fallback = policies.iter().position(|policy| policy.hosts.is_empty()).unwrap_or(0);
+        Some(Self { shared: Arc::new(Shared { policies, index, fallback }) })
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Policy> {
-        self.policies.iter()
+        self.shared.policies.iter()
     }
 
     /// Exact name, then wildcard, then the one that takes any name, then the first.
+    ///
+    /// The same question asked with a request's host says whose policy the request needs: where that is not the policy
+    /// of the connection, the request is misdirected (421, RFC 9110 7.4).
     pub fn for_name(&self, name: Option<&str>) -> &Policy {
-        let find = |wanted: &dyn Fn(&Policy) -> bool| self.policies.iter().find(|policy| wanted(policy));
-        name.and_then(|name| {
-            find(&|policy| policy.hosts.iter().any(|host| host == name))
-                .or_else(|| find(&|policy| policy.matches(name)))
-        })
-        .or_else(|| find(&|policy| policy.hosts.is_empty()))
-        .unwrap_or(&self.policies[0])
+        let Shared { policies, index, fallback } = &*self.shared;
+        let named = name
+            .map(normal)
+            .and_then(|name| index.exact(&name).first().or_else(|| index.wildcard(&name).first()).copied());
+        &policies[named.unwrap_or(*fallback)]
     }
 }
