@@ -1,0 +1,135 @@
+//! HTTP/2 over TLS, by the h2 crate's client.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::support::house::House;
+use crate::support::tls::{Made, certificate, trusting};
+use crate::support::{PATIENCE, pattern};
+
+const SECURE: &str = r#"
+[server]
+workers = 1
+[site.main]
+listen = "https://127.0.0.1:0"
+tls    = { cert = "cert.pem", key = "key.pem" }
+route  = [{ path = "/*", files = "public" }]
+"#;
+
+fn house(made: &Made, files: &[(&str, &[u8])]) -> House {
+    let mut all: Vec<(&str, &[u8])> =
+        vec![("cert.pem", made.certificate.as_bytes()), ("key.pem", made.key.as_bytes())];
+    all.extend_from_slice(files);
+    House::start(SECURE, &all)
+}
+
+async fn connect(address: SocketAddr, made: &Made) -> TlsStream<TcpStream> {
+    let socket = TcpStream::connect(address).await.unwrap();
+    let connector = TlsConnector::from(trusting(made, &[b"h2", b"http/1.1"]));
+    let stream = connector.connect("localhost".try_into().unwrap(), socket).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "h2 is chosen when offered");
+    stream
+}
+
+async fn content(answer: http::Response<h2::RecvStream>) -> Vec<u8> {
+    let mut body = answer.into_body();
+    let mut all = Vec::new();
+    while let Some(piece) = body.data().await {
+        let piece = piece.unwrap();
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        all.extend_from_slice(&piece);
+    }
+    all
+}
+
+fn get(path: &str) -> http::Request<()> {
+    http::Request::get(format!("https://localhost{path}")).body(()).unwrap()
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("in time") });
+}
+
+// Goal: many requests share one connection and none gets another's content.
+// Method: 64 streams at once over files of different sizes, the largest beyond the window.
+#[test]
+fn many_streams_share_a_connection() {
+    let made = certificate(&["localhost"]);
+    let (small, large) = (pattern(1000), pattern(300_000));
+    let house = house(&made, &[("public/small.bin", &small), ("public/large.bin", &large)]);
+    run(async {
+        let (mut client, connection) =
+            h2::client::handshake(connect(house.address(0), &made).await).await.unwrap();
+        let driving = tokio::spawn(connection);
+        let mut answers = Vec::new();
+        for index in 0..64 {
+            let path = if index % 4 == 0 { "/large.bin" } else { "/small.bin" };
+            client = client.ready().await.unwrap();
+            let (answer, _) = client.send_request(get(path), true).unwrap();
+            answers.push((index, answer));
+        }
+        for (index, answer) in answers {
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let want = if index % 4 == 0 { &large } else { &small };
+            assert!(content(answer).await == *want, "stream {index}: the content differs");
+        }
+        drop(client);
+        driving.await.unwrap().unwrap();
+    });
+}
+
+// Goal: HEAD, conditions and ranges mean the same over HTTP/2.
+#[test]
+fn http2_answers_head_conditions_and_ranges() {
+    let made = certificate(&["localhost"]);
+    let house = house(&made, &[("public/a.txt", b"alphabet")]);
+    run(async {
+        let (mut client, connection) =
+            h2::client::handshake(connect(house.address(0), &made).await).await.unwrap();
+        tokio::spawn(connection);
+        let mut ask = async |method: &str, name: &str, value: &str| {
+            let request = http::Request::builder()
+                .method(method)
+                .uri("https://localhost/a.txt")
+                .header(name, value)
+                .body(())
+                .unwrap();
+            client = client.clone().ready().await.unwrap();
+            client.send_request(request, true).unwrap().0.await.unwrap()
+        };
+        let head = ask("HEAD", "accept", "*/*").await;
+        assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &"8".parse().unwrap()));
+        let etag = head.headers()["etag"].to_str().unwrap().to_owned();
+        assert!(content(head).await.is_empty());
+        assert_eq!(ask("GET", "if-none-match", &etag).await.status(), 304);
+        let range = ask("GET", "range", "bytes=2-4").await;
+        assert_eq!(range.status(), 206);
+        assert_eq!(content(range).await, b"pha");
+    });
+}
+
+// Goal: a stop says goodbye (GOAWAY) and lets an open stream finish.
+#[test]
+fn a_stop_lets_an_open_stream_finish() {
+    let made = certificate(&["localhost"]);
+    let large = pattern(2 * 1024 * 1024);
+    let mut house = house(&made, &[("public/large.bin", &large)]);
+    run(async {
+        let (client, connection) =
+            h2::client::handshake(connect(house.address(0), &made).await).await.unwrap();
+        let driving = tokio::spawn(connection);
+        let mut client = client.ready().await.unwrap();
+        let (answer, _) = client.send_request(get("/large.bin"), true).unwrap();
+        let answer = answer.await.unwrap();
+        house.signal(rustix::process::Signal::TERM);
+        assert!(content(answer).await == large, "the content differs");
+        drop(client);
+        driving.await.unwrap().unwrap();
+    });
+    assert!(house.ended().success());
+}

@@ -1,0 +1,17 @@
+//! The real binary against real clients: what a user sees from outside.
+//!
+//! **Job.** Join the tests into one program, so that they are linked once.
+//! **Calls** the binary; nothing of the crates inside, so that a test cannot know more than a client.
+//!
+//! Not here: malformed requests as data (`tests/corpus`), other people's clients (`tests/third-party`),
+//! long runs (`tests/soak`, `tests/hostile`).
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+mod files;
+mod folder;
+mod http1;
+mod http2;
+mod life;
+mod tls;
