@@ -1,0 +1,62 @@
+# The two commands a newcomer needs are `run` and `test`. Everything else says what it measures.
+#
+# Needed: Debian 12 or its like, the Rust toolchain of rust-toolchain.toml, make, gcc, python3.
+# What else a target needs is installed by tests/setup/install: Debian packages (as root), a Python environment in .tools.
+
+CARGO ?= cargo
+PYTHON = .tools/venv/bin/python
+# How long `make fuzz` gives to each target.
+SECONDS_EACH ?= 60
+
+.DEFAULT_GOAL := help
+.PHONY: help run test rust-test third-party bench bench-quick hostile soak fuzz clean-tools
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+run: ## build Madang and start examples/quickstart; Ctrl-C ends it
+	$(CARGO) build --locked -p madang
+	@exec target/debug/madang run -c examples/quickstart/madang.toml
+
+test: ## install what the tests need, then format, lints, Rust tests and the suites of others
+	tests/setup/install test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	tests/setup/rust-tests
+	$(CARGO) build --locked -p madang
+	$(PYTHON) tests/third_party/run.py --madang target/debug/madang
+	$(PYTHON) tests/soak/soak.py --madang target/debug/madang --reloads 20 --upgrades 3 --allowed-growth-mib 16
+
+rust-test: ## only the Rust tests
+	tests/setup/rust-tests
+
+third-party: ## only the suites of others: HTTP/2 conformance, HTTP lint, TLS scan
+	tests/setup/install test
+	$(CARGO) build --locked -p madang
+	$(PYTHON) tests/third_party/run.py --madang target/debug/madang
+
+bench: ## beside nginx and Caddy in one run; the table and JSON go to bench-results/
+	tests/setup/install bench
+	$(CARGO) build --locked --release -p madang
+	$(PYTHON) benches/peers/bench.py --madang target/release/madang
+
+bench-quick: ## the same in three minutes, rougher
+	tests/setup/install bench
+	$(CARGO) build --locked --profile quick -p madang
+	$(PYTHON) benches/peers/bench.py --madang target/quick/madang --seconds 2 --rounds 1 --held 2000
+
+hostile: ## 2,000 idle, slow and never-reading clients: does a good client keep 80 % of its rate?
+	tests/setup/install bench
+	$(CARGO) build --locked --release -p madang
+	$(PYTHON) benches/hostile/hostile.py --madang target/release/madang
+
+soak: ## 200 reloads and 20 upgrades under load: no failed request, no growth
+	tests/setup/install bench
+	$(CARGO) build --locked --release -p madang
+	$(PYTHON) tests/soak/soak.py --madang target/release/madang --reloads 200 --upgrades 20
+
+fuzz: ## every fuzz target for SECONDS_EACH seconds (needs cargo-fuzz and a nightly toolchain)
+	fuzz/run-all $(SECONDS_EACH)
+
+clean-tools: ## forget the installed Python environment and suites
+	rm -rf .tools

@@ -1,0 +1,187 @@
+"""A server process under observation: started, waited for, measured, ended.
+
+Job: own the life of one server process and its children. Used by benches/peers, benches/hostile, tests/soak and
+tests/third_party. Not here: what is asked of the server (`load`, `raw`).
+
+Readiness is an event: either a line that the program prints or the first connection that its port accepts, both with
+a deadline. There are no fixed waits.
+"""
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Failed(Exception):
+    """The thing under test did not do what the step needs; the text says what and shows its output."""
+
+
+def free_port():
+    """A port of 127.0.0.1 that nothing holds now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port, deadline_s=20, process=None, log=None):
+    """Returns when 127.0.0.1:port accepts a connection; Failed after `deadline_s` or when `process` ends first."""
+    end = time.monotonic() + deadline_s
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+        except OSError:
+            if process is not None and process.poll() is not None:
+                raise Failed(f"ended with {process.returncode} before it listened:\n{tail(log)}")
+            if time.monotonic() > end:
+                raise Failed(f"nothing listens on port {port} after {deadline_s} s:\n{tail(log)}")
+            select.select([], [], [], 0.02)  # a refused connection is not an event one can wait for
+
+
+def tail(path, lines=20):
+    """The last lines of a log, or nothing."""
+    if path is None or not Path(path).exists():
+        return ""
+    return "\n".join(Path(path).read_text(errors="replace").splitlines()[-lines:])
+
+
+class Server:
+    """One server: the process that was started and every child it has."""
+
+    def __init__(self, name, command, ports, folder, core=None, env=None):
+        self.name, self.ports, self.folder = name, ports, Path(folder)
+        self.log = self.folder / f"{name}.log"
+        if core is not None:
+            command = ["taskset", "-c", str(core), *command]
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                cwd=self.folder, env={**os.environ, **(env or {})},
+            )
+        self.pid = self.process.pid
+        try:
+            for port in ports.values():
+                wait_for_port(port, process=self.process, log=self.log)
+        except Failed as failure:
+            self.stop()
+            raise Failed(f"{name}: {failure}")
+
+    def pids(self):
+        """The server's processes: the first one and all below it."""
+        found, queue = [], [self.pid]
+        while queue:
+            pid = queue.pop()
+            found.append(pid)
+            try:
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    queue += [int(child) for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
+            except OSError:
+                pass  # ended while we looked
+        return found
+
+    def cpu_ns(self):
+        """CPU time of all threads so far, from the scheduler's own count (nanoseconds, not ticks)."""
+        total = 0
+        for pid in self.pids():
+            for task in os.listdir(f"/proc/{pid}/task"):
+                try:
+                    total += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
+                except OSError:
+                    pass  # a thread that ended; servers under load here keep theirs
+        return total
+
+    def rss_bytes(self):
+        """Resident memory of all processes together. Pages that they share count for each."""
+        return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE for pid in self.pids())
+
+    def fds(self):
+        """Open file descriptors of all processes together."""
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids())
+
+    def stop(self, deadline_s=10):
+        """Ends the process and waits for it; by force after the deadline."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(deadline_s)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+def median(values):
+    """The middle one; of an even number the mean of the middle two."""
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def make_certificate(folder):
+    """A self-signed ECDSA P-256 certificate for localhost. Returns the paths of certificate and key."""
+    cert, key = Path(folder) / "cert.pem", Path(folder) / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-keyout", key, "-out", cert, "-days", "30", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )
+    return cert, key
+
+
+def fill(template, values, target):
+    """Writes the template with every `{{name}}` replaced; an unknown name is an error."""
+    text = re.sub(r"\{\{(\w+)\}\}", lambda found: str(values[found[1]]), Path(template).read_text())
+    Path(target).write_text(text)
+    return target
+
+
+def raise_fd_limit():
+    """Takes as many descriptors as this machine gives. Returns the number."""
+    import resource
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def command(program, *words, settings, check=True):
+    """Runs a madang command against the server of a settings file; returns what it printed."""
+    done = subprocess.run(
+        [program, *words, "-c", settings], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    if check and done.returncode != 0:
+        raise Failed(f"madang {' '.join(words)} ended with {done.returncode}: {done.stdout}{done.stderr}")
+    return done
+
+
+def status(program, settings):
+    """`madang status --json`, read."""
+    return json.loads(command(program, "status", "--json", settings=settings).stdout)
+
+
+def scratch(prefix):
+    """A folder that vanishes at the end (use with `with`)."""
+    return tempfile.TemporaryDirectory(prefix=f"madang-{prefix}-")
+
+
+def trusting():
+    """A TLS client context that takes any certificate: the peers' are self-signed."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
