@@ -4,7 +4,10 @@ use crate::support::client::Client;
 use crate::support::house::{House, PLAIN};
 
 fn house() -> House {
-    House::start(PLAIN, &[("public/a.txt", b"alpha"), ("public/b.txt", b"beta"), ("public/index.html", b"<p>hi")])
+    House::start(
+        PLAIN,
+        &[("public/a.txt", b"alpha"), ("public/b.txt", b"beta"), ("public/index.html", b"<p>hi")],
+    )
 }
 
 // Goal: a connection stays open between requests, and answers do not mix.
@@ -114,7 +117,10 @@ fn http_1_0_is_closed_after_the_answer() {
 fn ambiguous_requests_are_refused_and_the_connection_ends() {
     let house = house();
     let check = |request: &str, want| refused(house.client(), request, want);
-    check("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400);
+    check(
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    );
     check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 400);
     check("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400);
     check("GET / HTTP/1.1\r\n\r\n", 400);

@@ -6,6 +6,7 @@
 //! Not here: malformed requests as data (`tests/corpus`), other people's clients (`tests/third-party`),
 //! long runs (`tests/soak`, `tests/hostile`).
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(unreachable_pub, reason = "nobody outside reads the items of a program")]
 
 mod support;
 

@@ -15,10 +15,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use madang_host::clock::unix_seconds;
 use madang_host::connection::View;
 use madang_host::gate::Gate;
 use madang_host::net::listen::{Address, BindError, Listener, ListenerSet};
-use madang_host::worker::{WorkerGone, WorkerHandle};
+use madang_host::tls::TlsPolicies;
+use madang_host::tls::local_ca::{LocalCa, LocalCaError, RENEW_DAYS};
+use madang_host::worker::{Pulse, WorkerGone, WorkerHandle};
 
 use crate::config::Settings;
 use crate::plan::{ListenerPlan, Plan, PlanError, rules};
@@ -73,6 +76,8 @@ pub struct House {
     settings: Settings,
     open: Vec<Open>,
     workers: Vec<WorkerHandle<Room>>,
+    /// Sockets handed to us that no listener wanted.
+    pub left_over: Inherited,
 }
 
 /// An open listener as people see it.
@@ -95,16 +100,24 @@ impl House {
     pub fn bind(
         settings: Settings,
         workers: usize,
-        inherited: Inherited,
+        mut inherited: Inherited,
         telemetry: Arc<Telemetry>,
         now: SystemTime,
     ) -> Result<Self, HouseError> {
         let plan = Plan::new(settings, now).map_err(HouseError::Plan)?;
         let gate = Gate::new(plan.settings.server.gate);
-        let mut house =
-            Self { gate, telemetry, settings: plan.settings.clone(), open: Vec::new(), workers: Vec::new() };
-        let bound = bind_new(&house.open, plan.listeners, workers, inherited).map_err(HouseError::Bind)?;
+        let mut house = Self {
+            gate,
+            telemetry,
+            settings: plan.settings.clone(),
+            open: Vec::new(),
+            workers: Vec::new(),
+            left_over: Vec::new(),
+        };
+        let bound =
+            bind_new(&house.open, plan.listeners, workers, &mut inherited).map_err(HouseError::Bind)?;
         house.open = bound.into_iter().map(|(plan, sockets)| Open { plan, sockets }).collect();
+        house.left_over = inherited;
         Ok(house)
     }
 
@@ -150,8 +163,10 @@ impl House {
             } else {
                 Vec::new()
             };
+            let trusted = self.settings.server.trusted_proxies.clone();
             let order = move |worker: &Rc<_>, room: &mut Room| {
                 room.set_limits(worker, &limits);
+                room.set_trusted_proxies(trusted);
                 room.seat(worker, seat, &limits, sockets)
             };
             worker.ask(order).await.map_err(HouseError::Gone)?.map_err(HouseError::Worker)?;
@@ -166,7 +181,8 @@ impl House {
             .listeners
             .into_iter()
             .partition(|listener| self.open.iter().any(|open| same_socket(&open.plan, listener)));
-        let bound = bind_new(&self.open, new, self.workers.len(), Vec::new()).map_err(HouseError::Bind)?;
+        let bound =
+            bind_new(&self.open, new, self.workers.len(), &mut Vec::new()).map_err(HouseError::Bind)?;
 
         // From here on nothing fails but a dead worker.
         self.settings = plan.settings;
@@ -193,6 +209,27 @@ impl House {
             }
         }
         Ok(())
+    }
+
+    /// One pulse per worker, for the watchdog.
+    pub fn pulses(&self) -> Vec<Pulse<Room>> {
+        self.workers.iter().map(WorkerHandle::pulse).collect()
+    }
+
+    /// Certificates made by this machine's own authority that end soon are made anew.
+    pub fn renew_made(&self, now: SystemTime) -> Vec<Result<String, LocalCaError>> {
+        let soon = unix_seconds(now) + RENEW_DAYS * 86_400;
+        let mut told = Vec::new();
+        for policy in self.policies().flat_map(TlsPolicies::iter) {
+            if policy.store.made_expires().is_none_or(|end| end > soon) {
+                continue;
+            }
+            let made = LocalCa::open(&self.settings.server.data, now)
+                .and_then(|authority| authority.issue(&policy.hosts, now))
+                .map(|pair| policy.store.replace_made(pair));
+            told.push(made.map(|()| policy.name.to_string()));
+        }
+        told
     }
 
     /// The settings in force.
@@ -280,7 +317,7 @@ fn bind_new(
     open: &[Open],
     new: Vec<ListenerPlan>,
     workers: usize,
-    mut inherited: Inherited,
+    inherited: &mut Inherited,
 ) -> Result<Vec<(ListenerPlan, ListenerSet)>, Vec<BindError>> {
     let (mut bound, mut errors) = (Vec::new(), Vec::new());
     for plan in new {

@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use madang_host::config::{Certificates, Limits, Listen, TlsSettings};
+use madang_host::config::{Certificates, Listen, TlsSettings};
 use madang_host::gate::{ListenerGate, ListenerRules};
 use madang_host::tls::local_ca::{LocalCa, LocalCaError};
 use madang_host::tls::store::{CertificateError, CertificateStore};
@@ -23,8 +23,6 @@ use crate::config::Settings;
 
 /// What runs.
 pub struct Plan {
-    /// `[limits]`.
-    pub limits: Limits,
     /// Every listener.
     pub listeners: Vec<ListenerPlan>,
     /// The settings it was made from.
@@ -82,7 +80,7 @@ impl Plan {
             let gate = Arc::new(ListenerGate::new(rules(&listen)));
             listeners.push(ListenerPlan { listen, sites, tls, gate });
         }
-        Ok(Self { limits: settings.limits, listeners, settings })
+        Ok(Self { listeners, settings })
     }
 }
 

@@ -63,6 +63,11 @@ impl Room {
         self.web.set_limits(limits);
     }
 
+    /// Whose word about clients is believed from now on.
+    pub fn set_trusted_proxies(&self, trusted: Vec<ipnet::IpNet>) {
+        self.web.set_trusted_proxies(trusted);
+    }
+
     /// Opens or renews one listener. `sockets` is empty for one that stays.
     pub fn seat(
         &mut self,

@@ -11,37 +11,36 @@
 
 use std::cell::Cell;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use madang_host::clock;
 use madang_host::config::Level;
-use madang_host::connection::PhaseLimits;
-use madang_host::gate::{Gate, GateLimits, ListenerGate, ListenerRules};
-use madang_host::net::listen::{Address, Listener, ListenerSet};
-use madang_host::tls::store::CertificateError;
-use madang_host::worker::{Accepting, Worker};
-use madang_http::accept::HttpAcceptor;
-use madang_http::endpoint::{Endpoint, HttpLimits, Pool, Serving};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use madang_host::inherited_fds;
+use madang_host::net::listen::Listener;
+use madang_host::notify::Notifier;
+use madang_host::process_facts::raise_open_files;
+use madang_host::rights::{Dropped, Identity};
+use madang_host::tls::TlsPolicies;
 use tokio::sync::mpsc;
 
 use crate::config::{self, Settings};
-use crate::control::{Answer, Control, Order, Request};
+use crate::control::admin::{Admin, CONTROL_SOCKET};
+use crate::control::{Answer, Order, Request};
+use crate::data_folder;
 use crate::house::House;
+use crate::signals::{Sign, Signals};
 use crate::status;
 use crate::telemetry::Telemetry;
-use crate::upgrade;
+use crate::upgrade::{self, Handed};
+use crate::watchdog;
 
 /// Orders that may wait for the main loop.
 const ORDERS_MAX: usize = 32;
 /// How often certificate files are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
-/// The control socket in the data folder.
-pub const CONTROL_SOCKET: &str = "madang.sock";
-const LOCK_FILE: &str = "madang.lock";
 
 /// How the server was started.
 pub struct Start {
@@ -62,7 +61,8 @@ pub struct Failure {
     pub message: String,
 }
 
-fn cannot(message: impl Into<String>) -> Failure {
+/// It could not start as told.
+pub fn cannot(message: impl Into<String>) -> Failure {
     Failure { code: 2, message: message.into() }
 }
 
@@ -81,7 +81,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
         Some(socket) => {
             upgrade::take(socket).map_err(|error| cannot(format!("cannot take over: {error}")))?
         }
-        None => upgrade::Handed::default(),
+        None => activated()?,
     };
     let mut confirm = handed.confirm.take();
     let served = live(start, handed, &mut confirm).await;
@@ -93,10 +93,14 @@ async fn serve(start: Start) -> Result<(), Failure> {
 
 async fn live(
     start: Start,
-    mut handed: upgrade::Handed,
+    mut handed: Handed,
     confirm: &mut Option<upgrade::Confirm>,
 ) -> Result<(), Failure> {
-    let Start { settings, file, .. } = start;
+    let Start { settings, file, takeover } = start;
+    let notifier = notifier(takeover.is_some());
+    // Found before anything is opened: a misspelt user must not leave a half-started server.
+    let user = settings.server.user.as_deref().map(Identity::find).transpose();
+    let user = user.map_err(|error| cannot(error.to_string()))?;
     let workers = settings
         .server
         .workers
@@ -104,11 +108,15 @@ async fn live(
     // A folder served from the command line keeps nothing but its certificates: no data folder, no control socket.
     let keeps = file.is_some();
     if keeps || settings.listeners().iter().any(|(listen, _)| listen.secure) {
-        make_data_folder(&settings.server.data)?;
+        data_folder::make(&settings.server.data)?;
     }
-    let lock = if keeps { Some(lock_data(&settings.server.data, handed.lock.take())?) } else { None };
+    let lock = if keeps { Some(data_folder::lock(&settings.server.data, handed.lock.take())?) } else { None };
     let telemetry = Telemetry::start(&settings.log, &settings.server)
         .map_err(|error| cannot(format!("cannot start the log: {error}")))?;
+    let log = &telemetry.log;
+    if let Err(error) = raise_open_files() {
+        log.always(Level::Warn, "open-files", &format!("the limit of open files stays as it is: {error}"));
+    }
     let mut house = House::bind(
         settings,
         workers,
@@ -121,12 +129,21 @@ async fn live(
     // Admin surfaces, bound before rights are dropped.
     let (orders, mut inbox) = mpsc::channel(ORDERS_MAX);
     let ready = Rc::new(Cell::new(false));
-    let mut admin = Admin::new(orders, Rc::clone(&ready), Arc::clone(&telemetry));
+    let mut admin = Admin::new(orders, Rc::clone(&ready));
     if keeps {
         admin.control_socket(&house.settings().server.data, handed.control.take())?;
     }
     if let Some(address) = house.settings().server.admin {
         admin.address(address, handed.admin.take())?;
+    }
+    for (name, _) in &house.left_over {
+        let sentence =
+            format!("a socket handed to us ({name}) is no listener of the settings; it was closed");
+        log.always(Level::Warn, "socket-unused", &sentence);
+    }
+    house.left_over.clear();
+    if let Some(user) = &user {
+        give_up_root(user, &house, keeps, &telemetry)?;
     }
     let mut signals = Signals::new().map_err(|error| cannot(format!("cannot catch signals: {error}")))?;
     house.open(workers).await.map_err(|error| cannot(error.to_string()))?;
@@ -135,13 +152,19 @@ async fn live(
     if let Some(mut confirm) = confirm.take() {
         confirm.ready().map_err(|error| cannot(format!("the old process is gone: {error}")))?;
     }
-    telemetry.log.always(
+    let said = notifier.ready(&format!("serving on {} listeners", house.listeners().len()));
+    if let Err(error) = said {
+        log.always(Level::Warn, "notify", &format!("the service manager cannot be told: {error}"));
+    }
+    let notifier = Rc::new(notifier);
+    watchdog::start(&notifier, house.pulses());
+    log.always(
         Level::Info,
         "started",
         &format!("{} listeners, {workers} workers, process {}", house.listeners().len(), std::process::id()),
     );
 
-    let mut life = Life { house, file, telemetry, ready, lock };
+    let mut life = Life { house, file, telemetry, ready, lock, notifier };
     let mut certificates = tokio::time::interval(CERTIFICATES_EVERY);
     let end = loop {
         tokio::select! {
@@ -167,6 +190,7 @@ struct Life {
     telemetry: Arc<Telemetry>,
     ready: Rc<Cell<bool>>,
     lock: Option<std::fs::File>,
+    notifier: Rc<Notifier>,
 }
 
 const JSON: &str = "application/json";
@@ -263,8 +287,10 @@ impl Life {
         };
         let old = self.house.settings().clone();
         let changes = config::diff::diff(&old, &new);
+        // A service manager that does not hear it has lost a line for people, no more: so with every notice below.
+        let _ = self.notifier.reloading();
         self.telemetry.reload(&new.log, &new.server, &old.log);
-        match self.house.reload(new, clock::wall()).await {
+        let answer = match self.house.reload(new, clock::wall()).await {
             Ok(()) => {
                 self.telemetry.log.always(Level::Info, "reloaded", &format!("{} changes", changes.len()));
                 (200, JSON, serde_json::json!({ "ok": true, "changes": changes }).to_string())
@@ -274,7 +300,9 @@ impl Life {
                 self.telemetry.log.always(Level::Error, "reload-refused", &error.to_string());
                 (409, JSON, serde_json::json!({ "ok": false, "message": error.to_string() }).to_string())
             }
-        }
+        };
+        let _ = self.notifier.ready(&format!("serving on {} listeners", self.house.listeners().len()));
+        answer
     }
 
     async fn upgrade(&mut self, admin: &Admin) -> Result<u32, String> {
@@ -286,39 +314,57 @@ impl Life {
         let Some(lock) = &self.lock else { return Err("the data folder is not locked".to_owned()) };
         let result = upgrade::hand_over(&self.house, file, lock, &admin.sockets()).await;
         match &result {
-            Ok(process) => self.telemetry.log.always(
-                Level::Info,
-                "handed-over",
-                &format!("to process {process}; draining"),
-            ),
+            Ok(process) => {
+                // The manager believes the main process only, which we still are.
+                let _ = self.notifier.main_process(*process);
+                self.telemetry.log.always(
+                    Level::Info,
+                    "handed-over",
+                    &format!("to process {process}; draining"),
+                );
+            }
             Err(message) => self.telemetry.log.always(Level::Error, "upgrade-failed", message),
         }
         result
     }
 
     fn watch_certificates(&self) {
-        for policies in self.house.policies() {
-            for policy in policies.iter() {
-                for told in policy.store.reload_changed(clock::wall()) {
-                    match told {
-                        Ok(source) => self.telemetry.log.always(
-                            Level::Info,
-                            "certificate-reloaded",
-                            &source.certificate.display().to_string(),
-                        ),
-                        Err(error) => self.telemetry.log.always(
-                            Level::Error,
-                            "certificate-kept",
-                            &format!("{}; the one before stays in use", error as CertificateError),
-                        ),
+        let (now, log) = (clock::wall(), &self.telemetry.log);
+        for policy in self.house.policies().flat_map(TlsPolicies::iter) {
+            for told in policy.store.reload_changed(now) {
+                match told {
+                    Ok(source) => {
+                        let path = source.certificate.display().to_string();
+                        log.always(Level::Info, "certificate-reloaded", &path);
+                    }
+                    Err(error) => {
+                        let sentence = format!("{error}; the one before stays in use");
+                        log.always(Level::Error, "certificate-kept", &sentence);
                     }
                 }
+            }
+            match policy.reload_changed() {
+                None => {}
+                Some(Ok(())) => log.always(Level::Info, "client-authorities-reloaded", &policy.name),
+                Some(Err(error)) => {
+                    let sentence = format!("{error}; those before stay in use");
+                    log.always(Level::Error, "client-authorities-kept", &sentence);
+                }
+            }
+        }
+        for told in self.house.renew_made(now) {
+            match told {
+                Ok(site) => log.always(Level::Info, "certificate-renewed", &site),
+                Err(error) => log.always(Level::Error, "certificate-kept", &error.to_string()),
             }
         }
     }
 
     async fn end(self, end: End, mut signals: Signals) {
         self.ready.set(false);
+        if end == End::Stop {
+            let _ = self.notifier.stopping("draining");
+        }
         let deadline = self.house.settings().server.drain;
         let data = self.house.settings().server.data.clone();
         let clean = tokio::select! {
@@ -338,37 +384,49 @@ impl Life {
     }
 }
 
-fn make_data_folder(data: &Path) -> Result<(), Failure> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(|error| {
-        cannot(format!(
-            "cannot make the data folder {}: {error}; set server.data to a folder the server may write",
-            data.display()
-        ))
-    })
+/// Sockets the service manager opened for us, by name.
+fn activated() -> Result<Handed, Failure> {
+    let taken = inherited_fds::take(|name| std::env::var_os(name), std::process::id());
+    let mut handed = Handed::default();
+    for inherited in taken.map_err(|error| cannot(error.to_string()))? {
+        let listener = Listener::from_fd(inherited.socket)
+            .map_err(|error| cannot(format!("socket activation: {}: {error}", inherited.name)))?;
+        handed.listeners.push((inherited.name, vec![listener]));
+    }
+    Ok(handed)
 }
 
-/// One server per data folder.
-fn lock_data(data: &Path, handed: Option<std::fs::File>) -> Result<std::fs::File, Failure> {
-    if let Some(lock) = handed {
-        return Ok(lock);
+fn notifier(successor: bool) -> Notifier {
+    match Notifier::from_environment(|name| std::env::var_os(name), std::process::id(), successor) {
+        Ok(notifier) => notifier,
+        Err(error) => {
+            eprintln!("madang: the service manager will not hear from this server: {error}");
+            Notifier::default()
+        }
     }
-    let path = data.join(LOCK_FILE);
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(
-        |error| {
-            cannot(format!(
-                "cannot write {}: {error}; set server.data to a folder the server may write",
-                path.display()
-            ))
-        },
-    )?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => Err(cannot(format!(
-            "a server already runs with the data folder {}; `madang status` shows it, `madang stop` ends it",
-            data.display()
-        ))),
+}
+
+/// Becomes `server.user` for good, and leaves to it what it needs.
+fn give_up_root(user: &Identity, house: &House, keeps: bool, telemetry: &Telemetry) -> Result<(), Failure> {
+    // The log files exist once the writer has had its turn.
+    telemetry.flush();
+    if rustix::process::geteuid().is_root() {
+        let settings = house.settings();
+        if keeps {
+            data_folder::give_to(&settings.server.data, user)?;
+        }
+        for path in [&settings.log.access_file, &settings.log.error_file].into_iter().flatten() {
+            if path.is_file() {
+                user.own(path).map_err(|error| cannot(format!("cannot give {}: {error}", path.display())))?;
+            }
+        }
     }
+    match user.become_for_good() {
+        Ok(Dropped::Root) => telemetry.log.always(Level::Info, "root-given-up", &user.name),
+        Ok(Dropped::Already) => {}
+        Err(error) => return Err(cannot(error.to_string())),
+    }
+    Ok(())
 }
 
 /// Tells people and scripts where it listens.
@@ -380,123 +438,4 @@ fn announce(house: &House) {
     }
     let _ = writeln!(out, "madang: ready");
     let _ = out.flush();
-}
-
-/// The admin surfaces.
-pub struct Admin {
-    worker: Rc<Worker>,
-    pool: Rc<Pool>,
-    orders: mpsc::Sender<Request>,
-    ready: Rc<Cell<bool>>,
-    telemetry: Arc<Telemetry>,
-    open: Vec<(String, ListenerSet, Accepting)>,
-}
-
-impl Admin {
-    fn new(orders: mpsc::Sender<Request>, ready: Rc<Cell<bool>>, telemetry: Arc<Telemetry>) -> Self {
-        let gate = Gate::new(GateLimits { connections_max: 256, per_address_max: 0 });
-        let worker = Worker::here(usize::MAX, gate, PhaseLimits::default());
-        Self { worker, pool: Pool::new(), orders, ready, telemetry, open: Vec::new() }
-    }
-
-    fn control_socket(&mut self, data: &Path, handed: Option<Listener>) -> Result<(), Failure> {
-        let path = data.join(CONTROL_SOCKET);
-        let address = Address::Unix(path.clone());
-        let set = match handed.and_then(|listener| ListenerSet::inherited(address.clone(), vec![listener])) {
-            Some(set) => set,
-            None => {
-                // The lock says that no living server uses it.
-                let _ = std::fs::remove_file(&path);
-                ListenerSet::bind(&address, 1).map_err(|error| cannot(error.to_string()))?
-            }
-        };
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
-            .map_err(|error| cannot(format!("cannot protect {}: {error}", path.display())))?;
-        self.serve("control", set, true)
-    }
-
-    fn address(&mut self, address: std::net::SocketAddr, handed: Option<Listener>) -> Result<(), Failure> {
-        let address = Address::Tcp(address);
-        let set = match handed.and_then(|listener| ListenerSet::inherited(address.clone(), vec![listener])) {
-            Some(set) => set,
-            None => ListenerSet::bind(&address, 1).map_err(|error| cannot(error.to_string()))?,
-        };
-        self.serve("admin", set, false)
-    }
-
-    fn serve(&mut self, name: &str, set: ListenerSet, trusted: bool) -> Result<(), Failure> {
-        let control = Control {
-            orders: self.orders.clone(),
-            trusted,
-            ready: Rc::clone(&self.ready),
-            telemetry: Arc::clone(&self.telemetry),
-        };
-        let serving = Serving {
-            service: Rc::new(control),
-            limits: HttpLimits::default(),
-            tls: None,
-            proxy_trusted: Vec::new(),
-            h2c: false,
-        };
-        let endpoint = Endpoint::new(Rc::clone(&self.worker), Rc::clone(&self.pool), serving);
-        let fail = |error: std::io::Error| cannot(format!("cannot listen for {name}: {error}"));
-        let listener = set.for_worker(0, 1).map_err(fail)?.pop().ok_or_else(|| cannot("no socket"))?;
-        let gate = Arc::new(ListenerGate::new(ListenerRules::default()));
-        let accepting = self
-            .worker
-            .listen(name.into(), false, listener, gate, Rc::new(HttpAcceptor { endpoint }))
-            .map_err(fail)?;
-        self.open.push((name.to_owned(), set, accepting));
-        Ok(())
-    }
-
-    fn sockets(&self) -> Vec<(&str, &[Listener])> {
-        self.open.iter().map(|(name, set, _)| (name.as_str(), set.sockets())).collect()
-    }
-}
-
-/// What signals ask for.
-enum Sign {
-    Reload,
-    Reopen,
-    Upgrade,
-    Stop,
-}
-
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-    reopen: Signal,
-    upgrade: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            reopen: signal(SignalKind::user_defined1())?,
-            upgrade: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    async fn next(&mut self) -> Sign {
-        tokio::select! {
-            _ = self.hangup.recv() => Sign::Reload,
-            _ = self.terminate.recv() => Sign::Stop,
-            _ = self.interrupt.recv() => Sign::Stop,
-            _ = self.reopen.recv() => Sign::Reopen,
-            _ = self.upgrade.recv() => Sign::Upgrade,
-        }
-    }
-
-    async fn stop_again(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

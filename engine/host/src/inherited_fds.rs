@@ -11,7 +11,7 @@
 //! Not here: which listener of the settings gets which socket (`madang`), sockets of an upgrade (`handover`).
 //!
 //! This is the crate's one module with `unsafe`. A number in an environment variable becomes an owner here, which the
-//! compiler cannot check. Why it is sound: by the protocol the numbers 3..3+LISTEN_FDS were opened before exec(2) for the
+//! compiler cannot check. **Why this may be:** by the protocol the numbers 3..3+LISTEN_FDS were opened before exec(2) for the
 //! process LISTEN_PID, so nothing in this program owns them, and whatever this program opened since got other numbers.
 //! LISTEN_PID must be ours (a child that inherits the variables takes nothing); the kernel confirms that each number is an open
 //! listening socket; `TAKEN` lets this happen once. That leaves an environment that lies: whoever starts the program also

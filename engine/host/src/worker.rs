@@ -302,6 +302,11 @@ impl<S: 'static> WorkerHandle<S> {
         self.ask(|worker, _| worker.connections.cut_all(Cut::DrainDeadline)).await
     }
 
+    /// A way to ask whether the worker turns that does not keep it alive.
+    pub fn pulse(&self) -> Pulse<S> {
+        Pulse { orders: self.orders.downgrade() }
+    }
+
     /// Ends the worker and waits for its thread.
     pub fn stop(mut self) {
         let (closed, _) = mpsc::channel(1);
@@ -310,6 +315,24 @@ impl<S: 'static> WorkerHandle<S> {
             // A worker that panicked has told so already.
             let _ = thread.join();
         }
+    }
+}
+
+/// See [`WorkerHandle::pulse`].
+pub struct Pulse<S> {
+    orders: mpsc::WeakSender<Order<S>>,
+}
+
+impl<S: 'static> Pulse<S> {
+    /// Resolves to true once the worker has taken a turn; to false when it has ended.
+    pub async fn beat(&self) -> bool {
+        let Some(orders) = self.orders.upgrade() else { return false };
+        let (answer, wait) = oneshot::channel();
+        let order: Order<S> = Box::new(move |_, _| {
+            // The asker may have left.
+            let _ = answer.send(());
+        });
+        orders.send(order).await.is_ok() && wait.await.is_ok()
     }
 }
 

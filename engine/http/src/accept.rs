@@ -94,7 +94,7 @@ async fn secured(
         }
         Err(cut) => return serving.service.refused(&connection, 0, cut.name()),
     };
-    let http2 = facts.alpn.as_deref() == Some("h2");
+    let http2 = facts.alpn == Some("h2");
     connection.set_tls(facts);
     serving.service.secured(&connection);
     drop(serving);

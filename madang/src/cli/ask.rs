@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::run::CONTROL_SOCKET;
+use crate::control::admin::CONTROL_SOCKET;
 
 /// An upgrade may take its whole patience.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);

@@ -10,9 +10,10 @@
 //!
 //! Not here: what the orders do (`run`, `house`), how commands show answers (`cli`).
 
+pub mod admin;
+
 use std::fmt::Write as _;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use madang_host::connection::Connection;
@@ -20,8 +21,6 @@ use madang_http::body::Body;
 use madang_http::exchange::{Exchange, Outcome, Reply, Service};
 use madang_wire::request::Method;
 use tokio::sync::{mpsc, oneshot};
-
-use crate::telemetry::Telemetry;
 
 /// What a command asks of the running server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +74,6 @@ pub struct Control {
     pub trusted: bool,
     /// Whether the server is taking requests.
     pub ready: Rc<std::cell::Cell<bool>>,
-    /// For the error log.
-    pub telemetry: Arc<Telemetry>,
 }
 
 impl Service for Control {

@@ -173,6 +173,9 @@ pub struct SiteSummary {
     pub bytes_out: u64,
 }
 
+/// One number of a site.
+type OfSite = fn(&SiteBlock) -> u64;
+
 impl Metrics {
     /// A worker's block.
     pub fn worker(&self) -> Arc<WorkerBlock> {
@@ -255,7 +258,7 @@ impl Metrics {
             line(&mut out, &format!("{name}_sum"), &[("site", site)], sum as f64 / 1e6);
             line(&mut out, &format!("{name}_count"), &[("site", site)], running as f64);
         }
-        let of_site: [(&str, &str, fn(&SiteBlock) -> u64); 2] = [
+        let of_site: [(&str, &str, OfSite); 2] = [
             ("madang_request_body_bytes_total", "Request body bytes received.", |block| block.bytes_in.get()),
             ("madang_response_body_bytes_total", "Answer body bytes sent.", |block| block.bytes_out.get()),
         ];

@@ -118,8 +118,14 @@ pub(crate) async fn serve(
     }
 }
 
+type Accepted = (http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>);
+
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives for one turn of the loop; a box would cost each request one"
+)]
 enum Step {
-    Accepted(Option<Result<(http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>), h2::Error>>),
+    Accepted(Option<Result<Accepted, h2::Error>>),
     Leave,
     Calm,
     Cut,

@@ -22,16 +22,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How the engine is set up.
+#[derive(Default)]
 pub(crate) struct Setup {
     pub limits: HttpLimits,
     pub phases: PhaseLimits,
     pub proxy_trusted: Vec<ipnet::IpNet>,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self { limits: HttpLimits::default(), phases: PhaseLimits::default(), proxy_trusted: Vec::new() }
-    }
 }
 
 /// A running engine.
