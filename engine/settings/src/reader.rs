@@ -80,6 +80,20 @@ impl<'a> Reader<'a> {
         self.table.get(key).map_or(self.mark, |entry| entry.node.mark)
     }
 
+    /// The place of a key some tables below; of the deepest that was written.
+    pub fn mark_below(&self, keys: &[&str]) -> Mark {
+        let (mut table, mut mark) = (self.table, self.mark);
+        for key in keys {
+            let Some(entry) = table.get(key) else { break };
+            mark = entry.node.mark;
+            match &entry.node.value {
+                Value::Table(below) => table = below,
+                _ => break,
+            }
+        }
+        mark
+    }
+
     /// The full path of a key.
     pub fn key_path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }

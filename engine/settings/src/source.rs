@@ -98,7 +98,8 @@ impl Loader<'_> {
         for error in errors {
             let offset = error.span().map_or(0, |span| span.start);
             let mark = Mark { file, offset: u32::try_from(offset).unwrap_or(0) };
-            self.report.error(mark, "", format!("this is not TOML: {}", error.message().trim()), None);
+            // What the parser put in its place is nobody's fault.
+            self.report.unusable(mark, "", format!("this is not TOML: {}", error.message().trim()), None);
         }
         let table = self.table(parsed.get_ref(), file, "");
         let include = table.get("include").cloned();

@@ -48,7 +48,11 @@ pub(super) fn check(file: &Path, output: Output) -> Ended {
                 let listeners: Vec<String> =
                     settings.listeners().into_iter().map(|(listen, _)| listen.name).collect();
                 let (open, close) = if colour_out() { ("\x1b[32m", "\x1b[0m") } else { ("", "") };
-                say!("{open}ok{close}: {} sites on {}", settings.sites.len(), listeners.join(", "));
+                let sites = match settings.sites.len() {
+                    1 => "1 site".to_owned(),
+                    count => format!("{count} sites"),
+                };
+                say!("{open}ok{close}: {sites} on {}", listeners.join(", "));
             }
             None => {
                 let count = report.problems.len();

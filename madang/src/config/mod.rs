@@ -20,6 +20,7 @@ use std::time::SystemTime;
 
 use madang_host::config::{Certificates, LIMITS, LOG, Limits, Listen, LogSettings, SERVER, Server};
 use madang_host::net::listen::Address;
+use madang_host::rights::{Identity, RightsError};
 use madang_host::tls::store::{CertificateError, Pair};
 use madang_settings::reader::Reader;
 use madang_settings::report::Report;
@@ -124,6 +125,7 @@ pub fn load_from(
     }
     check_listeners(&mut root, &sites);
     check_server(&mut root, &server);
+    check_log(&mut root, &log);
     if report.has_errors() {
         return (None, report);
     }
@@ -141,6 +143,9 @@ pub fn data_folder(path: &Path) -> PathBuf {
 
 fn check_certificates(r: &mut Reader<'_>, site: &Site, now: SystemTime) {
     let Some(tls) = &site.tls else { return };
+    if let Err(error) = tls.client_auth.check() {
+        r.error("client_auth", error.to_string(), None);
+    }
     let Certificates::Files(files) = &tls.certificates else { return };
     let mut names = Vec::new();
     for source in files {
@@ -182,7 +187,7 @@ fn check_listeners(root: &mut Reader<'_>, sites: &[Arc<Site>]) {
     for site in sites {
         for listen in &site.listen {
             let key = format!("site.{}.listen", site.name);
-            let mark = root.mark_of("site");
+            let mark = root.mark_below(&["site", &site.name, "listen"]);
             for (other, whose) in seen.iter().filter(|(other, _)| overlap(&other.address, &listen.address)) {
                 let message = if other.secure != listen.secure {
                     format!(
@@ -224,22 +229,42 @@ fn same_host(a: &Site, b: &Site) -> bool {
     (a.hosts.is_empty() && b.hosts.is_empty()) || a.hosts.iter().any(|host| b.hosts.contains(host))
 }
 
+/// Log files are opened at the start; a folder that is not there is told before.
+fn check_log(root: &mut Reader<'_>, log: &LogSettings) {
+    for (key, path) in [("access_file", &log.access_file), ("error_file", &log.error_file)] {
+        let Some(path) = path.as_ref().filter(|path| path.as_os_str() != "-") else { continue };
+        let (mark, key) = (root.mark_below(&["log", key]), format!("log.{key}"));
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if path.is_dir() {
+            let message = format!("{} is a folder, a file is needed", path.display());
+            root.report.error(mark, &key, message, None);
+        } else if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let help = Some(format!("make it: mkdir -p {}", folder.display()));
+            root.report.error(mark, &key, format!("there is no folder {}", folder.display()), help);
+        }
+    }
+}
+
 fn check_server(root: &mut Reader<'_>, server: &Server) {
-    let mark = root.mark_of("server");
+    if std::fs::metadata(&server.data).is_ok_and(|meta| !meta.is_dir()) {
+        let mark = root.mark_below(&["server", "data"]);
+        let message = format!("{} is a file, a folder is needed", server.data.display());
+        root.report.error(mark, "server.data", message, None);
+    }
     if let Some(admin) = server.admin
         && !admin.ip().is_loopback()
     {
         let help = Some(
             "metrics tell a lot about a site: use 127.0.0.1, or close the port to the outside".to_owned(),
         );
+        let mark = root.mark_below(&["server", "admin"]);
         root.report.warn(mark, "server.admin", format!("{admin} can be reached from other machines"), help);
     }
-    if let Some(user) = &server.user {
-        let known = std::fs::read_to_string("/etc/passwd")
-            .is_ok_and(|users| users.lines().any(|line| line.split(':').next() == Some(user)));
-        if !known {
-            let help = Some(format!("make it: useradd --system --no-create-home {user}"));
-            root.report.error(mark, "server.user", format!("this machine has no user {user:?}"), help);
-        }
+    if let Some(user) = &server.user
+        && let Err(RightsError::NoSuchUser { .. }) = Identity::find(user)
+    {
+        let help = Some(format!("make it: useradd --system --no-create-home {user}"));
+        let mark = root.mark_below(&["server", "user"]);
+        root.report.error(mark, "server.user", format!("this machine has no user {user:?}"), help);
     }
 }

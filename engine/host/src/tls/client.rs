@@ -56,6 +56,14 @@ impl ClientAuth {
         }
     }
 
+    /// Whether its files can be used.
+    ///
+    /// # Errors
+    /// The file, and what is wrong with it.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        self.verifier(&Arc::new(rustls::crypto::aws_lc_rs::default_provider())).map(drop)
+    }
+
     /// What checks the certificates; `None` when none are asked for.
     pub(super) fn verifier(
         &self,

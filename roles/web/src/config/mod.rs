@@ -158,21 +158,7 @@ impl Site {
         if tls.is_some() && !listen.iter().any(|listen| listen.secure) {
             r.warn("tls", "no address of this site is https, so `tls` has no effect", None);
         }
-        let mut hosts = Vec::new();
-        for (node, host) in r.texts_with_nodes("hosts") {
-            match host_pattern(&host) {
-                Some(host) => hosts.push(host),
-                None => {
-                    let path = r.key_path("hosts");
-                    r.report.error(
-                        node.mark,
-                        &path,
-                        format!("{host:?} is not a host name"),
-                        Some("for example \"example.org\" or \"*.example.org\"".to_owned()),
-                    );
-                }
-            }
-        }
+        let hosts = read_hosts(r, "hosts");
         let compress = r.bool("compress");
         let errors = read_errors(r);
         let hsts = Some(r.duration("hsts")).filter(|hsts| !hsts.is_zero());
@@ -219,6 +205,37 @@ fn host_pattern(text: &str) -> Option<String> {
             .is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok())
         || (name.len() <= 253 && name.split('.').all(label));
     fine.then(|| text.to_ascii_lowercase())
+}
+
+fn read_hosts(r: &mut Reader<'_>, key: &str) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for (node, text) in r.texts_with_nodes(key) {
+        match host_pattern(&text) {
+            Some(host) => hosts.push(host),
+            None => {
+                let path = r.key_path(key);
+                let help = Some("for example \"example.org\" or \"*.example.org\"".to_owned());
+                r.report.error(node.mark, &path, format!("{text:?} is not a host name"), help);
+            }
+        }
+    }
+    hosts
+}
+
+fn read_methods(r: &mut Reader<'_>) -> Vec<String> {
+    let mut methods = Vec::new();
+    for (node, text) in r.texts_with_nodes("method") {
+        // RFC 9110 9.1: a method is a token; in settings, letters and a hyphen cover all that are registered.
+        let fine = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
+        if !fine {
+            let path = r.key_path("method");
+            let help = Some("one method each: method = [\"GET\", \"POST\"]".to_owned());
+            r.report.error(node.mark, &path, format!("{text:?} is not a method"), help);
+            continue;
+        }
+        methods.push(text.to_ascii_uppercase());
+    }
+    methods
 }
 
 fn read_errors(r: &mut Reader<'_>) -> Vec<ErrorPage> {
@@ -305,8 +322,8 @@ impl Route {
             }
         }
         Some(Self {
-            hosts: r.texts("host").into_iter().map(|host| host.to_ascii_lowercase()).collect(),
-            methods: r.texts("method").into_iter().map(|method| method.to_ascii_uppercase()).collect(),
+            hosts: read_hosts(r, "host"),
+            methods: read_methods(r),
             headers_match: matches(r, "header", true),
             query: matches(r, "query", false),
             cookies: matches(r, "cookie", false),
