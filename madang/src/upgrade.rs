@@ -111,8 +111,9 @@ pub async fn hand_over(
     let mut child =
         process::start_self(&arguments).map_err(|error| fail("cannot start the new process", error))?;
     let number = child.id();
-    let given =
-        tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(move || give(&listener, &items))).await;
+    let end = child.end_handle().map_err(|error| fail("cannot watch the new process", error))?;
+    let giving = tokio::task::spawn_blocking(move || give(&listener, end.as_fd(), &items));
+    let given = tokio::time::timeout(PATIENCE, giving).await;
     // Whatever happened, the path has served its purpose.
     let _ = std::fs::remove_file(&path);
     match given {
@@ -133,9 +134,9 @@ fn own<'a>(sockets: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<Vec<Owne
     sockets.map(|socket| socket.try_clone_to_owned()).collect()
 }
 
-fn give(listener: &UnixListener, items: &[(String, Vec<OwnedFd>)]) -> io::Result<()> {
+fn give(listener: &UnixListener, end: BorrowedFd<'_>, items: &[(String, Vec<OwnedFd>)]) -> io::Result<()> {
     // Bounded, so that a new process that dies at once does not leave this thread behind.
-    let mut stream = process::accept_within(listener, PATIENCE)?;
+    let mut stream = process::accept_within(listener, end, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     for (name, sockets) in items {

@@ -10,22 +10,30 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// A started copy of this program.
 pub struct SelfProcess {
     child: Child,
+    /// Readable once it has ended; never mistaken for another process of the same number.
+    end: OwnedFd,
 }
 
 impl SelfProcess {
     /// Its process number.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A handle that is readable once it has ended.
+    pub fn end_handle(&self) -> io::Result<OwnedFd> {
+        self.end.try_clone()
     }
 
     /// Ends it, if it has not ended.
@@ -45,15 +53,28 @@ pub fn start_self(arguments: &[&OsStr]) -> io::Result<SelfProcess> {
     }
     #[allow(clippy::disallowed_methods)] // this is the place the ban points to
     let child = Command::new(program).args(arguments).stdin(Stdio::null()).spawn()?;
-    Ok(SelfProcess { child })
+    let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    // Not waited for yet, so the number is still its own.
+    let end = pidfd_open(number, PidfdFlags::empty())?;
+    Ok(SelfProcess { child, end })
 }
 
-/// Accepts one connection, or gives up after `limit`.
-pub fn accept_within(listener: &UnixListener, limit: Duration) -> io::Result<UnixStream> {
+/// Accepts one connection; gives up after `limit`, or when the process behind `end` has ended.
+pub fn accept_within(
+    listener: &UnixListener,
+    end: BorrowedFd<'_>,
+    limit: Duration,
+) -> io::Result<UnixStream> {
     let timeout = Timespec { tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
-    let mut wait = [PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN)];
+    let mut wait = [
+        PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
+        PollFd::from_borrowed_fd(end, PollFlags::IN),
+    ];
     if poll(&mut wait, Some(&timeout))? == 0 {
         return Err(io::ErrorKind::TimedOut.into());
+    }
+    if wait[0].revents().is_empty() {
+        return Err(io::Error::other("it ended before it took over"));
     }
     Ok(listener.accept()?.0)
 }

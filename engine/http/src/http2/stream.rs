@@ -323,13 +323,17 @@ impl Answer<'_> {
         send: &mut SendStream<Bytes>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Reason>> {
-        match send.poll_capacity(cx) {
-            Poll::Ready(Some(Ok(_))) if send.capacity() > 0 => {
-                self.judge = None;
-                return Poll::Ready(Ok(()));
+        loop {
+            match send.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(_))) if send.capacity() > 0 => {
+                    self.judge = None;
+                    return Poll::Ready(Ok(()));
+                }
+                // Room that another stream took meanwhile: asked again, or nobody would wake us.
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Pending => break,
+                Poll::Ready(_) => return Poll::Ready(Err(Reason::CANCEL)),
             }
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
-            Poll::Ready(_) => return Poll::Ready(Err(Reason::CANCEL)),
         }
         if send.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(Reason::CANCEL));
