@@ -19,6 +19,7 @@ use madang_host::clock::unix_seconds;
 use madang_host::connection::View;
 use madang_host::gate::Gate;
 use madang_host::net::listen::{Address, BindError, Listener, ListenerSet};
+use madang_host::net::own_address;
 use madang_host::tls::TlsPolicies;
 use madang_host::tls::local_ca::{LocalCa, LocalCaError, RENEW_DAYS};
 use madang_host::worker::{Pulse, WorkerGone, WorkerHandle};
@@ -90,6 +91,16 @@ pub struct ListenerView {
     pub sites: Vec<String>,
     /// Connections open.
     pub open: u32,
+}
+
+impl ListenerView {
+    /// The address that other machines type, where it listens on all of them.
+    pub fn on_the_network(&self) -> Option<String> {
+        let own = own_address()?;
+        let (all, port) = self.bound.rsplit_once(':')?;
+        let scheme = all.strip_suffix("://0.0.0.0").or_else(|| all.strip_suffix("://[::]"))?;
+        Some(format!("{scheme}://{own}:{port}"))
+    }
 }
 
 /// Sockets another process handed us.

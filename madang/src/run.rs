@@ -435,6 +435,9 @@ fn announce(house: &House) {
     for listener in house.listeners() {
         // A closed standard output is no reason not to serve.
         let _ = writeln!(out, "madang: listening on {} (site {})", listener.bound, listener.sites.join(", "));
+        if let Some(address) = listener.on_the_network() {
+            let _ = writeln!(out, "madang: on this network {address}");
+        }
     }
     let _ = writeln!(out, "madang: ready");
     let _ = out.flush();

@@ -31,12 +31,15 @@ pub(super) struct FolderArgs {
     /// Unknown paths answer with /index.html (single-page apps)
     #[arg(long)]
     spa: bool,
+    /// Take files: by the page of a folder, or `curl -T FILE http://…/`
+    #[arg(long)]
+    upload: bool,
 }
 
 impl FolderArgs {
     /// Whether nothing at all was said.
     pub(super) fn is_plain(&self) -> bool {
-        self.folder.is_none() && self.port == 8000 && !self.lan && !self.tls && !self.spa
+        self.folder.is_none() && self.port == 8000 && !self.lan && !self.tls && !self.spa && !self.upload
     }
 }
 
@@ -54,7 +57,14 @@ pub(super) fn serve(args: &FolderArgs) -> Ended {
             return Ended::Usage;
         }
     };
-    let wanted = Folder { folder: absolute, port: args.port, lan: args.lan, tls: args.tls, spa: args.spa };
+    let wanted = Folder {
+        folder: absolute,
+        port: args.port,
+        lan: args.lan,
+        tls: args.tls,
+        spa: args.spa,
+        upload: args.upload,
+    };
     let (settings, report) = wanted.settings(&own_data(), clock::wall());
     let Some(settings) = settings else {
         eprint!("{}", report.to_text(colour_err()));

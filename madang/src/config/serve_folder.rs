@@ -27,6 +27,8 @@ pub struct Folder {
     pub tls: bool,
     /// Unknown paths answer with /index.html.
     pub spa: bool,
+    /// Files are taken by PUT.
+    pub upload: bool,
 }
 
 impl Folder {
@@ -38,10 +40,12 @@ impl Folder {
         let text = |path: &Path| toml_text(&path.to_string_lossy());
         let tls = if self.tls { "tls = \"local\"\n" } else { "" };
         let spa = if self.spa { ", fallback = \"/index.html\"" } else { "" };
+        // As large as the disk takes: whoever offers `--upload` knows who comes.
+        let upload = if self.upload { ", upload = true, body_max = \"1TiB\"" } else { "" };
         let written = format!(
             "[server]\ndata = {}\ndrain = \"1s\"\n[log]\naccess = \"text\"\naccess_file = \"-\"\n\
              [site.folder]\nlisten = \"{scheme}://{address}:{}\"\n{tls}\
-             route = [{{ path = \"/*\", files = {}, listing = true, cache_valid = \"0s\"{spa} }}]\n",
+             route = [{{ path = \"/*\", files = {}, listing = true, cache_valid = \"0s\"{spa}{upload} }}]\n",
             text(data),
             self.port,
             text(&self.folder),

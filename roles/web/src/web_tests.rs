@@ -137,6 +137,7 @@ pub(crate) fn files(root: &std::path::Path) -> Action {
         fallback: None,
         tries: Vec::new(),
         listing: false,
+        upload: false,
         dotfiles: false,
         symlinks: Symlinks::Inside,
         cache_valid: std::time::Duration::from_secs(1),

@@ -5,3 +5,14 @@
 
 pub mod listen;
 pub mod stream;
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
+/// The address of this machine that others on its network see; `None` without a way out. Sends nothing: connecting a
+/// datagram socket only asks the kernel for the route (to an address reserved for documents, RFC 5737).
+pub fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    (!own.is_loopback() && !own.is_unspecified()).then_some(own)
+}

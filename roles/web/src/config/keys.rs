@@ -132,6 +132,12 @@ pub const ROUTE: Section = Section {
         ),
         key("listing", Kind::Bool, "false", "With `files`: list folders that have no index."),
         key(
+            "upload",
+            Kind::Bool,
+            "false",
+            "With `files`: take files by PUT into folders that exist. A name that exists is replaced only with If-Match. Add `auth` or `allow`, and a `body_max`.",
+        ),
+        key(
             "dotfiles",
             Kind::Bool,
             "false",

@@ -93,6 +93,7 @@ pub struct FilesSettings {
     pub fallback: Option<String>,
     pub tries: Vec<String>,
     pub listing: bool,
+    pub upload: bool,
     pub dotfiles: bool,
     pub symlinks: Symlinks,
     pub cache_valid: Duration,
@@ -446,6 +447,7 @@ impl Route {
             fallback,
             tries: r.texts("try"),
             listing: r.bool("listing"),
+            upload: r.bool("upload"),
             dotfiles: r.bool("dotfiles"),
             symlinks: match r.choice("symlinks") {
                 "off" => Symlinks::Off,

@@ -31,7 +31,7 @@ use super::conditional::{self, Outcome, Present};
 use super::encoding::{Acceptable, Coding};
 use super::quality;
 use super::root::{Beneath, Missing, Opened};
-use super::{Folder, failure, listing_page, path};
+use super::{Folder, failure, listing_page, path, upload_page};
 use crate::verdict::{Blame, Failure, Verdict};
 
 /// Entries of one listing.
@@ -73,6 +73,8 @@ pub(super) struct Request {
     pub(super) descending: bool,
     pub(super) korean: bool,
     pub(super) json: bool,
+    /// Files are taken here.
+    pub(super) upload: bool,
 }
 
 /// What a folder holds.
@@ -89,7 +91,7 @@ pub(super) fn answer(folder: &Rc<Folder>, head: &RequestHead, folder_path: &str)
         return Failure::new(503, Blame::Load, "listings-busy", "too many folders are being listed at once")
             .into();
     };
-    let request = Request::of(head, folder_path);
+    let request = Request::of(head, folder_path, folder.options.upload);
     let acceptable =
         if head.get("accept-encoding").is_some() { Acceptable::of(head) } else { Acceptable::IDENTITY };
     let coding = folder.options.compress.and_then(|_| acceptable.choose(Coding::BY_COST.into_iter()));
@@ -97,14 +99,14 @@ pub(super) fn answer(folder: &Rc<Folder>, head: &RequestHead, folder_path: &str)
     let folder_path = folder_path.to_owned();
     Verdict::Wait(Box::new(move |mut exchange| {
         Box::pin(async move {
-            let json = request.json;
+            let (json, upload) = (request.json, request.upload);
             let job = tokio::task::spawn_blocking(move || {
                 let mut contents = read(&beneath, &folder_path, dotfiles)?;
                 sort(&mut contents.entries, request.key, request.descending);
                 Ok(Rendered::of(render(&request, &contents), coding))
             });
             let verdict = match job.await {
-                Ok(Ok(rendered)) => send(&mut exchange, rendered, json),
+                Ok(Ok(rendered)) => send(&mut exchange, rendered, json, upload),
                 Ok(Err(missing)) => failure(missing, exchange.head.path()).into(),
                 Err(_) => Failure::new(500, Blame::Us, "listing-broke", "the listing's thread broke").into(),
             };
@@ -134,7 +136,7 @@ impl Drop for Place {
 }
 
 impl Request {
-    fn of(head: &RequestHead, folder_path: &str) -> Self {
+    fn of(head: &RequestHead, folder_path: &str, upload: bool) -> Self {
         let (mut key, mut descending) = (Key::Name, false);
         for pair in head.query().unwrap_or("").split('&') {
             match pair {
@@ -154,6 +156,7 @@ impl Request {
             descending,
             korean: prefers_korean(head),
             json: wants("application/json") > wants("text/html"),
+            upload,
         }
     }
 }
@@ -305,7 +308,7 @@ impl Rendered {
     }
 }
 
-fn send(exchange: &mut Exchange, rendered: Rendered, json: bool) -> Verdict {
+fn send(exchange: &mut Exchange, rendered: Rendered, json: bool, upload: bool) -> Verdict {
     let Exchange { head, response, .. } = exchange;
     for chosen_by in ["accept", "accept-encoding", "accept-language"] {
         response.fields.add_to_list("vary", chosen_by);
@@ -320,12 +323,12 @@ fn send(exchange: &mut Exchange, rendered: Rendered, json: bool) -> Verdict {
             response.status = 304;
             response.fields.add("etag", rendered.etag);
         }
-        Outcome::Proceed | Outcome::ProceedWhole => whole(head, response, rendered, json),
+        Outcome::Proceed | Outcome::ProceedWhole => whole(head, response, rendered, json, upload),
     }
     Verdict::Answer
 }
 
-fn whole(head: &RequestHead, response: &mut Response, rendered: Rendered, json: bool) {
+fn whole(head: &RequestHead, response: &mut Response, rendered: Rendered, json: bool, upload: bool) {
     response.status = 200;
     let content_type = if json { "application/json; charset=utf-8" } else { "text/html; charset=utf-8" };
     response.fields.add("content-type", content_type);
@@ -337,7 +340,8 @@ fn whole(head: &RequestHead, response: &mut Response, rendered: Rendered, json: 
     response.fields.set_default("cache-control", "no-cache");
     if !json {
         // Names are escaped; should one ever not be, nothing in it may run.
-        response.fields.set_default("content-security-policy", listing_page::POLICY);
+        let policy = if upload { upload_page::POLICY.as_str() } else { listing_page::POLICY };
+        response.fields.set_default("content-security-policy", policy);
     }
     if head.method() == Method::Head {
         response.length_hint = Some(rendered.bytes.len() as u64);

@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use madang_wire::path::percent_encode_path;
 
 use super::listing::{Contents, ENTRIES_MAX, Entry, Key, Request, rfc3339};
+use super::upload_page;
 
 /// What the page may do: show itself.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
@@ -99,15 +100,19 @@ pub(super) fn render(request: &Request, contents: &Contents) -> String {
     let mut page = String::with_capacity(4096 + contents.entries.len() * 256);
     let title = escaped(&request.address);
     let (lang, kind) = (words.lang, words.title);
+    let extra = if request.upload { upload_page::STYLE } else { "" };
     page.push_str("<!doctype html>\n");
     // Writing to a string cannot fail, here and below.
     let _ = write!(
         page,
         "<html lang=\"{lang}\">\n<head>\n<meta charset=\"utf-8\">\n<title>{kind} {title}</title>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n{SHAPES}\n<main>\n"
+         <style>{STYLE}{extra}</style>\n</head>\n<body>\n{SHAPES}\n<main>\n"
     );
     breadcrumbs(&mut page, request, words);
+    if request.upload {
+        page.push_str(&upload_page::part(request.korean));
+    }
     let _ = write!(page, "<table>\n<thead><tr>");
     heading(&mut page, request, Key::Name, words.name, "");
     heading(&mut page, request, Key::Size, words.size, "n");
@@ -271,6 +276,7 @@ mod tests {
             descending: false,
             korean: false,
             json: false,
+            upload: false,
         };
         let entry = Entry { name: name.to_owned(), folder: false, size: 1, modified_s: 784_111_777 };
         render(&request, &Contents { entries: vec![entry], complete: true })

@@ -28,6 +28,8 @@ mod path;
 pub(crate) mod quality;
 mod range;
 mod root;
+mod upload;
+mod upload_page;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -56,6 +58,8 @@ pub(crate) fn media_type_of(path: &std::path::Path) -> Text {
 
 /// The methods a file answers to.
 const ALLOW: &str = "GET, HEAD, OPTIONS";
+/// The same where uploads are taken.
+const ALLOW_UPLOAD: &str = "GET, HEAD, PUT, OPTIONS";
 /// Folders whose numbers are remembered.
 const FOLDERS_MAX: usize = 1024;
 /// How often a small file that changes while it is read is read again before it is sent as it lies.
@@ -68,6 +72,8 @@ pub struct Caches {
     codings: RefCell<Codings>,
     /// Listings in the making.
     listings: Rc<Cell<u32>>,
+    /// Uploads on their way.
+    uploads: Rc<Cell<u32>>,
     /// For paths put together while looking: keeps its capacity.
     scratch: RefCell<String>,
     /// Which number the cache knows a folder by. Folders read the same way share it: two sites of one root, and the
@@ -93,6 +99,7 @@ impl Caches {
             open: RefCell::new(OpenFiles::new(limits.entries_max, limits.bytes_max)),
             codings: RefCell::new(Codings::new(limits.compressed_bytes_max)),
             listings: Rc::default(),
+            uploads: Rc::default(),
             scratch: RefCell::default(),
             folders: RefCell::new(Bounded::new(FOLDERS_MAX, FOLDERS_MAX)),
             last_id: Cell::new(0),
@@ -191,17 +198,23 @@ impl Files {
 
 impl Folder {
     fn answer(self: &Rc<Self>, head: &RequestHead, response: &mut Response, rel_path: &str) -> Verdict {
+        let allow = if self.options.upload { ALLOW_UPLOAD } else { ALLOW };
         match head.method() {
             Method::Get | Method::Head => {}
+            Method::Put if self.options.upload => return upload::answer(self, head, rel_path),
             Method::Options => {
                 response.status = 204;
-                response.fields.set("allow", ALLOW);
+                response.fields.set("allow", allow);
                 return Verdict::Answer;
             }
             _ => {
-                response.fields.set("allow", ALLOW);
-                return Failure::new(405, Blame::Client, "method-not-allowed", "files answer GET and HEAD")
-                    .into();
+                response.fields.set("allow", allow);
+                let why = if self.options.upload {
+                    "files answer GET, HEAD and PUT"
+                } else {
+                    "files answer GET and HEAD"
+                };
+                return Failure::new(405, Blame::Client, "method-not-allowed", why).into();
             }
         }
         if self.root.refresh(self.caches.now_ms(), self.options.cache_valid_ms) {

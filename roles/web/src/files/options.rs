@@ -22,6 +22,8 @@ pub struct FilesOptions {
     pub tries: Vec<String>,
     /// List folders that have no index.
     pub listing: bool,
+    /// Take files by PUT.
+    pub upload: bool,
     /// Serve and list names that begin with a dot. `/.well-known` always is served.
     pub dotfiles: bool,
     /// Which symbolic links are followed.
@@ -58,6 +60,7 @@ impl FilesOptions {
             fallback: None,
             tries: Vec::new(),
             listing: false,
+            upload: false,
             dotfiles: false,
             symlinks: Symlinks::Inside,
             cache_valid_ms: 1000,
@@ -75,6 +78,7 @@ impl From<&FilesSettings> for FilesOptions {
             fallback: settings.fallback.clone(),
             tries: settings.tries.clone(),
             listing: settings.listing,
+            upload: settings.upload,
             dotfiles: settings.dotfiles,
             symlinks: settings.symlinks,
             cache_valid_ms: u64::try_from(settings.cache_valid.as_millis()).unwrap_or(u64::MAX),

@@ -46,6 +46,11 @@ impl Identity {
         fs::fstat(file).map(|stat| Self::of(&stat))
     }
 
+    /// Of what has this name in a folder; a link is itself, not what it leads to.
+    pub(super) fn at(directory: &OwnedFd, name: &str) -> Result<Self, Errno> {
+        fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| Self::of(&stat))
+    }
+
     fn of(stat: &Stat) -> Self {
         let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let nanoseconds = |seconds: i128, rest: i128| seconds * 1_000_000_000 + rest;

@@ -11,3 +11,4 @@ mod finding;
 mod listing;
 mod properties;
 mod site;
+mod upload;

@@ -5,10 +5,12 @@ use std::future::poll_fn;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::task::Poll;
 
+use bytes::Bytes;
 use madang_host::clock;
 use madang_host::connection::Connection;
-use madang_http::body::{Body, Frame};
+use madang_http::body::{Body, BodyFault, Frame, Pipe, RequestBody};
 use madang_http::exchange::Exchange;
 use madang_web::files::{CacheLimits, Caches, Files, FilesOptions};
 use madang_web::verdict::{Failure, Verdict};
@@ -164,6 +166,60 @@ impl Site {
         });
     }
 
+    /// One upload whose body comes in these pieces.
+    pub(crate) fn put(&self, target: &str, fields: &[(&str, &str)], pieces: &[&[u8]]) -> Answer {
+        self.put_ending(target, fields, pieces, |pipe| pipe.end(Vec::new()))
+    }
+
+    /// One upload whose client goes away after these pieces.
+    pub(crate) fn put_broken(&self, target: &str, pieces: &[&[u8]]) -> Answer {
+        self.put_ending(target, &[], pieces, |pipe| pipe.fail(BodyFault::Gone))
+    }
+
+    fn put_ending(
+        &self,
+        target: &str,
+        fields: &[(&str, &str)],
+        pieces: &[&[u8]],
+        end: impl FnOnce(&Pipe),
+    ) -> Answer {
+        let (mut exchange, pipe) = upload(target, fields, pieces);
+        end(&pipe);
+        self.runtime.block_on(async {
+            let verdict = self.begin(&mut exchange);
+            collect(exchange, verdict).await
+        })
+    }
+
+    /// The work of an upload is dropped while it waits for more.
+    pub(crate) fn put_and_leave(&self, target: &str, pieces: &[&[u8]]) {
+        let (mut exchange, _pipe) = upload(target, &[], pieces);
+        self.runtime.block_on(async {
+            let Verdict::Wait(resume) = self.begin(&mut exchange) else { panic!("it must be waited for") };
+            let mut answer = resume(exchange);
+            // Until it has nothing more to do: the hidden file is there then.
+            let mut begun = false;
+            poll_fn(|cx| {
+                assert!(answer.as_mut().poll(cx).is_pending(), "it is not over");
+                begun |= std::fs::read_dir(self.root()).expect("the root").any(|entry| {
+                    entry.expect("an entry").file_name().to_string_lossy().starts_with(".upload-")
+                });
+                if begun { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        });
+    }
+
+    /// An upload by a path handed over as it stands.
+    pub(crate) fn hand_over_put(&self, rel_path: &str) -> Answer {
+        let (mut exchange, pipe) = upload("/x", &[], &[b"x"]);
+        pipe.end(Vec::new());
+        self.runtime.block_on(async {
+            let verdict = self.files.answer(&mut exchange, rel_path);
+            collect(exchange, verdict).await
+        })
+    }
+
     fn begin(&self, exchange: &mut Exchange) -> Verdict {
         self.files.answer_from(exchange, 0)
     }
@@ -183,6 +239,17 @@ fn exchange(method: &str, target: &str, fields: &[(&str, &str)]) -> Result<Box<E
         Ok(Parsed::Partial) => panic!("the head is whole: {head:?}"),
         Err(malformed) => Err(malformed.status()),
     }
+}
+
+/// A PUT and the pipe that feeds its body.
+fn upload(target: &str, fields: &[(&str, &str)], pieces: &[&[u8]]) -> (Box<Exchange>, Rc<Pipe>) {
+    let mut exchange = exchange("PUT", target, fields).expect("a good head");
+    let pipe = Rc::<Pipe>::default();
+    for piece in pieces {
+        pipe.push(Bytes::copy_from_slice(piece));
+    }
+    exchange.body = RequestBody::piped(Rc::clone(&pipe));
+    (exchange, pipe)
 }
 
 pub(crate) fn write(path: &Path, contents: &[u8]) {
