@@ -10,9 +10,12 @@
 
 mod support;
 
+mod admin;
 mod files;
 mod folder;
+mod gate;
 mod http1;
 mod http2;
 mod life;
+mod service;
 mod tls;

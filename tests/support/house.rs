@@ -124,6 +124,22 @@ impl House {
         self.errors.lock().unwrap().clone()
     }
 
+    /// Waits until it has said this on standard error.
+    #[track_caller]
+    pub fn until_said(&self, text: &str) {
+        self.until(|| self.said().contains(text));
+    }
+
+    /// Looks until it is so: for what happens off the path of a request. Gives up late.
+    #[track_caller]
+    pub fn until(&self, mut so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !so() {
+            assert!(Instant::now() < deadline, "not within {PATIENCE:?}; said: {}", self.said());
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
     /// A path in the settings' folder.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.folder.path().join(inside)
