@@ -70,6 +70,51 @@ fn an_upgrade_hands_over_the_ports_and_finishes_downloads() {
     assert!(house.ended().success(), "{}", house.said());
 }
 
+// Goal: all workers of the old process say goodbye at once; one that waits for a download does not keep another from it.
+// Method: sixteen connections, spread over two workers by the kernel, are each asked once more while a download is open.
+#[test]
+fn an_upgrade_has_every_worker_say_goodbye() {
+    let large = pattern(8 * 1024 * 1024);
+    let two = PLAIN.replace("workers = 1", "workers = 2");
+    let mut house = House::start(&two, &[("public/a.txt", b"alpha"), ("public/large.bin", &large)]);
+    let mut kept: Vec<_> = (0..16).map(|_| house.client()).collect();
+    for client in &mut kept {
+        assert_eq!(client.get("/a.txt").field("connection"), None);
+    }
+    let mut downloads: Vec<_> = (0..4).map(|_| house.client()).collect();
+    for download in &mut downloads {
+        download.send("GET /large.bin HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        download.exactly(1000);
+    }
+    house.upgrade();
+    for client in &mut kept {
+        let answer = client.get("/a.txt");
+        assert_eq!(answer.text(), "alpha");
+        assert_eq!(answer.field("connection").as_deref(), Some("close"));
+    }
+    for download in &mut downloads {
+        assert!(large.ends_with(&download.rest()), "the download differs");
+    }
+    assert!(house.ended().success(), "{}", house.said());
+}
+
+// Goal: after an upgrade it is the new process that obeys orders, however long the old one drains.
+// Method: many orders while a download keeps the old process alive.
+#[test]
+fn after_an_upgrade_the_new_process_obeys() {
+    let large = pattern(8 * 1024 * 1024);
+    let mut house = House::start(PLAIN, &[("public/a.txt", b"alpha"), ("public/large.bin", &large)]);
+    let mut download = house.client();
+    download.send("GET /large.bin HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    download.exactly(1000);
+    let heir = house.upgrade();
+    for _ in 0..20 {
+        assert_eq!(house.json("status")["process"], heir);
+    }
+    assert!(large.ends_with(&download.rest()), "the download differs");
+    assert!(house.ended().success(), "{}", house.said());
+}
+
 // Goal: an upgrade to settings that are broken leaves the old process serving.
 #[test]
 fn an_upgrade_that_fails_changes_nothing() {

@@ -67,6 +67,9 @@ struct Open {
     sockets: ListenerSet,
 }
 
+/// How long connections that were cut have to notice.
+const CUT_WITHIN: Duration = Duration::from_secs(1);
+
 /// Everything that runs.
 pub struct House {
     /// Admission, shared by all workers.
@@ -281,22 +284,30 @@ impl House {
             // A worker that is gone accepts nothing.
             let _ = worker.ask(|_, room| room.stop_accepting()).await;
         }
-        let drained = async {
-            for worker in &self.workers {
-                let _ = worker.drain(idle_too).await;
-            }
-        };
-        let clean = tokio::time::timeout(deadline, drained).await.is_ok();
+        let clean = tokio::time::timeout(deadline, self.drained(idle_too)).await.is_ok();
         if !clean {
             for worker in &self.workers {
                 let _ = worker.cut_all().await;
-                let _ = tokio::time::timeout(Duration::from_secs(1), worker.drain(true)).await;
             }
+            let _ = tokio::time::timeout(CUT_WITHIN, self.drained(true)).await;
         }
         for worker in &self.workers {
             let _ = worker.ask(|_, room| room.flush()).await;
         }
         clean
+    }
+
+    /// Has all workers drain at once and waits for the last.
+    async fn drained(&self, idle_too: bool) {
+        let mut waits = Vec::new();
+        for worker in &self.workers {
+            // A worker that is gone has no connections.
+            waits.extend(worker.drain(idle_too).await);
+        }
+        for empty in waits {
+            // Likewise.
+            let _ = empty.await;
+        }
     }
 
     /// Ends the worker threads.
