@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use rustix::process::Signal;
 
+use crate::support::client::Client;
 use crate::support::house::{House, PLAIN, program};
 use crate::support::pattern;
 
@@ -34,6 +35,30 @@ fn a_reload_keeps_open_connections_and_serves_the_new_settings() {
     let rest = download.exactly(large.len() - (start.len() - head_end));
     assert!(start[head_end..] == large[..start.len() - head_end], "the beginning differs");
     assert!(rest == large[start.len() - head_end..], "the rest differs");
+}
+
+// Goal: a listener that a reload takes away is closed when the reload is back, and its connections are told at once.
+// Method: with an idle and an asking connection on it; again and again, because a late close is a matter of luck.
+#[test]
+fn a_listener_taken_away_is_closed_when_the_reload_returns() {
+    let two = PLAIN.replace(
+        "route =",
+        "route = [{ path = \"/*\", files = \"public\" }]\n[site.guest]\nlisten = \"http://127.0.0.1:GUEST\"\nroute =",
+    );
+    let guest = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let two = two.replace("GUEST", &guest.port().to_string());
+    let house = House::start(PLAIN, &[("public/a.txt", b"alpha")]);
+    for _ in 0..20 {
+        house.reload(&two);
+        let (mut idle, mut asking) = (Client::plain(guest), Client::plain(guest));
+        assert_eq!(idle.get("/a.txt").text(), "alpha");
+        assert_eq!(asking.get("/a.txt").text(), "alpha");
+        house.reload(PLAIN);
+        let refused = std::net::TcpStream::connect(guest).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        idle.closed();
+        asking.closed();
+    }
 }
 
 // Goal: broken settings change nothing and say where they are broken.

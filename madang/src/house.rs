@@ -21,7 +21,7 @@ use madang_host::gate::Gate;
 use madang_host::net::listen::{Address, BindError, Listener, ListenerSet};
 use madang_host::tls::TlsPolicies;
 use madang_host::tls::local_ca::{LocalCa, LocalCaError, RENEW_DAYS};
-use madang_host::worker::{Pulse, WorkerGone, WorkerHandle};
+use madang_host::worker::{Pulse, Worker, WorkerGone, WorkerHandle};
 
 use crate::config::Settings;
 use crate::plan::{ListenerPlan, Plan, PlanError, rules};
@@ -205,11 +205,27 @@ impl House {
             self.open.push(Open { plan, sockets });
             self.seat(self.open.len() - 1, true).await?;
         }
+        let mut closing = Vec::new();
+        let mut names = Vec::new();
         for gone in old {
             for worker in &self.workers {
                 let name = gone.plan.listen.name.clone();
-                worker.ask(move |worker, room| room.unseat(worker, &name)).await.map_err(HouseError::Gone)?;
+                closing
+                    .extend(worker.ask(move |_, room| room.unseat(&name)).await.map_err(HouseError::Gone)?);
             }
+            names.push(gone.plan.listen.name);
+        }
+        // Whoever comes after the reload is told by the kernel that nobody listens there.
+        for closed in closing {
+            let _ = closed.await;
+        }
+        // Only now, so that the last of the queues are told too.
+        for worker in &self.workers {
+            let names = names.clone();
+            let order = move |worker: &Rc<Worker>, _: &mut Room| {
+                names.iter().for_each(|name| worker.connections.drain_listener(name));
+            };
+            worker.ask(order).await.map_err(HouseError::Gone)?;
         }
         Ok(())
     }
@@ -280,9 +296,14 @@ impl House {
 
     /// Stops accepting and lets every open request end; cuts what is left after `deadline`. True when nothing was cut.
     pub async fn drain(&self, idle_too: bool, deadline: Duration) -> bool {
+        let mut queues = Vec::new();
         for worker in &self.workers {
             // A worker that is gone accepts nothing.
-            let _ = worker.ask(|_, room| room.stop_accepting()).await;
+            queues.extend(worker.ask(|_, room| room.stop_accepting()).await.unwrap_or_default());
+        }
+        // Whoever still was in a queue has to be counted below.
+        for served in queues {
+            let _ = served.await;
         }
         let clean = tokio::time::timeout(deadline, self.drained(idle_too)).await.is_ok();
         if !clean {

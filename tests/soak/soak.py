@@ -11,7 +11,7 @@ What must hold, and what ends this with exit code 1:
 - descriptors and resident memory, measured with the load paused and its connections gone, do not grow: over the reloads
   in one process, over the upgrades from the first successor to the last.
 
-Usage: soak.py --madang BIN [--reloads 200] [--upgrades 20] [--allowed-growth-mib 8] [--rate 1000] [--json FILE]
+Usage: soak.py --madang BIN [--reloads 200] [--upgrades 20] [--allowed-growth-mib 8] [--rate 1000] [--pressure] [--json FILE]
 """
 
 import argparse
@@ -22,9 +22,11 @@ import select
 import socket
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from lab import pressure
 from lab.raw import DEADLINE_S, Download, Held
 from lab.server import (
     Failed, Server, adopt_orphans, command, free_port, make_certificate, raise_fd_limit, scratch, status,
@@ -132,14 +134,17 @@ class Soak:
         warm_up = min(WARM_UP_RELOADS, count // 2)
         for number in range(warm_up):
             self.reload(f"warm-up reload {number + 1}/{warm_up}")
+        with self.pressed("plain", "HTTP/2"):
+            pass  # the buffers and caches that full speed needs belong to the warm-up
         before = self.measure("before the reloads")
         download = Download(self.ports["plain"], "/large.bin", self.large)
         silent, asked = Held(self.ports["plain"]), Held(self.ports["plain"])
         check(silent.ask("/page.bin")[2] == self.page, "the first answer on the connection that will be silent")
-        for number in range(count):
-            self.reload(f"reload {number + 1}/{count}", asked)
-            check(download.step(DOWNLOAD_BYTES // (2 * count)), "the download has to outlive the reloads")
-            check(not silent.ended(), f"reload {number + 1} closed the idle connection")
+        with self.pressed("plain", "HTTP/2"):
+            for number in range(count):
+                self.reload(f"reload {number + 1}/{count}", asked)
+                check(download.step(DOWNLOAD_BYTES // (2 * count)), "the download has to outlive the reloads")
+                check(not silent.ended(), f"reload {number + 1} closed the idle connection")
         if count % 2:
             self.reload("reload back to the first shape", asked)
         check(silent.ask("/page.bin")[2] == self.page, "the idle connection's answer after all reloads")
@@ -174,11 +179,14 @@ class Soak:
     def upgrades(self):
         """The upgrades; the first successor is the measure of the others."""
         count, first = self.options.upgrades, None
-        for number in range(count):
-            self.upgrade(f"upgrade {number + 1}/{count}")
-            if number == 0:
-                first = self.measure("after the first upgrade")
+        if count:
+            with self.pressed("plain"):
+                self.upgrade(f"upgrade 1/{count}")
+            first = self.measure("after the first upgrade")
         if count > 1:
+            with self.pressed("plain"):
+                for number in range(1, count):
+                    self.upgrade(f"upgrade {number + 1}/{count}")
             self.compare("upgrades", first, self.measure("after the last upgrade"))
 
     def upgrade(self, name):
@@ -210,6 +218,27 @@ class Soak:
             f" {whole:.2f} s, {self.load.total()} requests, 0 failed")
 
     # Measuring and checking
+
+    @contextmanager
+    def pressed(self, *ways):
+        """With `--pressure`, as much load as the generators give beside the steady one; its failures count too."""
+        if not self.options.pressure:
+            ways = ()
+        makers = {"plain": (pressure.plain, "plain"), "HTTP/2": (pressure.http2, "tls")}
+        generators = [makers[way][0](self.ports[makers[way][1]], "/page.bin") for way in ways]
+        for generator in generators:
+            generator.start()
+        try:
+            yield
+        finally:
+            for generator in generators:
+                generator.stop()
+        for generator in generators:
+            name = f"{generator.name} at full speed"
+            check(generator.trouble is None, f"{name}: {generator.trouble}")
+            check(generator.failed == 0, f"{name}: {generator.failed} of {generator.requests} requests failed")
+            pressed = self.report.setdefault("pressure", {})
+            pressed[generator.name] = pressed.get(generator.name, 0) + generator.requests
 
     def know_files(self):
         """Every worker opens the files once, as its open-file cache will keep them."""
@@ -290,6 +319,7 @@ def main():
     parser.add_argument("--upgrades", type=int, default=20)
     parser.add_argument("--allowed-growth-mib", type=float, default=8, help="resident memory, per phase (default 8)")
     parser.add_argument("--rate", type=float, default=1000, help="requests per second of the load (default 1000)")
+    parser.add_argument("--pressure", action="store_true", help="wrk and h2load at full speed as well")
     parser.add_argument("--json", metavar="FILE", help="write what was measured there")
     options = parser.parse_args()
     raise_fd_limit()
@@ -310,6 +340,8 @@ def main():
     say("")
     for way, count in load["answered"].items():
         say(f"{way:12} {count:8} answered {sum(n for name, n in load['failed'].items() if name.startswith(way)):4} failed")
+    for name, count in report.get("pressure", {}).items():
+        say(f"{name:12} {count:8} answered    0 failed, at full speed")
     say(f"{report['reloads_done']} reloads, {report['upgrades_done']} upgrades in {report['seconds']} s;"
         f" {load['closed_by_goodbye']} kept connections were told to come again")
     if failure:

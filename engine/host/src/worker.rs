@@ -74,9 +74,16 @@ pub struct Accepting {
     stop: Rc<Notify>,
     /// Whether those who wait in the socket's queue are left to another process that has the socket too.
     leave_queue: Rc<Cell<bool>>,
+    closed: oneshot::Receiver<()>,
 }
 
 impl Accepting {
+    /// Stops it. What this gives resolves (with an error, which says nothing) once the last of the queue is served and
+    /// this worker's socket is closed.
+    pub fn stop(mut self) -> oneshot::Receiver<()> {
+        let (_, nothing) = oneshot::channel();
+        std::mem::replace(&mut self.closed, nothing)
+    }
     /// Stops it, and whoever waits in the queue is left to the process that the socket was handed to.
     pub fn leave_queue(self) {
         self.leave_queue.set(true);
@@ -112,6 +119,7 @@ impl Worker {
         let socket = AsyncListener::new(listener)?;
         let stop = Rc::new(Notify::new());
         let leave_queue = Rc::new(Cell::new(false));
+        let (open, closed) = oneshot::channel::<()>();
         let (worker, stopped, leaves) = (Rc::clone(self), Rc::clone(&stop), Rc::clone(&leave_queue));
         tokio::task::spawn_local(async move {
             loop {
@@ -137,8 +145,10 @@ impl Worker {
             {
                 worker.admit(&name, secure, &gate, stream, ends, &*acceptor);
             }
+            drop(socket);
+            drop(open);
         });
-        Ok(Accepting { stop, leave_queue })
+        Ok(Accepting { stop, leave_queue, closed })
     }
 
     /// Serves one accepted stream, if the gate admits it.
