@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use rustix::process::Signal;
 
+use crate::support::client::Client;
 use crate::support::house::{House, PLAIN, program};
 use crate::support::pattern;
 
@@ -34,6 +35,30 @@ fn a_reload_keeps_open_connections_and_serves_the_new_settings() {
     let rest = download.exactly(large.len() - (start.len() - head_end));
     assert!(start[head_end..] == large[..start.len() - head_end], "the beginning differs");
     assert!(rest == large[start.len() - head_end..], "the rest differs");
+}
+
+// Goal: a listener that a reload takes away is closed when the reload is back, and its connections are told at once.
+// Method: with an idle and an asking connection on it; again and again, because a late close is a matter of luck.
+#[test]
+fn a_listener_taken_away_is_closed_when_the_reload_returns() {
+    let two = PLAIN.replace(
+        "route =",
+        "route = [{ path = \"/*\", files = \"public\" }]\n[site.guest]\nlisten = \"http://127.0.0.1:GUEST\"\nroute =",
+    );
+    let guest = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let two = two.replace("GUEST", &guest.port().to_string());
+    let house = House::start(PLAIN, &[("public/a.txt", b"alpha")]);
+    for _ in 0..20 {
+        house.reload(&two);
+        let (mut idle, mut asking) = (Client::plain(guest), Client::plain(guest));
+        assert_eq!(idle.get("/a.txt").text(), "alpha");
+        assert_eq!(asking.get("/a.txt").text(), "alpha");
+        house.reload(PLAIN);
+        let refused = std::net::TcpStream::connect(guest).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        idle.closed();
+        asking.closed();
+    }
 }
 
 // Goal: broken settings change nothing and say where they are broken.
@@ -67,6 +92,51 @@ fn an_upgrade_hands_over_the_ports_and_finishes_downloads() {
     let rest = download.rest();
     assert!(large.ends_with(&rest), "the download differs");
     assert!(start.len() + rest.len() > large.len(), "the download was cut");
+    assert!(house.ended().success(), "{}", house.said());
+}
+
+// Goal: all workers of the old process say goodbye at once; one that waits for a download does not keep another from it.
+// Method: sixteen connections, spread over two workers by the kernel, are each asked once more while a download is open.
+#[test]
+fn an_upgrade_has_every_worker_say_goodbye() {
+    let large = pattern(8 * 1024 * 1024);
+    let two = PLAIN.replace("workers = 1", "workers = 2");
+    let mut house = House::start(&two, &[("public/a.txt", b"alpha"), ("public/large.bin", &large)]);
+    let mut kept: Vec<_> = (0..16).map(|_| house.client()).collect();
+    for client in &mut kept {
+        assert_eq!(client.get("/a.txt").field("connection"), None);
+    }
+    let mut downloads: Vec<_> = (0..4).map(|_| house.client()).collect();
+    for download in &mut downloads {
+        download.send("GET /large.bin HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        download.exactly(1000);
+    }
+    house.upgrade();
+    for client in &mut kept {
+        let answer = client.get("/a.txt");
+        assert_eq!(answer.text(), "alpha");
+        assert_eq!(answer.field("connection").as_deref(), Some("close"));
+    }
+    for download in &mut downloads {
+        assert!(large.ends_with(&download.rest()), "the download differs");
+    }
+    assert!(house.ended().success(), "{}", house.said());
+}
+
+// Goal: after an upgrade it is the new process that obeys orders, however long the old one drains.
+// Method: many orders while a download keeps the old process alive.
+#[test]
+fn after_an_upgrade_the_new_process_obeys() {
+    let large = pattern(8 * 1024 * 1024);
+    let mut house = House::start(PLAIN, &[("public/a.txt", b"alpha"), ("public/large.bin", &large)]);
+    let mut download = house.client();
+    download.send("GET /large.bin HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    download.exactly(1000);
+    let heir = house.upgrade();
+    for _ in 0..20 {
+        assert_eq!(house.json("status")["process"], heir);
+    }
+    assert!(large.ends_with(&download.rest()), "the download differs");
     assert!(house.ended().success(), "{}", house.said());
 }
 

@@ -22,7 +22,7 @@ use madang_host::net::listen::{Address, BindError, Listener, ListenerSet};
 use madang_host::net::own_address;
 use madang_host::tls::TlsPolicies;
 use madang_host::tls::local_ca::{LocalCa, LocalCaError, RENEW_DAYS};
-use madang_host::worker::{Pulse, WorkerGone, WorkerHandle};
+use madang_host::worker::{Pulse, Worker, WorkerGone, WorkerHandle};
 
 use crate::config::Settings;
 use crate::plan::{ListenerPlan, Plan, PlanError, rules};
@@ -67,6 +67,9 @@ struct Open {
     plan: ListenerPlan,
     sockets: ListenerSet,
 }
+
+/// How long connections that were cut have to notice.
+const CUT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Everything that runs.
 pub struct House {
@@ -213,11 +216,27 @@ impl House {
             self.open.push(Open { plan, sockets });
             self.seat(self.open.len() - 1, true).await?;
         }
+        let mut closing = Vec::new();
+        let mut names = Vec::new();
         for gone in old {
             for worker in &self.workers {
                 let name = gone.plan.listen.name.clone();
-                worker.ask(move |worker, room| room.unseat(worker, &name)).await.map_err(HouseError::Gone)?;
+                closing
+                    .extend(worker.ask(move |_, room| room.unseat(&name)).await.map_err(HouseError::Gone)?);
             }
+            names.push(gone.plan.listen.name);
+        }
+        // Whoever comes after the reload is told by the kernel that nobody listens there.
+        for closed in closing {
+            let _ = closed.await;
+        }
+        // Only now, so that the last of the queues are told too.
+        for worker in &self.workers {
+            let names = names.clone();
+            let order = move |worker: &Rc<Worker>, _: &mut Room| {
+                names.iter().for_each(|name| worker.connections.drain_listener(name));
+            };
+            worker.ask(order).await.map_err(HouseError::Gone)?;
         }
         Ok(())
     }
@@ -288,26 +307,39 @@ impl House {
 
     /// Stops accepting and lets every open request end; cuts what is left after `deadline`. True when nothing was cut.
     pub async fn drain(&self, idle_too: bool, deadline: Duration) -> bool {
+        let mut queues = Vec::new();
         for worker in &self.workers {
             // A worker that is gone accepts nothing.
-            let _ = worker.ask(|_, room| room.stop_accepting()).await;
+            queues.extend(worker.ask(|_, room| room.stop_accepting()).await.unwrap_or_default());
         }
-        let drained = async {
-            for worker in &self.workers {
-                let _ = worker.drain(idle_too).await;
-            }
-        };
-        let clean = tokio::time::timeout(deadline, drained).await.is_ok();
+        // Whoever still was in a queue has to be counted below.
+        for served in queues {
+            let _ = served.await;
+        }
+        let clean = tokio::time::timeout(deadline, self.drained(idle_too)).await.is_ok();
         if !clean {
             for worker in &self.workers {
                 let _ = worker.cut_all().await;
-                let _ = tokio::time::timeout(Duration::from_secs(1), worker.drain(true)).await;
             }
+            let _ = tokio::time::timeout(CUT_WITHIN, self.drained(true)).await;
         }
         for worker in &self.workers {
             let _ = worker.ask(|_, room| room.flush()).await;
         }
         clean
+    }
+
+    /// Has all workers drain at once and waits for the last.
+    async fn drained(&self, idle_too: bool) {
+        let mut waits = Vec::new();
+        for worker in &self.workers {
+            // A worker that is gone has no connections.
+            waits.extend(worker.drain(idle_too).await);
+        }
+        for empty in waits {
+            // Likewise.
+            let _ = empty.await;
+        }
     }
 
     /// Ends the worker threads.

@@ -21,6 +21,7 @@ use madang_http::accept::HttpAcceptor;
 use madang_http::endpoint::{Endpoint, HttpLimits, Pool, Serving};
 use madang_web::config::Site;
 use madang_wire::request::HeadLimits;
+use tokio::sync::oneshot;
 
 use crate::telemetry::WorkerTelemetry;
 
@@ -109,18 +110,16 @@ impl Room {
         Ok(())
     }
 
-    /// Ends a listener: no new connections; open ones end after their current request.
-    pub fn unseat(&mut self, worker: &Worker, name: &str) {
-        if self.places.remove(name).is_some() {
-            worker.connections.drain_listener(name);
-        }
+    /// Ends a listener: no new connections; open ones are the caller's to drain. What it gives resolves as its sockets
+    /// are closed.
+    pub fn unseat(&mut self, name: &str) -> Vec<oneshot::Receiver<()>> {
+        let accepting = self.places.remove(name).map(|place| place.accepting);
+        accepting.into_iter().flatten().map(Accepting::stop).collect()
     }
 
-    /// Stops accepting everywhere; open connections go on.
-    pub fn stop_accepting(&mut self) {
-        for place in self.places.values_mut() {
-            place.accepting.clear();
-        }
+    /// Stops accepting everywhere; open connections go on. What it gives resolves as the queues are served.
+    pub fn stop_accepting(&mut self) -> Vec<oneshot::Receiver<()>> {
+        self.places.values_mut().flat_map(|place| place.accepting.drain(..)).map(Accepting::stop).collect()
     }
 
     /// Writes out what is buffered.

@@ -173,7 +173,13 @@ async fn live(
             _ = certificates.tick() => life.watch_certificates(),
         }
     };
+    // Orders that came too late are answered at once: they were not carried out, and the asker may ask again.
+    drop(inbox);
+    if end == End::HandedOver {
+        admin.leave();
+    }
     life.end(end, signals).await;
+    admin.end().await;
     Ok(())
 }
 

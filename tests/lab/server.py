@@ -57,6 +57,49 @@ def tail(path, lines=20):
     return "\n".join(Path(path).read_text(errors="replace").splitlines()[-lines:])
 
 
+class Heir:
+    """A process that another one started and left to us (`adopt_orphans`); asked like a `Popen`."""
+
+    def __init__(self, pid):
+        self.pid, self.returncode = pid, None
+        self.fd = os.pidfd_open(pid)
+
+    def poll(self):
+        """Its exit code, or nothing while it runs."""
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout=None):
+        """Its exit code; TimeoutExpired while it runs."""
+        if self.returncode is None:
+            ended = select.poll()
+            ended.register(self.fd, select.POLLIN)
+            if not ended.poll(None if timeout is None else timeout * 1000):
+                raise subprocess.TimeoutExpired("heir", timeout)
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            os.close(self.fd)
+        return self.returncode
+
+    def send_signal(self, number):
+        """Sends a signal to it and to nobody who got its number later."""
+        if self.returncode is None:
+            signal.pidfd_send_signal(self.fd, number)
+
+    def kill(self):
+        """Ends it by force."""
+        self.send_signal(signal.SIGKILL)
+
+
+def adopt_orphans():
+    """Makes this process the parent of its descendants' orphans: the servers that `madang upgrade` starts stay ours."""
+    import ctypes
+    pr_set_child_subreaper = 36
+    if ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0) != 0:
+        raise Failed(f"prctl: {os.strerror(ctypes.get_errno())}")
+
+
 class Server:
     """One server: the process that was started and every child it has."""
 
@@ -110,8 +153,33 @@ class Server:
         """Open file descriptors of all processes together."""
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids())
 
+    def fd_names(self):
+        """What the descriptors are, counted: to say what grew."""
+        names = {}
+        for pid in self.pids():
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                try:
+                    name = re.sub(r"\d+", "N", os.readlink(f"/proc/{pid}/fd/{fd}"))
+                except OSError:
+                    continue  # closed while we looked
+                names[name] = names.get(name, 0) + 1
+        return names
+
+    def succeed(self, pid, deadline_s=60):
+        """The process `pid` serves from now on; waits for the one before it to end. Needs `adopt_orphans`."""
+        before, self.process, self.pid = self.process, Heir(pid), pid
+        try:
+            code = before.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            before.kill()
+            before.wait()
+            raise Failed(f"{self.name}: process {before.pid} did not end within {deadline_s} s after the upgrade")
+        if code != 0:
+            raise Failed(f"{self.name}: process {before.pid} ended with {code} after the upgrade:\n{tail(self.log)}")
+
     def stop(self, deadline_s=10):
-        """Ends the process and waits for it; by force after the deadline."""
+        """Ends the process and waits for it; by force after the deadline. Whoever it leaves behind is ended too."""
+        below = [os.pidfd_open(pid) for pid in self.pids()[1:] if Path(f"/proc/{pid}").exists()]
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -119,6 +187,12 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        for fd in below:
+            try:
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # the usual case: it went with its parent
+            os.close(fd)
 
     def __enter__(self):
         return self

@@ -72,6 +72,22 @@ pub struct Worker {
 /// A listener that is accepting; dropping it stops it and closes this worker's socket.
 pub struct Accepting {
     stop: Rc<Notify>,
+    /// Whether those who wait in the socket's queue are left to another process that has the socket too.
+    leave_queue: Rc<Cell<bool>>,
+    closed: oneshot::Receiver<()>,
+}
+
+impl Accepting {
+    /// Stops it. What this gives resolves (with an error, which says nothing) once the last of the queue is served and
+    /// this worker's socket is closed.
+    pub fn stop(mut self) -> oneshot::Receiver<()> {
+        let (_, nothing) = oneshot::channel();
+        std::mem::replace(&mut self.closed, nothing)
+    }
+    /// Stops it, and whoever waits in the queue is left to the process that the socket was handed to.
+    pub fn leave_queue(self) {
+        self.leave_queue.set(true);
+    }
 }
 
 impl Drop for Accepting {
@@ -102,7 +118,9 @@ impl Worker {
     ) -> io::Result<Accepting> {
         let socket = AsyncListener::new(listener)?;
         let stop = Rc::new(Notify::new());
-        let (worker, stopped) = (Rc::clone(self), Rc::clone(&stop));
+        let leave_queue = Rc::new(Cell::new(false));
+        let (open, closed) = oneshot::channel::<()>();
+        let (worker, stopped, leaves) = (Rc::clone(self), Rc::clone(&stop), Rc::clone(&leave_queue));
         tokio::task::spawn_local(async move {
             loop {
                 let accepted = tokio::select! {
@@ -122,11 +140,15 @@ impl Worker {
                 }
             }
             // Whoever was in this socket's queue when it stopped is still served: closing would reset them.
-            while let Some(Ok((stream, ends))) = now_or_never(socket.accept()) {
+            while !leaves.get()
+                && let Some(Ok((stream, ends))) = now_or_never(socket.accept())
+            {
                 worker.admit(&name, secure, &gate, stream, ends, &*acceptor);
             }
+            drop(socket);
+            drop(open);
         });
-        Ok(Accepting { stop })
+        Ok(Accepting { stop, leave_queue, closed })
     }
 
     /// Serves one accepted stream, if the gate admits it.
@@ -288,13 +310,13 @@ impl<S: 'static> WorkerHandle<S> {
         wait.await.map_err(|_| WorkerGone)
     }
 
-    /// Ends every connection after its current request; resolves when none is left. With `idle_too`, idle
-    /// connections end at once (nobody will listen after us); without, they may send one more request.
-    pub async fn drain(&self, idle_too: bool) -> Result<(), WorkerGone> {
-        let empty = self.ask(move |worker, _| worker.connections.drain(idle_too)).await?;
-        // An error means the table went away with its worker: nothing is open either.
-        let _ = empty.await;
-        Ok(())
+    /// Has every connection end after its current request; what it gives resolves when none is left (an error there
+    /// means that the table went away with its worker: nothing is open either). With `idle_too`, idle connections end at
+    /// once (nobody will listen after us); without, they may send one more request.
+    ///
+    /// Two steps, so that all workers drain at the same time: one that waits must not keep another from beginning.
+    pub async fn drain(&self, idle_too: bool) -> Result<oneshot::Receiver<()>, WorkerGone> {
+        self.ask(move |worker, _| worker.connections.drain(idle_too)).await
     }
 
     /// Ends whoever is left.

@@ -16,8 +16,24 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// No answer of ours is longer.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// How often an order is given to a process that is just ending, before that is the answer.
+const ATTEMPTS_MAX: u32 = 5;
+/// Not carried out, the process ends: during an upgrade another one answers the next time.
+const ENDING: u16 = 503;
+
 /// Status and body, or a sentence.
 pub(super) fn ask(settings: &Path, method: &str, path: &str) -> Result<(u16, String), String> {
+    let mut answer = ask_once(settings, method, path);
+    for _ in 1..ATTEMPTS_MAX {
+        if !matches!(answer, Ok((ENDING, _))) {
+            break;
+        }
+        answer = ask_once(settings, method, path);
+    }
+    answer
+}
+
+fn ask_once(settings: &Path, method: &str, path: &str) -> Result<(u16, String), String> {
     let data = crate::config::data_folder(settings);
     let socket = data.join(CONTROL_SOCKET);
     let mut stream = UnixStream::connect(&socket).map_err(|error| match error.kind() {

@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use madang_host::connection::PhaseLimits;
 use madang_host::gate::{Gate, GateLimits, ListenerGate, ListenerRules};
@@ -28,6 +29,9 @@ use crate::run::{Failure, cannot};
 
 /// The control socket in the data folder.
 pub const CONTROL_SOCKET: &str = "madang.sock";
+
+/// How long answers may take to leave once everything else has ended.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The admin surfaces.
 pub struct Admin {
@@ -96,6 +100,22 @@ impl Admin {
             .map_err(fail)?;
         self.open.push((name.to_owned(), set, accepting));
         Ok(())
+    }
+
+    /// Another process answers here from now on, whoever waits in the queues included: its answers are the true ones.
+    pub fn leave(&mut self) {
+        for (_, _, accepting) in self.open.drain(..) {
+            accepting.leave_queue();
+        }
+        // Scrapers on kept connections go over too. Nobody waits for the last here; `end` does.
+        drop(self.worker.connections.drain(true));
+    }
+
+    /// Lets the answers under way out: the last order was to end.
+    pub async fn end(self) {
+        let gone = self.worker.connections.drain(true);
+        // An asker that does not read its answer keeps nobody.
+        let _ = tokio::time::timeout(ANSWERS_WITHIN, gone).await;
     }
 
     /// Names and sockets, to hand over.
