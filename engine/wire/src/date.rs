@@ -17,7 +17,7 @@ pub fn write_imf_fixdate(unix_seconds: u64, out: &mut [u8; 29]) {
     out.copy_from_slice(b"Xxx, 00 Xxx 0000 00:00:00 GMT");
     out[0..3].copy_from_slice(DAYS[(days % 7) as usize].as_bytes());
     out[5..7].copy_from_slice(&digits(day));
-    out[8..11].copy_from_slice(MONTHS[(month - 1) as usize].as_bytes());
+    out[8..11].copy_from_slice(MONTHS[usize::try_from(month - 1).unwrap_or(0)].as_bytes());
     out[12..14].copy_from_slice(&digits(year / 100));
     out[14..16].copy_from_slice(&digits(year % 100));
     out[17..19].copy_from_slice(&digits(second / 3600));
