@@ -8,7 +8,10 @@
 #![forbid(unsafe_code)]
 
 pub mod date;
+mod grammar;
 pub mod http1;
+mod malformed;
+mod parts;
 pub mod path;
 pub mod proxy_protocol;
 pub mod request;

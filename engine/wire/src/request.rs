@@ -1,7 +1,7 @@
 //! The canonical request head (DESIGN section 5): one value that every part decides from.
 //!
 //! **Job.** Hold method, scheme, authority, path, query and fields of one request, checked and made unambiguous, whatever
-//! protocol it came by. **Filled by** `http1::head` and, from already split parts, by [`RequestHead::fill`].
+//! protocol it came by. **Filled by** `http1::head` and, from already split parts, by [`RequestHead::fill`] (`parts`).
 //! **Read by** everyone.
 //!
 //! Invariants
@@ -12,12 +12,17 @@
 //! 4. There is at most one `cookie`: whoever checks the first one has checked them all.
 //! 5. All text lives in one arena; `clear` keeps its capacity, so a warm head costs no heap allocation.
 //!
-//! Not here: whether the path leads anywhere (`roles/web`).
+//! Not here: why a request is refused (`malformed`), the parts of HTTP/2 and 3 (`parts`), the grammar of single tokens
+//! (`grammar`), whether the path leads anywhere (`roles/web`).
 
 use std::fmt;
 use std::io::Write;
 
-use crate::path::{self, PathError};
+use crate::grammar::{TOKEN_LOWER, ipv6, is_target_byte, split_authority};
+use crate::path;
+
+pub use crate::malformed::Malformed;
+pub use crate::parts::Parts;
 
 /// Request methods that are known by name (RFC 9110 9.3, RFC 5789).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -133,178 +138,6 @@ pub struct HeadLimits {
     pub target_bytes_max: usize,
 }
 
-/// Why a request is refused before anybody looks at what it asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Malformed {
-    /// A line ended in LF without CR, or a CR stood alone.
-    BareLineEnd,
-    /// A field continued on the next line (RFC 9112 5.2).
-    ObsoleteFolding,
-    /// Not a method token, or over 32 bytes.
-    Method,
-    /// Not a request line.
-    RequestLine,
-    /// Neither HTTP/1.0 nor 1.1.
-    Version,
-    /// Not a field name, or a space before the colon.
-    FieldName,
-    /// A control byte in a value.
-    FieldValue {
-        /// Which field.
-        name: String,
-    },
-    /// Both `transfer-encoding` and `content-length`.
-    LengthAndChunked,
-    /// Not one plain decimal number.
-    ContentLength,
-    /// `transfer-encoding` on HTTP/1.0, or `chunked` not last, or twice.
-    TransferEncoding,
-    /// A transfer coding we do not speak.
-    UnknownCoding,
-    /// No Host on HTTP/1.1, or none at all where one is needed.
-    HostMissing,
-    /// More than one.
-    HostRepeated,
-    /// Not `name[:port]`.
-    Host,
-    /// The target names another host than Host or `:authority`.
-    HostDiffers,
-    /// The target is none of the forms of RFC 9112 3.2, or has bytes it may not.
-    Target,
-    /// The path cannot be read in one way only.
-    Path(PathError),
-    /// Over `head_bytes_max`.
-    HeadTooLarge {
-        /// The limit.
-        max: usize,
-    },
-    /// Over `headers_max`.
-    TooManyFields {
-        /// The limit.
-        max: usize,
-    },
-    /// Over `uri_bytes_max`.
-    TargetTooLong {
-        /// The limit.
-        max: usize,
-    },
-    /// An expectation other than 100-continue.
-    Expectation,
-    /// `connection` names a field that concerns both ends.
-    ConnectionNames {
-        /// The field.
-        name: String,
-    },
-    /// `connection` names more fields than anybody honest would.
-    ConnectionTooLong {
-        /// The limit.
-        max: usize,
-    },
-    /// HTTP/2 or 3: a field that only HTTP/1 has.
-    ConnectionField {
-        /// The field.
-        name: String,
-    },
-    /// A field with this name came twice but may not.
-    Repeated {
-        /// The field.
-        name: &'static str,
-    },
-    /// A CONNECT with a body or without host and port, or `:protocol` on another method.
-    Connect,
-}
-
-impl Malformed {
-    /// The status that refuses it.
-    pub fn status(&self) -> u16 {
-        match self {
-            Self::TargetTooLong { .. } => 414,
-            Self::HeadTooLarge { .. } | Self::TooManyFields { .. } => 431,
-            Self::Expectation => 417,
-            Self::UnknownCoding => 501,
-            Self::Version => 505,
-            _ => 400,
-        }
-    }
-
-    /// A stable name for logs and metrics.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::BareLineEnd => "bare-line-end",
-            Self::ObsoleteFolding => "obsolete-folding",
-            Self::Method => "bad-method",
-            Self::RequestLine => "bad-request-line",
-            Self::Version => "unsupported-version",
-            Self::FieldName => "bad-field-name",
-            Self::FieldValue { .. } => "bad-field-value",
-            Self::LengthAndChunked => "length-and-chunked",
-            Self::ContentLength => "bad-content-length",
-            Self::TransferEncoding => "bad-transfer-encoding",
-            Self::UnknownCoding => "unknown-transfer-coding",
-            Self::HostMissing => "host-missing",
-            Self::HostRepeated => "host-repeated",
-            Self::Host => "bad-host",
-            Self::HostDiffers => "host-differs",
-            Self::Target => "bad-target",
-            Self::Path(_) => "bad-path",
-            Self::HeadTooLarge { .. } => "head-too-large",
-            Self::TooManyFields { .. } => "too-many-fields",
-            Self::TargetTooLong { .. } => "target-too-long",
-            Self::Expectation => "unknown-expectation",
-            Self::ConnectionNames { .. } => "connection-names-end-to-end-field",
-            Self::ConnectionTooLong { .. } => "connection-names-too-many",
-            Self::ConnectionField { .. } => "connection-specific-field",
-            Self::Repeated { .. } => "repeated-field",
-            Self::Connect => "bad-connect",
-        }
-    }
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BareLineEnd => f.write_str("lines end in CR LF, here one did not"),
-            Self::ObsoleteFolding => f.write_str("a header field continues on a second line"),
-            Self::Method => f.write_str("the method is not a token"),
-            Self::RequestLine => f.write_str("the first line is not `METHOD target HTTP/1.1`"),
-            Self::Version => f.write_str("only HTTP/1.0 and HTTP/1.1 are spoken here"),
-            Self::FieldName => f.write_str("a header field's name is not a token directly before its colon"),
-            Self::FieldValue { name } => write!(f, "the field {name} holds a control character"),
-            Self::LengthAndChunked => f.write_str("both Content-Length and Transfer-Encoding"),
-            Self::ContentLength => f.write_str("Content-Length is not one decimal number"),
-            Self::TransferEncoding => {
-                f.write_str("Transfer-Encoding is not exactly one final `chunked` on HTTP/1.1")
-            }
-            Self::UnknownCoding => f.write_str("the only transfer coding understood is chunked"),
-            Self::HostMissing => f.write_str("the Host field is missing"),
-            Self::HostRepeated => f.write_str("more than one Host field"),
-            Self::Host => f.write_str("Host is not `name` or `name:port`"),
-            Self::HostDiffers => f.write_str("the request's target and its Host field name different hosts"),
-            Self::Target => f.write_str("the request target has a form or a byte it may not have"),
-            Self::Path(error) => error.fmt(f),
-            Self::HeadTooLarge { max } => write!(f, "the request head is larger than {max} bytes"),
-            Self::TooManyFields { max } => write!(f, "more than {max} header fields"),
-            Self::TargetTooLong { max } => write!(f, "the request target is longer than {max} bytes"),
-            Self::Expectation => f.write_str("the only expectation understood is 100-continue"),
-            Self::ConnectionNames { name } => write!(f, "Connection may not name {name}"),
-            Self::ConnectionTooLong { max } => write!(f, "Connection names more than {max} fields"),
-            Self::ConnectionField { name } => {
-                write!(f, "the field {name} does not exist in this version of HTTP")
-            }
-            Self::Repeated { name } => write!(f, "the field {name} may be there only once"),
-            Self::Connect => f.write_str("CONNECT needs host:port and no body"),
-        }
-    }
-}
-impl std::error::Error for Malformed {}
-
-impl From<PathError> for Malformed {
-    fn from(error: PathError) -> Self {
-        Self::Path(error)
-    }
-}
-
 /// A piece of the arena.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -361,24 +194,6 @@ impl Default for RequestHead {
             protocol: None,
         }
     }
-}
-
-/// A request that its protocol has already split (HTTP/2, HTTP/3).
-pub struct Parts<'a> {
-    /// `:method`.
-    pub method: &'a str,
-    /// `:scheme`, or what the connection says.
-    pub scheme: Scheme,
-    /// `:authority`.
-    pub authority: Option<&'a str>,
-    /// `:path`.
-    pub path_and_query: &'a str,
-    /// Which protocol.
-    pub version: Version,
-    /// `:protocol` (RFC 8441).
-    pub protocol: Option<&'a str>,
-    /// Whether the stream ended with the head.
-    pub ended: bool,
 }
 
 impl RequestHead {
@@ -634,102 +449,6 @@ impl RequestHead {
         Ok(())
     }
 
-    /// Fills a head from parts that HTTP/2 or 3 has split, with the same checks as HTTP/1 (RFC 9113 8.2, 8.3).
-    pub fn fill<'a>(
-        &mut self,
-        parts: &Parts<'a>,
-        fields: impl Iterator<Item = (&'a str, &'a [u8])>,
-        limits: &HeadLimits,
-    ) -> Result<(), Malformed> {
-        self.clear();
-        self.version = parts.version;
-        self.scheme = parts.scheme;
-        self.keep_alive = true;
-        if !is_method(parts.method.as_bytes()) {
-            return Err(Malformed::Method);
-        }
-        self.method = Method::from_token(parts.method.as_bytes());
-        self.method_text = self.store(parts.method.as_bytes());
-        if parts.path_and_query.len() > limits.target_bytes_max {
-            return Err(Malformed::TargetTooLong { max: limits.target_bytes_max });
-        }
-        let (mut host, mut cookies) = (None, 0);
-        let (mut count, mut bytes) = (0, parts.path_and_query.len());
-        let mut length = None;
-        for (name, value) in fields {
-            count += 1;
-            bytes += name.len() + value.len() + 32; // RFC 9113 6.5.2: what a field costs
-            if count > limits.fields_max {
-                return Err(Malformed::TooManyFields { max: limits.fields_max });
-            }
-            if bytes > limits.head_bytes_max + 32 * limits.fields_max {
-                return Err(Malformed::HeadTooLarge { max: limits.head_bytes_max });
-            }
-            // Upper case does not exist here (RFC 9113 8.2.1): a name that slips past our own comparisons must not go on.
-            if name.is_empty()
-                || !name.bytes().all(|byte| TOKEN_LOWER[usize::from(byte)] == byte && byte != 0)
-            {
-                return Err(Malformed::FieldName);
-            }
-            if !is_field_value(value) {
-                return Err(Malformed::FieldValue { name: name.to_owned() });
-            }
-            match name {
-                "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => {
-                    return Err(Malformed::ConnectionField { name: name.to_owned() });
-                }
-                "te" if value.eq_ignore_ascii_case(b"trailers") => self.accepts_trailers = true,
-                "te" => return Err(Malformed::ConnectionField { name: name.to_owned() }),
-                "host" if host.is_some() => return Err(Malformed::HostRepeated),
-                "host" => host = Some(value),
-                "content-length" if length.is_some() => return Err(Malformed::ContentLength),
-                "content-length" => length = Some(parse_length(value).ok_or(Malformed::ContentLength)?),
-                "expect" => self.expects_continue = expects_continue(value)?,
-                "proxy" => {}
-                _ if name.contains('_') => {}
-                _ => {
-                    cookies += usize::from(name == "cookie");
-                    self.push_field(name, value);
-                }
-            }
-        }
-        if cookies > 1 {
-            self.join_cookies();
-        }
-        match (parts.authority, host) {
-            (Some(authority), host) => {
-                self.set_authority(authority.as_bytes())?;
-                if let Some(host) = host
-                    && !self.same_authority(host)?
-                {
-                    return Err(Malformed::HostDiffers);
-                }
-            }
-            (None, Some(host)) => self.set_authority(host)?,
-            (None, None) => return Err(Malformed::HostMissing),
-        }
-        self.framing = match (parts.ended, length) {
-            (true, None | Some(0)) => Framing::None,
-            (true, Some(_)) => return Err(Malformed::ContentLength),
-            (false, Some(length)) => Framing::Length(length),
-            (false, None) => Framing::Stream,
-        };
-        match (self.method, parts.protocol) {
-            (Method::Connect, None) => return Err(Malformed::Connect), // no forward proxy here
-            (Method::Connect, Some(protocol)) if protocol.bytes().all(is_token_byte) => {
-                self.protocol = Some(self.store_lower(protocol.as_bytes()));
-            }
-            (_, Some(_)) => return Err(Malformed::Connect), // RFC 8441 4: of CONNECT only
-            (_, None) => {}
-        }
-        if self.method == Method::Options && parts.path_and_query == "*" {
-            self.path = self.store(b"*");
-            self.target = self.path;
-            return Ok(());
-        }
-        self.set_target(parts.path_and_query.as_bytes())
-    }
-
     /// Whether `raw` names the same authority as the one stored.
     pub(crate) fn same_authority(&self, raw: &[u8]) -> Result<bool, Malformed> {
         let (host, port) = split_authority(raw)?;
@@ -765,98 +484,4 @@ impl fmt::Debug for RequestHead {
             .field("fields", &Shown(self))
             .finish()
     }
-}
-
-/// The bytes of a token in lower case (RFC 9110 5.6.2), 0 for all others.
-const TOKEN_LOWER: [u8; 256] = {
-    let mut table = [0; 256];
-    let marks = b"!#$%&'*+-.^_`|~";
-    let mut i = 0;
-    while i < marks.len() {
-        table[marks[i] as usize] = marks[i];
-        i += 1;
-    }
-    let mut byte = 0_u8;
-    while byte < 128 {
-        if byte.is_ascii_alphanumeric() {
-            table[byte as usize] = byte.to_ascii_lowercase();
-        }
-        byte += 1;
-    }
-    table
-};
-
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    TOKEN_LOWER[usize::from(byte)] != 0
-}
-
-/// RFC 9110 5.5, RFC 9113 8.2.1: no control bytes but the tab, no white space around.
-fn is_field_value(value: &[u8]) -> bool {
-    let space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    !space(value.first())
-        && !space(value.last())
-        && !value.iter().any(|byte| matches!(byte, 0..=8 | 0x0a..=0x1f | 0x7f))
-}
-
-/// A method of sane length.
-pub(crate) fn is_method(token: &[u8]) -> bool {
-    !token.is_empty() && token.len() <= 32 && token.iter().all(|byte| is_token_byte(*byte))
-}
-
-/// Printable ASCII without space, `#`, quotes and brackets that no URI has. Raw backslashes are judged with the path.
-fn is_target_byte(byte: u8) -> bool {
-    matches!(byte, 0x21 | 0x23..=0x7e) && !matches!(byte, b'#' | b'<' | b'>' | b'"')
-}
-
-/// A plain decimal number: no sign, no space, no list.
-pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    value.iter().try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
-}
-
-pub(crate) fn expects_continue(value: &[u8]) -> Result<bool, Malformed> {
-    if value.eq_ignore_ascii_case(b"100-continue") { Ok(true) } else { Err(Malformed::Expectation) }
-}
-
-/// Splits and checks `host[:port]`: a DNS-like name, an IPv4 address, or an IPv6 address in brackets.
-fn split_authority(raw: &[u8]) -> Result<(&[u8], Option<u16>), Malformed> {
-    let (host, port) = if raw.first() == Some(&b'[') {
-        let end = memchr::memchr(b']', raw).ok_or(Malformed::Host)?;
-        ipv6(&raw[..=end]).ok_or(Malformed::Host)?;
-        match &raw[end + 1..] {
-            [] => (&raw[..=end], None),
-            [b':', port @ ..] => (&raw[..=end], Some(port)),
-            _ => return Err(Malformed::Host),
-        }
-    } else {
-        match memchr::memchr(b':', raw) {
-            None => (raw, None),
-            Some(at) => (&raw[..at], Some(&raw[at + 1..])),
-        }
-    };
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let bracketed = host.first() == Some(&b'[');
-    // An empty label is no name, and `..` a step up for whoever keeps a folder per host.
-    let empty_label = host.first() == Some(&b'.') || host.windows(2).any(|two| two == b"..");
-    if host.is_empty() || host.len() > 255 || empty_label || !(bracketed || host.iter().all(plain)) {
-        return Err(Malformed::Host);
-    }
-    let port = match port {
-        // RFC 3986 3.2.3 allows an empty port; nothing sends one but attacks on parsers.
-        None => None,
-        Some(digits) if digits.len() <= 5 => {
-            let number = parse_length(digits).ok_or(Malformed::Host)?;
-            Some(u16::try_from(number).map_err(|_| Malformed::Host)?)
-        }
-        Some(_) => return Err(Malformed::Host),
-    };
-    Ok((host, port))
-}
-
-/// The address in `[…]`.
-fn ipv6(host: &[u8]) -> Option<std::net::Ipv6Addr> {
-    let inner = host.strip_prefix(b"[")?.strip_suffix(b"]")?;
-    std::str::from_utf8(inner).ok()?.parse().ok()
 }

@@ -9,7 +9,8 @@
 //!
 //! Not here: limits on content (`http::http1::body_in`).
 
-use crate::request::{Malformed, is_token_byte};
+use crate::grammar::is_token_byte;
+use crate::malformed::Malformed;
 
 /// Bytes of chunk extensions and padding in one body.
 const EXTENSIONS_BYTES_MAX: usize = 4 * 1024;

@@ -9,7 +9,8 @@
 //!
 //! Not here: tokenising (`head`), the body's bytes (`chunked`).
 
-use crate::request::{Framing, Malformed, Version, parse_length};
+use crate::grammar::parse_length;
+use crate::request::{Framing, Malformed, Version};
 
 /// Members of all `connection` fields together. Browsers send two.
 const CONNECTION_MEMBERS_MAX: usize = 32;

@@ -13,9 +13,8 @@
 use std::mem::MaybeUninit;
 
 use super::framing::Seen;
-use crate::request::{
-    Field, HeadLimits, Malformed, Method, RequestHead, Scheme, Version, expects_continue, is_method,
-};
+use crate::grammar::{expects_continue, is_method};
+use crate::request::{Field, HeadLimits, Malformed, Method, RequestHead, Scheme, Version};
 
 /// More fields than this are refused even where `fields_max` allows them: the tokeniser's table lives on the stack.
 pub const FIELDS_CEILING: usize = 256;
