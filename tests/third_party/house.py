@@ -30,7 +30,7 @@ data = "data"
 workers = 2
 
 [site.main]
-listen = [{{ address = "http://127.0.0.1:{plain}", h2c = true }}, "https://127.0.0.1:{secure}"]
+listen = ["http://127.0.0.1:{plain}", {{ address = "http://127.0.0.1:{prior}", h2c = true }}, "https://127.0.0.1:{secure}"]
 tls    = {{ cert = "leaf.pem", key = "leaf.key" }}
 route  = [
   {{ path = "/any", respond = "any method is answered\\n" }},
@@ -50,11 +50,12 @@ HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0$lgAC0LrzJ4rQ0BfJ3MgXCyb1kW+I
 
 @dataclass
 class House:
-    """A running server and what is known of it."""
+    """A running server and what is known of it. Ports: plain http, http that takes HTTP/2 by prior knowledge, https."""
 
     server: Server
     folder: Path
     plain: int
+    prior: int
     secure: int
 
     @property
@@ -65,13 +66,12 @@ class House:
 
 def start(binary, folder):
     """Writes settings and files into `folder` and starts `binary` on them."""
-    folder, plain, secure = Path(folder), free_port(), free_port()
+    folder, ports = Path(folder), {name: free_port() for name in ("plain", "prior", "secure")}
     write_files(folder / "public")
     write_certificates(folder)
-    (folder / "madang.toml").write_text(SETTINGS.format(plain=plain, secure=secure, hash=HASH))
+    (folder / "madang.toml").write_text(SETTINGS.format(**ports, hash=HASH))
     command = [str(Path(binary).resolve()), "run", "-c", str(folder / "madang.toml")]
-    server = Server("madang", command, {"plain": plain, "secure": secure}, folder)
-    return House(server, folder, plain, secure)
+    return House(Server("madang", command, ports, folder), folder, **ports)
 
 
 def write_files(public):

@@ -25,7 +25,7 @@ UNDECIDED = {"8: client sends push promise frame"}
 
 def run(house):
     """Both transports."""
-    clear = failed_tests(house.plain)
+    clear = failed_tests(house.prior)
     secure = failed_tests(house.secure, house.authority)
     verdict = Verdict(clear[0] + secure[0], f"httpwg-cli {VERSION.read_text().strip()}")
     for id, why in clear[1].items():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+import corpus_suite
 import house
 import http2_suite
 from lab.server import scratch, tail
@@ -22,6 +23,7 @@ from verdict import judge, known
 # In the order in which they run. The limits of the server are not reset between them.
 SUITES = {
     "http2": http2_suite.run,
+    "smuggling": corpus_suite.run,
 }
 
 
