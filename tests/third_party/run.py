@@ -17,6 +17,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 import corpus_suite
 import house
 import http2_suite
+import lint_suite
 from lab.server import scratch, tail
 from verdict import judge, known
 
@@ -24,6 +25,7 @@ from verdict import judge, known
 SUITES = {
     "http2": http2_suite.run,
     "smuggling": corpus_suite.run,
+    "lint": lint_suite.run,
 }
 
 
