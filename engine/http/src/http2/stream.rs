@@ -104,11 +104,8 @@ pub(super) async fn serve(
     let complete = answer.send(&mut exchange, &mut respond, feeder.as_mut(), useful_bytes).await;
     let received = feeder.as_ref().map_or(0, |feeder| feeder.received);
     serving.service.record(&exchange, Outcome { bytes_out: answer.sent, bytes_in: received, complete });
-    let unread = feeder.as_ref().is_some_and(|feeder| !feeder.done);
-    if complete && unread {
-        // The answer stands without the rest of the body (RFC 9113 8.1).
-        respond.send_reset(Reason::NO_ERROR);
-    }
+    // A body not read to its end: once the whole answer has left, h2 resets the stream with NO_ERROR for us, because nobody
+    // holds it any more (RFC 9113 8.1). A reset asked for here would overtake the answer and wipe it out.
     endpoint.pool.give_exchange(exchange);
     if complete { End::Answered } else { End::Reset }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{Method, Request, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::house::{House, Setup, with_house};
 
@@ -111,6 +112,40 @@ fn extended_connect_gives_the_stream_to_its_role() {
         }
         send.send_data(Bytes::new(), true).unwrap();
         assert!(receive.data().await.is_none_or(|data| data.is_ok_and(|data| data.is_empty())));
+    });
+}
+
+// Goal: an answer that does not wait for the request's body arrives whole; only then is the stream reset (RFC 9113 8.1).
+// Method: the body is on its way but not at its end when the answer comes; the client then reads everything.
+#[test]
+fn an_early_answer_arrives_whole_before_its_stream_is_reset() {
+    with_house(Setup::default(), |house| async move {
+        let (mut sender, _connection) = running(&house).await;
+        let (answer, mut send) = sender.send_request(request(Method::POST, "/a"), false).unwrap();
+        send.send_data(vec![b'x'; 16 * 1024].into(), false).unwrap();
+        let answer = answer.await.expect("the answer, not a reset");
+        assert_eq!(answer.status(), 200);
+        assert_eq!(body(answer.into_body()).await.unwrap().0, "POST /a\n");
+        let reason = std::future::poll_fn(|cx| send.poll_reset(cx)).await.unwrap();
+        assert_eq!(reason, h2::Reason::NO_ERROR);
+    });
+}
+
+// Goal: a client cannot push: the connection ends with PROTOCOL_ERROR (RFC 9113 8.4).
+// Method: the frame as bytes, with its field block complete, which h2's client could not be made to send.
+#[test]
+fn a_push_promise_from_a_client_ends_the_connection() {
+    with_house(Setup::default(), |house| async move {
+        let mut stream = house.connect().await;
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        // PUSH_PROMISE on stream 1 with END_HEADERS: promised stream 2, `:method: GET` by its index.
+        let push = [0, 0, 5, 5, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0x82];
+        let preface = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        stream.write_all(&[&preface[..], &settings, &push].concat()).await.unwrap();
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).await.unwrap();
+        let goaway = said.windows(5).position(|bytes| bytes == [7, 0, 0, 0, 0]).expect("GOAWAY");
+        assert_eq!(said[goaway + 10..goaway + 14], [0, 0, 0, 1], "{said:?}");
     });
 }
 
