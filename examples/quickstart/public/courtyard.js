@@ -14,7 +14,7 @@ root.lang = remembered() || ((navigator.languages || [navigator.language])[0] ||
 const t = (en, ko) => (root.lang === 'ko' ? ko : en);
 
 const FIELDS = {
-  'etag': ['The name of this very version. Who has it already is told 304 and nothing more.', '이 판의 이름표. 이미 가진 브라우저에게는 304 한마디면 됩니다.'],
+  'etag': ['The name of this very version. Who has it already is told 304 and nothing more.', '이 버전의 이름표. 이미 가진 브라우저에게는 304 한마디면 됩니다.'],
   'last-modified': ['When the file was last changed.', '파일이 마지막으로 바뀐 때.'],
   'accept-ranges': ['Parts may be asked for; broken downloads go on.', '일부만 달라고 할 수 있어, 끊긴 다운로드를 이어 받습니다.'],
   'content-type': ['What it is, and in which script it is written.', '내용의 종류와 글자 부호화.'],
@@ -165,7 +165,7 @@ function walk(rooms, delay = 0) {
   walking.onfinish = () => { guest.remove(); if (rooms.length) light(roomOf(rooms[rooms.length - 1])); };
 }
 
-const LOG_MAX = 5;
+const LOG_MAX = 8;
 function note(what, href, got, said) {
   const link = make('a', what);
   link.href = href;
@@ -196,29 +196,37 @@ let knocks = [];
 async function knock() {
   by('again').disabled = true;
   await ask('GET', '/hello'); // opens the connection, where it was not
+  performance.clearResourceTimings();
   const taken = [];
   for (let n = 0; n < KNOCKS; n += 1) {
     const got = await ask('GET', '/hello');
     if (got.status !== 200) { note('GET /hello', '/hello', got, ''); break; }
     taken.push(got.took);
-    walk(['hello'], n * 70);
   }
+  // The browser's own notes are nearer to the wire than a script's watch; they come a moment later.
+  await new Promise((done) => setTimeout(done, 100));
+  const noted = performance.getEntriesByType('resource').filter((one) => one.name.endsWith('/hello') && one.requestStart > 0);
   by('again').disabled = false;
-  if (taken.length === KNOCKS) knocks = taken;
+  if (taken.length < KNOCKS) return;
+  knocks = noted.length === KNOCKS ? noted.map((one) => one.responseEnd - one.requestStart) : taken;
   showKnocks();
+  note(`${KNOCKS} × GET /hello`, '/hello', { status: 200, took: median(knocks) }, t('one after the other; the median', '차례로 부른 시간의 중앙값'));
+  knocks.forEach((_, n) => walk(['hello'], n * 90));
 }
+
+const inOrder = (numbers) => [...numbers].sort((a, b) => a - b);
+const median = (numbers) => { const all = inOrder(numbers); return (all[(all.length - 1) >> 1] + all[all.length >> 1]) / 2; };
 
 function showKnocks() {
   if (!knocks.length) return;
-  const sorted = [...knocks].sort((a, b) => a - b);
-  const median = (sorted[KNOCKS / 2 - 1] + sorted[KNOCKS / 2]) / 2, most = sorted[KNOCKS - 1];
+  const sorted = inOrder(knocks), middle = median(knocks), most = sorted[KNOCKS - 1];
   const high = (took) => (96 - 90 * took / most).toFixed(1);
   const bar = (took, n) => `M${10 + n * 20} 96V${high(took)}`;
   const [dashes, line, slow] = by('spark').children;
-  dashes.setAttribute('d', `M0 ${high(median)}H400`);
+  dashes.setAttribute('d', `M0 ${high(middle)}H400`);
   line.setAttribute('d', knocks.map(bar).join(''));
   slow.setAttribute('d', bar(most, knocks.indexOf(most)));
-  const rows = [[t('fastest', '가장 빠름'), sorted[0]], [t('median', '중앙값'), median], [t('slowest', '가장 느림'), most]];
+  const rows = [[t('fastest', '가장 빠름'), sorted[0]], [t('median', '중앙값'), middle], [t('slowest', '가장 느림'), most]];
   by('figures').replaceChildren(...rows.map(([name, took]) => make('div', '', make('dt', name), make('dd', ms(took)))));
   by('spark').setAttribute('aria-label', t(`${KNOCKS} requests as bars: `, `요청 ${KNOCKS}번을 막대로: `) + rows.map(([name, took]) => `${name} ${ms(took)}`).join(', '));
 }
@@ -273,6 +281,7 @@ document.addEventListener('DOMContentLoaded', async () => {
   by('again').addEventListener('click', knock);
   const got = await ask('HEAD', '/');
   if (got.answer) head = [...got.answer.headers];
+  note('HEAD /', '/', got, t(`${(head || []).length} fields`, `헤더 ${(head || []).length}줄`));
   speak(root.lang);
-  await knock();
+  setTimeout(knock, 600); // once the page is drawn: drawing would be measured too
 });
