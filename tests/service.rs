@@ -137,16 +137,35 @@ fn root_is_given_up_once_the_ports_are_open() {
     assert_eq!(house.client().get("/a.txt").text(), "alpha");
 }
 
-// Goal: without descriptors the server neither spins nor floods its log, and it recovers.
-// Method: a hard limit of 64 descriptors, 200 clients, then all but one leave.
+// Goal: a small limit of descriptors makes a small house, not a broken one: who is in is served, files open, the others
+// are refused at once.
 #[test]
-fn running_out_of_descriptors_is_survived() {
+fn a_small_limit_of_descriptors_bounds_the_connections() {
     let folder = folder(PLAIN);
     let settings = folder.path().join("madang.toml");
-    let house = House::spawn(prepared("ulimit -n 64;", &settings), folder);
+    let house = House::spawn(prepared("ulimit -n 100;", &settings), folder);
+    house.until_said("leaves room for");
     let mut clients: Vec<Client> = (0..200).map(|_| house.client()).collect();
-    // The first ones were accepted before the limit was met, and are served.
     assert_eq!(clients[0].get("/a.txt").text(), "alpha");
+    clients.pop().unwrap().closed();
+    assert!(!house.said().contains("Too many open files"), "{}", house.said());
+    drop(clients);
+    house.until(|| house.json("status")["connections"] == 0);
+    assert_eq!(house.client().get("/a.txt").text(), "alpha");
+}
+
+// Goal: without descriptors the server neither spins nor floods its log, and it recovers.
+// Method: the limit is lowered under the running server, below what it has open and will be asked for.
+#[test]
+fn running_out_of_descriptors_is_survived() {
+    let house = House::start(PLAIN, &[("public/a.txt", b"alpha")]);
+    let limit = rustix::process::Rlimit { current: Some(40), maximum: Some(4096) };
+    let process = rustix::process::Pid::from_raw(i32::try_from(house.process()).unwrap());
+    rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
+    let mut first = house.client();
+    assert_eq!(first.get("/a.txt").text(), "alpha");
+    let mut clients: Vec<Client> = (0..200).map(|_| house.client()).collect();
+    clients.insert(0, first);
     house.until_said("Too many open files");
     let busy = |house: &House| {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", house.process())).unwrap();

@@ -21,7 +21,7 @@ use madang_host::config::Level;
 use madang_host::inherited_fds;
 use madang_host::net::listen::Listener;
 use madang_host::notify::Notifier;
-use madang_host::process_facts::raise_open_files;
+use madang_host::process_facts::{descriptors_for_connections, raise_open_files};
 use madang_host::rights::{Dropped, Identity};
 use madang_host::tls::TlsPolicies;
 use tokio::sync::mpsc;
@@ -111,8 +111,8 @@ async fn live(
         data_folder::make(&settings.server.data)?;
     }
     let lock = if keeps { Some(data_folder::lock(&settings.server.data, handed.lock.take())?) } else { None };
-    let telemetry = Telemetry::start(&settings.log, &settings.server)
-        .map_err(|error| cannot(format!("cannot start the log: {error}")))?;
+    let telemetry =
+        Telemetry::start(&settings.log, &settings.server).map_err(|error| cannot(error.to_string()))?;
     let log = &telemetry.log;
     if let Err(error) = raise_open_files() {
         log.always(Level::Warn, "open-files", &format!("the limit of open files stays as it is: {error}"));
@@ -147,6 +147,17 @@ async fn live(
     }
     let mut signals = Signals::new().map_err(|error| cannot(format!("cannot catch signals: {error}")))?;
     house.open(workers).await.map_err(|error| cannot(error.to_string()))?;
+    if let Some(room) = descriptors_for_connections() {
+        house.gate.set_descriptors(room);
+        let wanted = house.settings().server.gate.connections_max;
+        if room < wanted {
+            let sentence = format!(
+                "the limit of open files leaves room for {room} connections, server.connections_max is {wanted}; \
+                 raise it (LimitNOFILE= in the unit, ulimit -n in a shell)"
+            );
+            log.always(Level::Warn, "open-files", &sentence);
+        }
+    }
     ready.set(true);
     announce(&house);
     if let Some(mut confirm) = confirm.take() {

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use madang_host::clock;
+use madang_host::process_facts::Facts;
 use madang_host::telemetry::metrics::Gauge;
 use serde_json::{Value, json};
 
@@ -37,7 +38,7 @@ pub async fn json(house: &House, file: Option<&Path>) -> Value {
         "data": house.settings().server.data.display().to_string(),
         "workers": house.workers(),
         "connections": house.gate.open(),
-        "memory_bytes": resident_bytes(),
+        "memory_bytes": Facts::read().resident_bytes,
         "listeners": listeners,
         "sites": house.telemetry.metrics.summaries(),
         "certificates": certificates,
@@ -46,7 +47,6 @@ pub async fn json(house: &House, file: Option<&Path>) -> Value {
 
 /// `/metrics`.
 pub fn metrics(house: &House) -> String {
-    let now = clock::wall();
     let mut days = Vec::new();
     for policies in house.policies() {
         for policy in policies.iter() {
@@ -57,14 +57,12 @@ pub fn metrics(house: &House) -> String {
         }
     }
     days.dedup_by(|a, b| a.0 == b.0);
-    let _ = now;
     let open = house
         .listeners()
         .into_iter()
         .map(|listener| (vec![("listener", listener.name)], f64::from(listener.open)))
         .collect();
-    let one = |value: f64| vec![(Vec::new(), value)];
-    house.telemetry.metrics.render(&[
+    let mut gauges = vec![
         Gauge { name: "madang_connections_open", help: "Connections open now.", values: open },
         Gauge {
             name: "madang_certificate_expiry_timestamp_seconds",
@@ -73,41 +71,32 @@ pub fn metrics(house: &House) -> String {
         },
         Gauge { name: "madang_workers", help: "Worker threads.", values: one(house.workers() as f64) },
         Gauge {
-            name: "process_resident_memory_bytes",
-            help: "Resident memory.",
-            values: one(resident_bytes() as f64),
-        },
-        Gauge {
-            name: "process_open_fds",
-            help: "Open file descriptors.",
-            values: one(open_descriptors() as f64),
-        },
-        Gauge {
-            name: "process_cpu_seconds_total",
-            help: "CPU time, user and system.",
-            values: one(cpu_seconds()),
-        },
-        Gauge {
             name: "madang_build_info",
             help: "Always 1.",
             values: vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)],
         },
-    ])
+    ];
+    gauges.extend(process_gauges());
+    house.telemetry.metrics.render(&gauges)
 }
 
-/// VmRSS of /proc/self/status.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or(0) * 1024
+/// What the kernel knows about us. What it does not tell is left out.
+fn process_gauges() -> Vec<Gauge> {
+    let facts = Facts::read();
+    let gauge = |name, help, value: Option<f64>| value.map(|value| Gauge { name, help, values: one(value) });
+    let count = |value: Option<u64>| value.map(|value| value as f64);
+    let all = [
+        gauge("process_resident_memory_bytes", "Resident memory.", count(facts.resident_bytes)),
+        gauge("process_virtual_memory_bytes", "Address space.", count(facts.virtual_bytes)),
+        gauge("process_threads", "Threads.", count(facts.threads)),
+        gauge("process_open_fds", "Open file descriptors.", count(facts.open_fds)),
+        gauge("process_max_fds", "File descriptors that may be open.", count(facts.max_fds)),
+        gauge("process_cpu_seconds_total", "CPU time, user and system.", Some(facts.cpu_seconds)),
+        gauge("process_start_time_seconds", "Start, seconds since 1970.", facts.start_seconds),
+    ];
+    all.into_iter().flatten().collect()
 }
 
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").map_or(0, |list| list.count().saturating_sub(1))
-}
-
-/// Of the process, from its own clock.
-fn cpu_seconds() -> f64 {
-    let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    usage.tv_sec as f64 + usage.tv_nsec as f64 / 1e9
+fn one(value: f64) -> Vec<(Vec<(&'static str, String)>, f64)> {
+    vec![(Vec::new(), value)]
 }

@@ -274,6 +274,7 @@ fn targets(log: &LogSettings, server: &Server) -> Vec<Target> {
     let file = |path: PathBuf| Target::File(path, rotation);
     let error = log.error_file.clone().map_or(Target::Stderr, file);
     let access = match &log.access_file {
+        _ if log.access == AccessForm::Off => Target::Off,
         Some(path) if path.as_os_str() == "-" => Target::Stdout,
         Some(path) => file(path.clone()),
         None => file(server.data.join("logs/access.log")),

@@ -35,6 +35,8 @@ pub struct GateLimits {
 pub struct Gate {
     open: AtomicU32,
     max: AtomicU32,
+    /// What the limit of open files leaves for connections, whatever the settings say.
+    descriptors: AtomicU32,
     per_address_max: AtomicU32,
     addresses: [Mutex<HashMap<IpAddr, u32>>; SHARDS],
     hasher: RandomState,
@@ -135,6 +137,7 @@ impl Gate {
         Arc::new(Self {
             open: AtomicU32::new(0),
             max: AtomicU32::new(limits.connections_max),
+            descriptors: AtomicU32::new(u32::MAX),
             per_address_max: AtomicU32::new(limits.per_address_max),
             addresses: Default::default(),
             hasher: RandomState::new(),
@@ -143,8 +146,16 @@ impl Gate {
 
     /// New limits from a reload. Connections over a lowered limit stay.
     pub fn set_limits(&self, limits: GateLimits) {
-        self.max.store(limits.connections_max, Ordering::Relaxed);
+        let room = self.descriptors.load(Ordering::Relaxed);
+        self.max.store(limits.connections_max.min(room), Ordering::Relaxed);
         self.per_address_max.store(limits.per_address_max, Ordering::Relaxed);
+    }
+
+    /// Descriptors that are left for connections: a full house refuses at once instead of failing at every accept and
+    /// every file it cannot open.
+    pub fn set_descriptors(&self, room: u32) {
+        self.descriptors.store(room, Ordering::Relaxed);
+        self.max.fetch_min(room, Ordering::Relaxed);
     }
 
     /// Connections open now.

@@ -81,6 +81,15 @@ fn parse_boot_time(stat: &str) -> Option<u64> {
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
+/// How many connections the limit of open files leaves room for, beside what is open now and a reserve for files, logs
+/// and upstreams (a quarter of the limit, 16 to 1024). `None`: there is no limit.
+pub fn descriptors_for_connections() -> Option<u32> {
+    let facts = Facts::read();
+    let limit = facts.max_fds?;
+    let room = limit.saturating_sub(facts.open_fds.unwrap_or(0)).saturating_sub((limit / 4).clamp(16, 1024));
+    Some(u32::try_from(room.max(1)).unwrap_or(u32::MAX))
+}
+
 /// The limit of open files before and after [`raise_open_files`]; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenFiles {

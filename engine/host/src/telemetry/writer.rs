@@ -30,6 +30,8 @@ pub enum Target {
     Stdout,
     /// Standard error.
     Stderr,
+    /// Nowhere: the log is off.
+    Off,
 }
 
 enum Message {
@@ -46,11 +48,18 @@ pub struct LogSender {
 }
 
 impl LogSender {
-    /// Starts the thread. A log is known by its place in `targets`.
+    /// Opens the files and starts the thread. A log is known by its place in `targets`.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, with its path.
     pub fn start(targets: Vec<Target>) -> io::Result<Self> {
+        let mut logs = fresh(targets);
+        for log in &mut logs {
+            log.open()?;
+        }
         let (channel, inbox) = sync_channel(BATCHES_MAX);
         #[allow(clippy::disallowed_methods)] // a thread of `host`, with a name
-        std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || run(&inbox, targets))?;
+        std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || run(&inbox, logs))?;
         Ok(Self { channel })
     }
 
@@ -85,11 +94,11 @@ struct Log {
     told: Option<Instant>,
 }
 
-fn run(inbox: &Receiver<Message>, targets: Vec<Target>) {
-    let fresh = |targets: Vec<Target>| -> Vec<Log> {
-        targets.into_iter().map(|target| Log { target, file: None, told: None }).collect()
-    };
-    let mut logs = fresh(targets);
+fn fresh(targets: Vec<Target>) -> Vec<Log> {
+    targets.into_iter().map(|target| Log { target, file: None, told: None }).collect()
+}
+
+fn run(inbox: &Receiver<Message>, mut logs: Vec<Log>) {
     while let Ok(message) = inbox.recv() {
         match message {
             Message::Lines(log, lines) => {
@@ -99,8 +108,11 @@ fn run(inbox: &Receiver<Message>, targets: Vec<Target>) {
                     log.complain(&error);
                 }
             }
-            Message::Targets(targets) => logs = fresh(targets),
-            Message::Reopen => logs.iter_mut().for_each(|log| log.file = None),
+            Message::Targets(targets) => {
+                logs = fresh(targets);
+                logs.iter_mut().for_each(Log::open_anew);
+            }
+            Message::Reopen => logs.iter_mut().for_each(Log::open_anew),
             // The asker may have given up waiting.
             Message::Flush(done) => drop(done.send(())),
         }
@@ -108,10 +120,29 @@ fn run(inbox: &Receiver<Message>, targets: Vec<Target>) {
 }
 
 impl Log {
+    fn open(&mut self) -> io::Result<()> {
+        if let Target::File(path, rotation) = &self.target {
+            let named = |error: io::Error| {
+                io::Error::new(error.kind(), format!("cannot open the log {}: {error}", path.display()))
+            };
+            self.file = Some(RotatingFile::open(path, *rotation, clock::now()).map_err(named)?);
+        }
+        Ok(())
+    }
+
+    /// What cannot be opened is tried again with the next lines.
+    fn open_anew(&mut self) {
+        self.file = None;
+        if let Err(error) = self.open() {
+            self.complain(&error);
+        }
+    }
+
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         match &self.target {
             Target::Stdout => io::stdout().lock().write_all(lines),
             Target::Stderr => io::stderr().lock().write_all(lines),
+            Target::Off => Ok(()),
             Target::File(path, rotation) => {
                 let now = clock::now();
                 let file = match &mut self.file {
