@@ -19,3 +19,4 @@ mod http2;
 mod life;
 mod service;
 mod tls;
+mod tls_policy;
