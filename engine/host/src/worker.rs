@@ -25,6 +25,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock::Coarse;
 use crate::connection::{Connection, Connections, Cut, Ends, PhaseLimits};
+use crate::deadline::Deadlines;
 use crate::gate::{Gate, ListenerGate, Refusal};
 use crate::net::listen::Listener;
 use crate::net::stream::Plain;
@@ -62,6 +63,8 @@ pub struct Worker {
     pub clock: Coarse,
     /// The open connections.
     pub connections: Rc<Connections>,
+    /// Deadlines of work in flight.
+    pub deadlines: Rc<Deadlines>,
     /// Admission, shared with the other workers.
     pub gate: Arc<Gate>,
     observer: RefCell<Option<Rc<dyn AcceptObserver>>>,
@@ -186,6 +189,7 @@ impl Worker {
     fn sweep(&self) {
         self.clock.tick();
         self.connections.sweep(self.clock.ms());
+        self.deadlines.tick(self.clock.ms());
         let sweepers = self.sweepers.borrow().clone();
         for task in sweepers {
             task();
@@ -365,6 +369,7 @@ impl Worker {
             index,
             clock: Coarse::new(),
             connections: Connections::new(limits),
+            deadlines: Rc::default(),
             gate,
             observer: RefCell::new(None),
             stopped: Cell::new(false),

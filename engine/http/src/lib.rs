@@ -14,3 +14,4 @@ mod http1;
 mod http2;
 pub mod response;
 mod tunnel;
+pub mod upstream;

@@ -31,6 +31,8 @@ pub enum Stream {
     Plain(Plain),
     /// Decrypted. Boxed: a TLS session is large, and most of a plain server's streams have none.
     Tls(Box<TlsStream<Prefixed>>),
+    /// The same towards an upstream, where we are the client.
+    TlsOut(Box<tokio_rustls::client::TlsStream<Plain>>),
 }
 
 /// A plain stream with bytes that were read too early (behind a PROXY header, or to look at the first byte).
@@ -148,7 +150,7 @@ impl Stream {
                     result => return Poll::Ready(result),
                 }
             },
-            Self::Tls(_) => {
+            Self::Tls(_) | Self::TlsOut(_) => {
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, "sendfile under TLS")))
             }
         }
@@ -168,6 +170,25 @@ impl Stream {
                 result => return Poll::Ready(result),
             }
         }
+    }
+}
+
+impl Stream {
+    /// Whether an idle stream can be used again: the peer has neither closed it nor said anything nobody asked for.
+    /// Costs no system call while nothing happened.
+    pub fn poll_is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        let readable = match self {
+            Self::Plain(Plain::Tcp(tcp)) => tcp.poll_read_ready(cx),
+            Self::Plain(Plain::Unix(unix)) => unix.poll_read_ready(cx),
+            // What TLS itself still has to say (tickets) is taken in by reading.
+            Self::Tls(_) | Self::TlsOut(_) => Poll::Ready(Ok(())),
+        };
+        if readable.is_pending() {
+            return true;
+        }
+        let mut byte = [0; 1];
+        let mut room = ReadBuf::new(&mut byte);
+        Pin::new(self).poll_read(cx, &mut room).is_pending()
     }
 }
 
@@ -218,6 +239,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+            Self::TlsOut(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
         }
     }
 }
@@ -227,6 +249,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+            Self::TlsOut(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
         }
     }
     fn poll_write_vectored(
@@ -237,6 +260,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+            Self::TlsOut(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
         }
     }
     fn is_write_vectored(&self) -> bool {
@@ -246,12 +270,14 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Self::TlsOut(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::TlsOut(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 }

@@ -13,6 +13,7 @@
 //! [`store::CertificateStore`], chosen when the only ALPN offered is `acme-tls/1`).
 
 pub mod client;
+pub mod connect;
 pub mod local_ca;
 pub mod names;
 pub mod pair;

@@ -2,6 +2,7 @@
 //!
 //! **Job.** Heads, chunked bodies, answers' first lines. Not here: connections (`http::http1`).
 
+pub mod answer_head;
 pub mod chunked;
 mod framing;
 pub mod head;

@@ -1,0 +1,177 @@
+//! TLS as a client: towards upstreams.
+//!
+//! **Job.** Verify the server by name against the system's or the operator's authorities, show a certificate where one is
+//! asked for. **Called by** `net::connect`. **Calls** rustls, tokio-rustls.
+//!
+//! Invariants
+//! 1. Verification is on unless the settings say in words that it is off for this pool.
+//!
+//! Not here: TLS towards clients (`policy`).
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::net::stream::Plain;
+
+/// Where Debian, Ubuntu, Arch, Fedora and Alpine keep the system's authorities.
+const SYSTEM_ROOTS: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// What a pool says about TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientTlsSettings {
+    /// The name the server must prove; left out: the host of the address.
+    pub name: Option<String>,
+    /// PEM file of authorities; left out: the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM files of a certificate and its key to show.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Take whatever certificate comes.
+    pub insecure: bool,
+    /// Offer HTTP/2.
+    pub http2: bool,
+}
+
+/// Why TLS towards an upstream cannot be set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTlsError {
+    /// The file or name it is about.
+    pub about: String,
+    /// What was wrong.
+    pub why: String,
+}
+
+impl fmt::Display for ClientTlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TLS to the upstream: {}: {}", self.about, self.why)
+    }
+}
+impl std::error::Error for ClientTlsError {}
+
+/// TLS towards one server.
+#[derive(Clone)]
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl ClientTls {
+    /// Reads the files. `host`: of the address, where the settings name no other.
+    pub fn new(settings: &ClientTlsSettings, host: &str) -> Result<Self, ClientTlsError> {
+        let fail = |about: &str, why: String| ClientTlsError { about: about.to_owned(), why };
+        let name = settings.name.as_deref().unwrap_or(host);
+        let server = ServerName::try_from(name.to_owned()).map_err(|error| fail(name, error.to_string()))?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| fail(name, error.to_string()))?;
+        let builder = if settings.insecure {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody { provider }))
+        } else {
+            builder.with_root_certificates(roots(settings.ca.as_deref())?)
+        };
+        let mut config = match &settings.certificate {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let shown = |path: &Path, why: String| fail(&path.display().to_string(), why);
+                let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+                    .and_then(Iterator::collect)
+                    .map_err(|error| shown(certificate, error.to_string()))?;
+                let private =
+                    PrivateKeyDer::from_pem_file(key).map_err(|error| shown(key, error.to_string()))?;
+                builder
+                    .with_client_auth_cert(chain, private)
+                    .map_err(|error| shown(certificate, error.to_string()))?
+            }
+        };
+        config.alpn_protocols =
+            if settings.http2 { vec![b"h2".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+        Ok(Self { config: Arc::new(config), name: server })
+    }
+
+    pub(crate) async fn handshake(&self, stream: Plain) -> io::Result<TlsStream<Plain>> {
+        TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream).await
+    }
+}
+
+fn roots(file: Option<&Path>) -> Result<RootCertStore, ClientTlsError> {
+    let mut roots = RootCertStore::empty();
+    let files: Vec<&Path> =
+        file.map_or_else(|| SYSTEM_ROOTS.iter().map(Path::new).collect(), |file| vec![file]);
+    for path in files {
+        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match read {
+            Ok(found) => {
+                roots.add_parsable_certificates(found);
+                if !roots.is_empty() {
+                    return Ok(roots);
+                }
+            }
+            // Only the operator's own file must be there.
+            Err(error) if file.is_some() => {
+                return Err(ClientTlsError { about: path.display().to_string(), why: error.to_string() });
+            }
+            Err(_) => {}
+        }
+    }
+    let about = file.map_or_else(|| "the system's authorities".to_owned(), |file| file.display().to_string());
+    let why =
+        "no certificate found; set `ca` to a PEM file, or install the package ca-certificates".to_owned();
+    Err(ClientTlsError { about, why })
+}
+
+/// Believes any certificate; still proves that the server holds its key.
+#[derive(Debug)]
+struct Anybody {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

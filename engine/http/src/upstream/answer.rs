@@ -1,0 +1,93 @@
+//! An upstream's answer becomes the exchange's.
+//!
+//! **Job.** Fields into the answer, what was read of the body in front of what is still to come, the connection back where
+//! it can be used again. **Called by** `Upstream::send`. **Calls** `body`.
+//!
+//! Invariants
+//! 1. A short answer that came whole costs one allocation for head and body together.
+//!
+//! Not here: fields that a route adds or takes out (`roles/web`, `roles/balance`).
+
+use std::any::Any;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use madang_wire::http1::answer_head::BodyFraming;
+use tokio::io::AsyncWriteExt;
+
+use super::Upstream;
+use super::attempt::Answered;
+use super::body::UpstreamBody;
+use crate::body::Body;
+use crate::exchange::Exchange;
+use crate::response::Text;
+
+/// Something that must live as long as the answer is on its way (a server's count of requests in flight).
+pub type Guard = Box<dyn Any>;
+
+/// Names that are written by the protocol towards the client, not copied.
+const NOT_COPIED: [&[u8]; 1] = [b"date"];
+
+pub(super) fn fill(
+    upstream: &Rc<Upstream>,
+    exchange: &mut Exchange,
+    answered: Answered,
+    guard: Option<Guard>,
+) {
+    let Answered { stream, input, head_end, end, head, sent_whole } = answered;
+    let whole_length = match head.framing {
+        BodyFraming::None => Some(0),
+        BodyFraming::Length(length) => {
+            usize::try_from(length).ok().filter(|length| *length <= end - head_end)
+        }
+        BodyFraming::Chunked | BodyFraming::UntilClose => None,
+    };
+    // One copy for the head and what came behind it: fields and body are slices of it.
+    let mut copy = input[..end].to_vec();
+    upstream.pool.give_input(input);
+    head.lower_names(&mut copy);
+    let copy = Bytes::from(copy);
+    let response = &mut exchange.response;
+    response.status = head.status;
+    for (name, value) in &head.fields {
+        if NOT_COPIED.contains(&&copy[name.clone()]) {
+            continue;
+        }
+        response.fields.add(Text::from(copy.slice(name.clone())), Text::from(copy.slice(value.clone())));
+    }
+    if head.status == 101 {
+        if let Some(upgrade) = head.upgrade {
+            response.fields.add("upgrade", Text::from(copy.slice(upgrade)));
+        }
+        let early = copy.slice(head_end..);
+        response.body = Body::Upgrade(Box::new(move |mut client| {
+            Box::pin(async move {
+                let mut stream = stream;
+                let _guard = guard;
+                if client.write_all(&early).await.is_ok() {
+                    // Either side's end ends both; whoever was cut has been told by its own connection.
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut stream).await;
+                }
+            })
+        }));
+        return;
+    }
+    match whole_length {
+        Some(length) => {
+            // Bytes nobody announced: the connection is out of step.
+            let in_step = head_end + length == end;
+            response.length_hint = head.announced;
+            if length > 0 {
+                response.body = Body::Bytes(copy.slice(head_end..head_end + length));
+            }
+            if head.keep_alive && sent_whole && in_step {
+                upstream.give_back(stream);
+            }
+        }
+        None => {
+            let keep = head.keep_alive && sent_whole;
+            let body = UpstreamBody::new(upstream, stream, copy.slice(head_end..), head.framing, keep, guard);
+            response.body = Body::Stream(Box::new(body));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! One attempt: a request out, the head of its answer in.
+//!
+//! **Job.** Send head and body while listening for the answer, which may come before the body is out (RFC 9112 9.5).
+//! **Called by** `Upstream::send`. **Calls** `host::net::stream`, `wire::http1`.
+//!
+//! Invariants
+//! 1. Nothing of the client's body is read faster than the server takes it.
+//! 2. Every wait has a deadline.
+//! 3. Interim answers are passed over; 101 ends the exchange of messages.
+//!
+//! Not here: the answer's body (`body`).
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use madang_host::deadline::Deadline;
+use madang_host::net::stream::Stream;
+use madang_wire::http1::answer_head::{AnswerHead, Asked, BadAnswer};
+use madang_wire::http1::chunked::{write_chunk_head, write_last_chunk};
+use madang_wire::request::Method;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Fault, FaultKind, Replay, Step, Upstream, request_head};
+use crate::exchange::Exchange;
+
+/// Interim answers before the final one.
+const INTERIM_MAX: usize = 16;
+
+/// What came back.
+pub(super) struct Answered {
+    pub(super) stream: Stream,
+    /// Pooled; the head is `..head_end`, behind it up to `end` is the body's beginning.
+    pub(super) input: Vec<u8>,
+    pub(super) head_end: usize,
+    pub(super) end: usize,
+    pub(super) head: AnswerHead,
+    /// Whether the request left whole: else the connection is good for nothing more.
+    pub(super) sent_whole: bool,
+}
+
+/// Sends one request on `stream` and reads the head of its answer.
+pub(super) async fn run(
+    upstream: &Upstream,
+    stream: Stream,
+    reused: bool,
+    exchange: &Exchange,
+    head: &[u8],
+    body: &mut Replay,
+) -> Result<Answered, Fault> {
+    let is_head = exchange.head.method() == Method::Head;
+    let mut attempt = Attempt {
+        upstream,
+        stream,
+        asked: if is_head { Asked::Head } else { Asked::Other },
+        chunked: request_head::is_chunked(&exchange.head) && !body.is_none(),
+        out: upstream.pool.output(),
+        written: 0,
+        piece: Bytes::new(),
+        piece_end: false,
+        sending: !body.is_none(),
+        sent: false,
+        input: upstream.pool.input(),
+        end: 0,
+        answer: AnswerHead::default(),
+        interim: 0,
+        deadline: upstream.deadline(if body.is_none() {
+            upstream.limits.first_byte
+        } else {
+            upstream.limits.idle
+        }),
+    };
+    attempt.out.extend_from_slice(head);
+    let result = poll_fn(|cx| attempt.poll(cx, body)).await;
+    let sent_out = attempt.out.is_empty();
+    upstream.pool.give_output(std::mem::take(&mut attempt.out));
+    match result {
+        Ok(head_end) => Ok(Answered {
+            sent_whole: !attempt.sending && attempt.piece.is_empty() && sent_out,
+            stream: attempt.stream,
+            input: attempt.input,
+            head_end,
+            end: attempt.end,
+            head: attempt.answer,
+        }),
+        Err((step, kind)) => {
+            upstream.pool.give_input(attempt.input);
+            Err(Fault { step, kind, sent: attempt.sent, reused })
+        }
+    }
+}
+
+struct Attempt<'u> {
+    upstream: &'u Upstream,
+    stream: Stream,
+    asked: Asked,
+    chunked: bool,
+    /// What is written before `piece`: the head, chunk framing.
+    out: Vec<u8>,
+    written: usize,
+    piece: Bytes,
+    /// Whether a chunk's end mark follows the piece.
+    piece_end: bool,
+    /// Whether the body has more to give.
+    sending: bool,
+    sent: bool,
+    input: Vec<u8>,
+    end: usize,
+    answer: AnswerHead,
+    interim: usize,
+    deadline: Deadline,
+}
+
+type Stopped = (Step, FaultKind);
+
+impl Attempt<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>, body: &mut Replay) -> Poll<Result<usize, Stopped>> {
+        let send = self.poll_send(cx, body);
+        // An answer may come before the request is out, and tells more than the broken pipe that follows it.
+        if let Poll::Ready(answered) = self.poll_answer(cx) {
+            return match (answered, send) {
+                (Err((_, FaultKind::Closed)), Poll::Ready(Err(stopped))) => Poll::Ready(Err(stopped)),
+                (answered, _) => Poll::Ready(answered),
+            };
+        }
+        if let Poll::Ready(Err((step, kind))) = send
+            && !matches!(kind, FaultKind::Closed)
+        {
+            return Poll::Ready(Err((step, kind)));
+        }
+        self.deadline.poll(cx).map(|()| Err((self.step(), FaultKind::Timeout)))
+    }
+
+    fn step(&self) -> Step {
+        if self.end > 0 {
+            Step::Answer
+        } else if self.sending || self.written < self.out.len() {
+            Step::Send
+        } else {
+            Step::Wait
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, body: &mut Replay) -> Poll<Result<(), Stopped>> {
+        loop {
+            ready!(self.poll_flush(cx))?;
+            if !self.sending {
+                return Poll::Ready(Ok(()));
+            }
+            let next = ready!(body.poll_next(cx));
+            self.deadline.set(self.upstream.limits.idle);
+            match next {
+                Some(Ok(piece)) if piece.is_empty() => {}
+                Some(Ok(piece)) => {
+                    if self.chunked {
+                        write_chunk_head(&mut self.out, piece.len());
+                        self.piece_end = true;
+                    }
+                    self.piece = piece;
+                }
+                Some(Err(fault)) => return Poll::Ready(Err((Step::Send, FaultKind::Client(fault)))),
+                None => {
+                    self.sending = false;
+                    self.deadline.set(self.upstream.limits.first_byte);
+                    if self.chunked {
+                        let trailers = body.trailers();
+                        let trailers = trailers.iter().map(|(name, value)| (&name[..], &value[..]));
+                        write_last_chunk(&mut self.out, trailers);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes `out`, then the piece, then its end mark.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        let gone = |error: std::io::Error| (Step::Send, FaultKind::from(error));
+        while self.written < self.out.len() || !self.piece.is_empty() {
+            let stream = Pin::new(&mut self.stream);
+            let front = &self.out[self.written..];
+            let count = if self.piece.is_empty() {
+                ready!(stream.poll_write(cx, front)).map_err(gone)?
+            } else {
+                let slices = [IoSlice::new(front), IoSlice::new(&self.piece)];
+                ready!(stream.poll_write_vectored(cx, &slices)).map_err(gone)?
+            };
+            if count == 0 {
+                return Poll::Ready(Err((Step::Send, FaultKind::Closed)));
+            }
+            self.sent = true;
+            let of_out = count.min(front.len());
+            self.written += of_out;
+            self.piece.advance(count - of_out);
+            if self.written == self.out.len() {
+                self.out.clear();
+                self.written = 0;
+                if self.piece.is_empty() && std::mem::take(&mut self.piece_end) {
+                    self.out.extend_from_slice(b"\r\n");
+                }
+            }
+            if self.sending {
+                self.deadline.set(self.upstream.limits.idle);
+            }
+        }
+        match &mut self.stream {
+            Stream::Plain(_) => Poll::Ready(Ok(())),
+            stream => Pin::new(stream).poll_flush(cx).map_err(gone),
+        }
+    }
+
+    /// Reads until the final head is complete; gives where it ends.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Stopped>> {
+        let max = self.upstream.limits.head_bytes_max;
+        loop {
+            if self.end > 0 {
+                let parsed = self.answer.parse(&self.input[..self.end], self.asked, max);
+                match parsed.map_err(|bad| (Step::Answer, FaultKind::Bad(bad)))? {
+                    Some(head_end) if self.is_interim() => {
+                        self.interim += 1;
+                        if self.interim > INTERIM_MAX {
+                            let bad = FaultKind::Bad(BadAnswer::Malformed);
+                            return Poll::Ready(Err((Step::Answer, bad)));
+                        }
+                        self.input.copy_within(head_end..self.end, 0);
+                        self.end -= head_end;
+                        continue;
+                    }
+                    Some(head_end) => return Poll::Ready(Ok(head_end)),
+                    None if self.end == self.input.len() => {
+                        // One byte more than allowed, so that the parser sees a head that is too long.
+                        let size = (self.input.len() * 2).min(max + 1).max(self.end + 1);
+                        self.input.resize(size, 0);
+                    }
+                    None => {}
+                }
+            }
+            let mut room = ReadBuf::new(&mut self.input[self.end..]);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room));
+            let count = room.filled().len();
+            let step = if self.end > 0 { Step::Answer } else { self.step() };
+            read.map_err(|error| (step, FaultKind::from(error)))?;
+            if count == 0 {
+                return Poll::Ready(Err((step, FaultKind::Closed)));
+            }
+            self.end += count;
+        }
+    }
+
+    /// 100 and 103 come before the answer; 101 is one.
+    fn is_interim(&self) -> bool {
+        (100..200).contains(&self.answer.status) && self.answer.status != 101
+    }
+}

@@ -1,0 +1,178 @@
+//! The upstream client: requests to servers behind us.
+//!
+//! **Job.** Send a canonical request to one server and bring its answer back, over connections that are kept between
+//! requests. **Called by** roles (`balance`). **Calls** `host::net::connect`, `wire::http1`.
+//!
+//! Invariants
+//! 1. What goes out is written from the canonical head, never copied from the wire (DESIGN section 5).
+//! 2. A connection is used again only when its last request was sent whole and its answer read whole, by a framing that
+//!    has one reading.
+//! 3. A [`Fault`] says whether the server may have seen the request and whether an answer had begun: retrying is
+//!    decided from that, not here.
+//!
+//! Not here: which server (`roles/balance`), retries, health.
+
+mod answer;
+mod attempt;
+mod body;
+mod fault;
+mod replay;
+pub mod request_head;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use madang_host::deadline::Deadline;
+use madang_host::net::connect::connect;
+use madang_host::net::listen::Address;
+use madang_host::net::stream::Stream;
+use madang_host::tls::connect::ClientTls;
+use madang_host::worker::Worker;
+
+use crate::endpoint::Pool;
+use crate::exchange::Exchange;
+
+pub use answer::Guard;
+pub use fault::{Fault, FaultKind, Step};
+pub use replay::Replay;
+
+/// Times and sizes towards one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamLimits {
+    /// Until the connection stands, TLS included. Default 3 s.
+    pub connect: Duration,
+    /// From the request's last byte to the answer's first. Default 60 s.
+    pub first_byte: Duration,
+    /// Between two pieces of a body, in either direction. Default 30 s.
+    pub idle: Duration,
+    /// How long an unused connection is kept. Default 60 s.
+    pub keep_alive: Duration,
+    /// Unused connections kept per worker. Default 64.
+    pub idle_connections_max: usize,
+    /// Bytes of an answer's head. Default 64 KiB.
+    pub head_bytes_max: usize,
+}
+
+impl Default for UpstreamLimits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(60),
+            idle: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(60),
+            idle_connections_max: 64,
+            head_bytes_max: 64 * 1024,
+        }
+    }
+}
+
+/// One server, as one worker speaks to it.
+pub struct Upstream {
+    address: Address,
+    tls: Option<ClientTls>,
+    limits: UpstreamLimits,
+    worker: Rc<Worker>,
+    pool: Rc<Pool>,
+    idle: RefCell<VecDeque<Idle>>,
+}
+
+struct Idle {
+    stream: Stream,
+    since_ms: u64,
+}
+
+impl Upstream {
+    /// A server; nothing is opened yet.
+    pub fn new(
+        address: Address,
+        tls: Option<ClientTls>,
+        limits: UpstreamLimits,
+        worker: &Rc<Worker>,
+        pool: &Rc<Pool>,
+    ) -> Rc<Self> {
+        let this = Self {
+            address,
+            tls,
+            limits,
+            worker: Rc::clone(worker),
+            pool: Rc::clone(pool),
+            idle: RefCell::default(),
+        };
+        Rc::new(this)
+    }
+
+    /// Unused connections.
+    pub fn idle_connections(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    /// Closes connections that were unused for too long. For the worker's sweep.
+    pub fn sweep(&self) {
+        let keep = u64::try_from(self.limits.keep_alive.as_millis()).unwrap_or(u64::MAX);
+        let now_ms = self.worker.clock.ms();
+        let mut idle = self.idle.borrow_mut();
+        // The oldest are in front: the newest is used first.
+        while idle.front().is_some_and(|idle| now_ms.saturating_sub(idle.since_ms) > keep) {
+            idle.pop_front();
+        }
+    }
+
+    /// Sends the request: `head` as [`request_head::write`] wrote it, then what `body` gives. Fills the exchange's answer;
+    /// `guard` is dropped when the answer's body has been read whole or was given up.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the exchange's answer is then as it was.
+    pub async fn send(
+        self: &Rc<Self>,
+        exchange: &mut Exchange,
+        head: &[u8],
+        body: &mut Replay,
+        guard: Option<Guard>,
+    ) -> Result<(), Fault> {
+        let (stream, reused) = match self.take_idle().await {
+            Some(stream) => (stream, true),
+            None => (self.open().await?, false),
+        };
+        let answered = attempt::run(self, stream, reused, exchange, head, body).await?;
+        answer::fill(self, exchange, answered, guard);
+        Ok(())
+    }
+
+    async fn take_idle(&self) -> Option<Stream> {
+        loop {
+            let Idle { mut stream, .. } = self.idle.borrow_mut().pop_back()?;
+            if poll_fn(|cx| Poll::Ready(stream.poll_is_quiet(cx))).await {
+                return Some(stream);
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Stream, Fault> {
+        let deadline = self.deadline(self.limits.connect);
+        let mut connecting = std::pin::pin!(connect(&self.address, self.tls.as_ref()));
+        let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result.map_err(FaultKind::from)),
+            Poll::Pending => deadline.poll(cx).map(|()| Err(FaultKind::Timeout)),
+        });
+        connected.await.map_err(|kind| Fault { step: Step::Connect, kind, sent: false, reused: false })
+    }
+
+    fn deadline(&self, after: Duration) -> Deadline {
+        self.worker.deadlines.after(after)
+    }
+
+    /// Back from a request whose answer was read whole.
+    fn give_back(&self, stream: Stream) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= self.limits.idle_connections_max {
+            idle.pop_front();
+        }
+        if self.limits.idle_connections_max > 0 {
+            idle.push_back(Idle { stream, since_ms: self.worker.clock.ms() });
+        }
+    }
+}
