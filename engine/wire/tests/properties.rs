@@ -46,7 +46,8 @@ fn head() -> impl Strategy<Value = Vec<u8>> {
     let host = prop_oneof![9 => Just("Host: a.b\r\n"), 1 => Just("")];
     ("(\r\n)?", line(), end, host, fields, any::<Vec<u8>>()).prop_map(
         |(before, line, end, host, fields, behind)| {
-            let fields: String = fields.into_iter().flat_map(|(field, end)| [field, end.to_owned()]).collect();
+            let fields: String =
+                fields.into_iter().flat_map(|(field, end)| [field, end.to_owned()]).collect();
             let text = [before.as_str(), &line, end, host, &fields, "\r\n"].concat();
             [text.as_bytes(), &behind].concat()
         },
