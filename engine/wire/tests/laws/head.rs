@@ -1,13 +1,13 @@
 //! The laws of request heads.
 //!
 //! **Job.** 1. However a head arrives, it is read the same, refusal and all. 2. What is accepted is canonical: every
-//! invariant of `request.rs` holds. 3. Written out again and read once more, it says the same.
+//! invariant of `request.rs` holds. 3. Written out again and read once more, it says the same. 4. Carried by HTTP/2, too.
 //!
 //! Not here: which heads are refused and how (`tests/corpus/http1`).
 
 use madang_wire::http1::head::{HeadParser, Parsed};
 use madang_wire::path::percent_encode_path;
-use madang_wire::request::{Framing, HeadLimits, Malformed, Method, RequestHead, Scheme, Version};
+use madang_wire::request::{Framing, HeadLimits, Malformed, Method, Parts, RequestHead, Scheme, Version};
 
 use super::Pieces;
 
@@ -94,8 +94,33 @@ pub fn hold(bytes: &[u8], secure: bool, limits: &HeadLimits, pieces: Pieces) {
         panic!("accepted once, refused when written again: {}", written.escape_ascii());
     };
     assert_eq!(all, written.len());
+    carry_by_http2(&rewritten);
     let same_meaning = |facts: Facts| Facts { target: String::new(), upgrade: None, ..facts };
     assert_eq!(same_meaning(facts), same_meaning(rewritten), "{}", written.escape_ascii());
+}
+
+/// The same request by HTTP/2 is the same request.
+fn carry_by_http2(facts: &Facts) {
+    if facts.known == Method::Connect || facts.authority.is_empty() {
+        return; // no proxy for others here, and HTTP/2 has no request without a host
+    }
+    let parts = Parts {
+        method: &facts.method,
+        scheme: facts.scheme,
+        authority: Some(&facts.authority),
+        path_and_query: &facts.target,
+        version: Version::Http2,
+        protocol: None,
+        ended: facts.framing == Framing::None,
+    };
+    let mut head = RequestHead::new();
+    let fields = facts.fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    head.fill(&parts, fields, &WIDE).unwrap_or_else(|error| panic!("HTTP/2 refuses {facts:?}: {error}"));
+    let carried = facts_of(&head);
+    assert_eq!(
+        (&carried.method, &carried.authority, &carried.path, &carried.query, &carried.fields),
+        (&facts.method, &facts.authority, &facts.path, &facts.query, &facts.fields)
+    );
 }
 
 fn look(
