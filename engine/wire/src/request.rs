@@ -378,10 +378,13 @@ impl RequestHead {
         for index in 0..self.fields.len() {
             let field = self.fields[index];
             if self.bytes(field.name) == b"cookie" {
-                if first.is_some() {
+                first.get_or_insert(index);
+                // An empty one says nothing: joined, it would leave white space at an end of the value.
+                if field.value.start == field.value.end {
+                    continue;
+                }
+                if self.mark() > mark {
                     self.arena.extend_from_slice(b"; ");
-                } else {
-                    first = Some(index);
                 }
                 self.arena.extend_from_within(field.value.start as usize..field.value.end as usize);
             }

@@ -32,7 +32,7 @@ fn every_case_is_read_as_the_corpus_says() {
     let mut wrong = Vec::new();
     for case in &cases {
         for step in [usize::MAX, 1, 7] {
-            let got = read(&case.bytes, step);
+            let got = read(&case.bytes, step, &LIMITS);
             if !agrees(&case.expect, &got) {
                 wrong.push(format!("{} (fed by {step}): want {}, got {got:?}", case.id, case.expect));
             }
@@ -41,12 +41,39 @@ fn every_case_is_read_as_the_corpus_says() {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len() * 3, wrong.join("\n"));
 }
 
+// Goal: which limit a head breaks does not depend on how much of it arrived at once.
+// Method: faults behind the limit, which only a parser that looks too far can see; a line longer than either limit.
+#[test]
+fn what_lies_behind_the_limit_of_a_head_is_not_looked_at() {
+    let limits = HeadLimits { head_bytes_max: 40, fields_max: 9, target_bytes_max: 20 };
+    check("GET / HTTP/1.1\r\nHost: a\r\nX: 0123456789012345678\n\r\n", &limits, "head-too-large");
+    check("GET / HTTP/1.1\r\nHost: a\r\nX: 012345678901234\r\n\r\n", &limits, "head-too-large");
+    check("GET /01234567890123456789012345678901234567890 HTTP/1.1\n", &limits, "target-too-long");
+    check("\r\nGET /012345678901234567890123456789012345678 HTTP/1.1\n", &limits, "target-too-long");
+    let wide = HeadLimits { target_bytes_max: 60, ..limits };
+    check(
+        "GET /0123456789012345678901234567890123456789012345678901234567890 HTTP/1.1\n",
+        &wide,
+        "head-too-large",
+    );
+
+    #[track_caller]
+    fn check(bytes: &str, limits: &HeadLimits, want: &'static str) {
+        for step in [usize::MAX, 1, 7] {
+            let Reading::Refused(_, name) = read(bytes.as_bytes(), step, limits) else {
+                panic!("{bytes:?} is not refused")
+            };
+            assert_eq!(name, want, "{bytes:?} fed by {step}");
+        }
+    }
+}
+
 /// Feeds at most `step` bytes more at a time, as a socket might.
-fn read(bytes: &[u8], step: usize) -> Reading {
+fn read(bytes: &[u8], step: usize, limits: &HeadLimits) -> Reading {
     let (mut parser, mut head) = (HeadParser::default(), RequestHead::new());
     let mut seen = 0;
     let consumed = loop {
-        match parser.parse(&bytes[..seen], false, &LIMITS, &mut head) {
+        match parser.parse(&bytes[..seen], false, limits, &mut head) {
             Err(error) => return Reading::Refused(error.status(), error.name()),
             Ok(Parsed::Complete { consumed }) => break consumed,
             Ok(Parsed::Partial) if seen == bytes.len() => return Reading::Unfinished,
@@ -61,6 +88,7 @@ fn read(bytes: &[u8], step: usize) -> Reading {
         ("keep", if head.keep_alive() { "yes" } else { "no" }.to_owned()),
     ];
     facts.extend(head.query().map(|query| ("query", query.to_owned())));
+    facts.extend(head.get("cookie").map(|cookie| ("cookie", text(cookie))));
     let rest = &bytes[consumed..];
     match head.framing() {
         Framing::None => {}
@@ -123,7 +151,8 @@ fn agrees(expect: &str, got: &Reading) -> bool {
 
 /// `key=value` pairs; a value may hold spaces and `=`.
 fn wants(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    const KEYS: [&str; 8] = ["path", "host", "authority", "query", "fields", "keep", "body", "trailers"];
+    const KEYS: [&str; 9] =
+        ["path", "host", "authority", "query", "cookie", "fields", "keep", "body", "trailers"];
     let starts: Vec<usize> = KEYS
         .iter()
         .flat_map(|key| {

@@ -49,15 +49,14 @@ impl HeadParser {
     ) -> Result<Parsed, Malformed> {
         // One empty line before a request is tolerated (RFC 9112 2.2): old clients send it after a body.
         let skip = if buffer.starts_with(b"\r\n") { 2 } else { 0 };
-        let Some(end) = self.find_end(buffer, skip)? else {
+        // What lies beyond the limit is not looked at: which fault is told must not depend on how much arrived at once.
+        let within = &buffer[..buffer.len().min(limits.head_bytes_max)];
+        let Some(end) = self.find_end(within, skip)? else {
             if buffer.len() > limits.head_bytes_max {
-                return Err(too_large(buffer, limits));
+                return Err(too_large(&within[skip.min(within.len())..], limits));
             }
             return Ok(Parsed::Partial);
         };
-        if end > limits.head_bytes_max {
-            return Err(too_large(buffer, limits));
-        }
         fill(&buffer[skip..end], secure, limits, head)?;
         *self = Self::default();
         Ok(Parsed::Complete { consumed: end })
@@ -89,8 +88,8 @@ impl HeadParser {
     }
 }
 
-fn too_large(buffer: &[u8], limits: &HeadLimits) -> Malformed {
-    let line = memchr::memchr(b'\n', buffer).unwrap_or(buffer.len());
+fn too_large(head: &[u8], limits: &HeadLimits) -> Malformed {
+    let line = memchr::memchr(b'\n', head).unwrap_or(head.len());
     if line > limits.target_bytes_max {
         Malformed::TargetTooLong { max: limits.target_bytes_max }
     } else {

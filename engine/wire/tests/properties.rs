@@ -1,0 +1,161 @@
+//! Goal: the laws of the parsers (`laws`) hold for any bytes, not only for those that somebody thought of.
+//! Method: proptest makes heads, bodies, paths and addresses that are nearly right and lets them arrive in any pieces;
+//! the corpora that the fuzz targets keep (`fuzz/corpus`) are run through the same laws, so that a bug once found stays found.
+#![allow(clippy::unwrap_used)] // a test may stop at what it did not expect
+
+mod laws;
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use laws::Pieces;
+use madang_wire::http1::chunked::{Chunk, ChunkedDecoder, write_chunk_head, write_last_chunk};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// Request lines, most of them fine.
+fn line() -> impl Strategy<Value = String> {
+    let method = prop_oneof![4 => "GET|POST|OPTIONS|CONNECT", 1 => "[A-Za-z!_ ]{0,9}"];
+    let target = prop_oneof![
+        4 => "/[a-z./%0-9A-F;?]{0,20}",
+        1 => "http://[a-zA-Z.:0-9]{1,9}[/?]?[a-z.]{0,5}",
+        1 => r"\*|[a-z]{1,4}:[0-9]{0,5}",
+    ];
+    let version = prop_oneof![6 => "HTTP/1\\.[01]", 1 => "HTTP/[012]\\.[0-9]| HTTP/1\\.1"];
+    (method, target, version).prop_map(|(method, target, version)| format!("{method} {target} {version}"))
+}
+
+/// Fields that decide something, and fields that do not.
+fn field() -> impl Strategy<Value = String> {
+    prop_oneof![
+        1 => "(Host|host|HOST): ?[a-zA-Z0-9.-]{0,8}(:[0-9]{0,5})?",
+        1 => r"Host: \[[0-9a-f:]{2,9}\](:443|:80)?",
+        1 => "Content-Length: ?[0-9+ ,]{0,4}",
+        1 => "Transfer-Encoding: (chunked|gzip, chunked|chunked, chunked|Chunked)",
+        2 => "(Connection|connection): (close|keep-alive|Upgrade|x-a|cookie|host|,){0,3}",
+        1 => "(Upgrade: (websocket|h2c)|TE: trailers|Expect: 100-continue|Expect: 1)",
+        2 => "Cookie: ?[a-z=; ]{0,6}",
+        3 => "[A-Za-z_-]{1,12}:[ \t]{0,2}[ -~\\t]{0,20}",
+        1 => "[ -~]{0,12}",
+    ]
+}
+
+fn head() -> impl Strategy<Value = Vec<u8>> {
+    let end = prop_oneof![20 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r"), 1 => Just("\r\n ")];
+    let fields = vec((field(), end.clone()), 0..9);
+    let host = prop_oneof![9 => Just("Host: a.b\r\n"), 1 => Just("")];
+    ("(\r\n)?", line(), end, host, fields, any::<Vec<u8>>()).prop_map(
+        |(before, line, end, host, fields, behind)| {
+            let fields: String =
+                fields.into_iter().flat_map(|(field, end)| [field, end.to_owned()]).collect();
+            let text = [before.as_str(), &line, end, host, &fields, "\r\n"].concat();
+            [text.as_bytes(), &behind].concat()
+        },
+    )
+}
+
+/// Chunked bodies with a fault here and there.
+fn chunks() -> impl Strategy<Value = Vec<u8>> {
+    let chunk =
+        (vec(any::<u8>(), 0..20), "(;[ -~]{0,9}){0,2}", 0..40_u8).prop_map(|(data, extension, fault)| {
+            let size = if fault == 1 { data.len() + 1 } else { data.len() };
+            let end = if fault == 2 { "\n" } else { "\r\n" };
+            [format!("{size:x}{extension}{end}").as_bytes(), &data, end.as_bytes()].concat()
+        });
+    let trailers = "([A-Za-z-]{1,9}: ?[ -~]{0,9}\r\n){0,3}";
+    (vec(chunk, 0..5), trailers, any::<Vec<u8>>()).prop_map(|(chunks, trailers, behind)| {
+        [chunks.concat().as_slice(), b"0\r\n", trailers.as_bytes(), b"\r\n", &behind].concat()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_head_is_read_the_same_in_any_pieces_and_is_canonical(bytes in head(), secure: bool, pieces: u8, limits in 0..3_usize) {
+        let limits = [laws::head::USUAL, laws::head::TIGHT, laws::head::ODD][limits];
+        laws::head::hold(&bytes, secure, &limits, Pieces::new(pieces));
+    }
+
+    #[test]
+    fn a_chunked_body_is_read_the_same_in_any_pieces_and_by_a_naive_reader(bytes in chunks(), pieces: u8) {
+        laws::chunked::hold(&bytes, Pieces::new(pieces));
+    }
+
+    #[test]
+    fn what_is_written_in_chunks_is_read_back(
+        contents in vec(vec(any::<u8>(), 1..300), 0..6),
+        trailers in vec(("x-[a-z0-9]{1,9}", "[!-~]([ -~]{0,9}[!-~])?"), 0..4),
+    ) {
+        let mut bytes = Vec::new();
+        for content in &contents {
+            write_chunk_head(&mut bytes, content.len());
+            bytes.extend_from_slice(content);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        write_last_chunk(&mut bytes, trailers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+
+        let (mut decoder, mut body, mut at) = (ChunkedDecoder::default(), Vec::new(), 0);
+        loop {
+            match decoder.decode(&bytes[at..]).unwrap() {
+                Chunk::Data { skip, len } => {
+                    body.extend_from_slice(&bytes[at + skip..at + skip + len]);
+                    at += skip + len;
+                }
+                Chunk::End { consumed } => break prop_assert_eq!(at + consumed, bytes.len()),
+                more @ Chunk::NeedMore { .. } => prop_assert!(false, "{more:?} at {at} of {}", bytes.len()),
+            }
+        }
+        prop_assert_eq!(body, contents.concat());
+        let read: Vec<_> =
+            decoder.trailers().map(|(name, value)| (name, String::from_utf8(value.to_vec()).unwrap())).collect();
+        prop_assert_eq!(read, trailers);
+    }
+
+    #[test]
+    fn a_path_has_one_form_whatever_the_bytes(raw in any::<Vec<u8>>()) {
+        laws::path::hold(&raw);
+    }
+
+    #[test]
+    fn a_path_of_dots_slashes_and_escapes_has_one_form(raw in "/?([a-z.;/]|%2[eEfF]|%5c|%[0-9a-fA-F]{2}|%|é|//|/\\.\\.?;?){0,12}") {
+        laws::path::hold(raw.as_bytes());
+    }
+
+    #[test]
+    fn a_proxy_header_says_who_it_was(client: SocketAddr, server: SocketAddr) {
+        laws::proxy::survive_writing(client, server);
+    }
+
+    #[test]
+    fn a_proxy_header_is_read_the_same_in_any_pieces(
+        bytes in prop_oneof![
+            "PROXY (TCP[46]|UNKNOWN|TCP)( ?[0-9a-f.:]{1,9}){0,5}\r?\n?".prop_map(String::into_bytes),
+            (any::<[u8; 2]>(), 0..60_u8, vec(any::<u8>(), 0..80)).prop_map(|([command, family], length, body)| {
+                [b"\r\n\r\n\0\r\nQUIT\n".as_slice(), &[0x20 | command & 3, family & 0x33, 0, length], &body].concat()
+            }),
+            any::<Vec<u8>>(),
+        ],
+    ) {
+        laws::proxy::hold(&bytes);
+    }
+}
+
+// Goal: what fuzzing found once is found again without a fuzzer. Method: every kept file through its target's law.
+#[test]
+fn the_corpora_of_the_fuzz_targets_keep_the_laws() {
+    check("head", laws::head::from_fuzz);
+    check("chunked", laws::chunked::from_fuzz);
+    check("proxy", laws::proxy::hold);
+    check("path", laws::path::hold);
+
+    #[track_caller]
+    fn check(target: &str, law: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+        let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!((10..60).contains(&files.len()), "{} files in {}", files.len(), folder.display());
+        for file in files {
+            law(&std::fs::read(&file).unwrap());
+        }
+    }
+}
