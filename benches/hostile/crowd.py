@@ -8,7 +8,7 @@ how many connections of each kind were opened, ended by the server and refused. 
 |---|---|
 | idle | connects and says nothing |
 | slow head | a byte of a request head a second, never the last |
-| slow body | a whole head that announces 100 kB, then a byte a second |
+| slow body | a whole head that announces 60 kB (of more the server reads nothing), then a byte a second |
 | slow read | asks for a large file, takes 64 bytes a second |
 | never reads | asks for a large file, takes nothing |
 """
@@ -27,13 +27,13 @@ STEP_S = 1.0
 AGAIN_S = 1.0
 RECEIVE_BYTES = 4096
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"a" * 10_000
-POST = b"POST /page.bin HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
+POST = b"POST /page.bin HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n"
 LARGE = b"GET /large.bin HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # What is sent at once, what then byte by byte, how many bytes are read a step (None: whatever comes).
 KINDS = {
     "idle": (b"", b"", None),
     "slow head": (b"", HEAD, None),
-    "slow body": (POST, b"x" * 100_000, None),
+    "slow body": (POST, b"x" * 60_000, None),
     "slow read": (LARGE, b"", 64),
     "never reads": (LARGE, b"", 0),
 }
