@@ -7,6 +7,7 @@ Readiness is an event: either a line that the program prints or the first connec
 a deadline. There are no fixed waits.
 """
 
+import atexit
 import json
 import os
 import re
@@ -232,6 +233,24 @@ def raise_fd_limit():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def go_first():
+    """Lets this process and all that it starts go before whatever else runs on the machine, where that is allowed.
+
+    Where the kernel shares its time among sessions first (sched_autogroup), niceness counts only within one: then the
+    session goes first, until we end. Gives the niceness in force, to be told beside the results.
+    """
+    try:
+        nice = os.nice(-20)
+        group = Path("/proc/self/autogroup")
+        if group.exists():
+            before = group.read_text().split()[-1]
+            group.write_text("-20")
+            atexit.register(group.write_text, before)
+        return nice
+    except OSError:
+        return os.nice(0)
 
 
 def command(program, *words, settings, check=True):
