@@ -210,7 +210,7 @@ async function knock() {
   if (taken.length < KNOCKS) return;
   knocks = noted.length === KNOCKS ? noted.map((one) => one.responseEnd - one.requestStart) : taken;
   showKnocks();
-  note(`${KNOCKS} × GET /hello`, '/hello', { status: 200, took: median(knocks) }, t('one after the other; the median', '차례로 부른 시간의 중앙값'));
+  note(`${KNOCKS} × GET /hello`, '/hello', { status: 200, took: median(knocks) }, t('in turn; their median', '차례로, 시간은 중앙값'));
   knocks.forEach((_, n) => walk(['hello'], n * 90));
 }
 
