@@ -17,6 +17,7 @@ mod gate;
 mod http1;
 mod http2;
 mod life;
+mod quickstart;
 mod service;
 mod tls;
 mod tls_policy;

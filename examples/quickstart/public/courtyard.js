@@ -118,7 +118,7 @@ const ROOMS = {
       return ['GET /api/', '/api/', got, said, got.status === 429 ? [] : ['api']];
     });
   },
-  // Eleven bytes out of a file.
+  // Fifteen bytes out of a file.
   async files() {
     const got = await ask('GET', '/files/readme.txt', { range: 'bytes=0-14' });
     const range = got.answer && got.answer.headers.get('content-range');
@@ -152,8 +152,14 @@ function walk(rooms, delay = 0) {
   const [x, y] = middle(by('gate'), 1);
   const start = [x + stray(), box.height + 6], gate = [x + stray() / 2, y];
   const yard = middle(house, 0.52);
+  // Just inside the door, which is on the side of the yard: the names of the rooms stay readable.
+  const inside = (name) => {
+    const at = roomOf(name).getBoundingClientRect();
+    const within = (value, from, to) => Math.min(Math.max(value, from + 20), to - 20);
+    return [within(yard[0], at.left - box.left, at.right - box.left), within(yard[1], at.top - box.top, at.bottom - box.top)];
+  };
   const stops = rooms.length
-    ? [start, gate, [yard[0] + stray(), yard[1] + stray()], ...rooms.map((name) => middle(roomOf(name)))]
+    ? [start, gate, [yard[0] + stray(), yard[1] + stray()], ...rooms.map(inside)]
     : [start, gate, [x + stray(), y - 16], [x + stray() * 3, box.height + 14]];
   const guest = make('span');
   guest.className = rooms.length ? 'guest' : 'guest refused';
@@ -210,7 +216,7 @@ async function knock() {
   if (taken.length < KNOCKS) return;
   knocks = noted.length === KNOCKS ? noted.map((one) => one.responseEnd - one.requestStart) : taken;
   showKnocks();
-  note(`${KNOCKS} × GET /hello`, '/hello', { status: 200, took: median(knocks) }, t('one after the other; the median', '차례로 부른 시간의 중앙값'));
+  note(`${KNOCKS} × GET /hello`, '/hello', { status: 200, took: median(knocks) }, t('in turn; their median', '차례로, 시간은 중앙값'));
   knocks.forEach((_, n) => walk(['hello'], n * 90));
 }
 

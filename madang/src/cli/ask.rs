@@ -37,6 +37,12 @@ fn ask_once(settings: &Path, method: &str, path: &str) -> Result<(u16, String), 
     let data = crate::config::data_folder(settings);
     let socket = data.join(CONTROL_SOCKET);
     let mut stream = UnixStream::connect(&socket).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound if !settings.is_file() => {
+            format!(
+                "there is no {}; name the settings of the running server with -c FILE",
+                settings.display()
+            )
+        }
         std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
             format!(
                 "no server runs with the settings {} (nobody listens on {}); start it with `madang run`",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use madang_host::clock;
 use madang_settings::{docs, schema};
 
-use super::{Ended, Output, colour_err, colour_out, complain};
+use super::{Ended, Output, colour_err, colour_out, complain, show};
 use crate::config::{self, ROOT};
 use crate::run::{self, Start};
 
@@ -55,8 +55,7 @@ pub(super) fn check(file: &Path, output: Output) -> Ended {
                 say!("{open}ok{close}: {sites} on {}", listeners.join(", "));
             }
             None => {
-                let count = report.problems.len();
-                complain(&format!("{count} problem{} in the settings", if count == 1 { "" } else { "s" }));
+                complain(&format!("{} in the settings", show::counted(report.count() as u64, "problem")));
             }
         }
     }

@@ -7,13 +7,15 @@
 //!
 //! Not here: the settings' own errors (`check`).
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use madang_host::clock;
 use madang_host::net::listen::ListenerSet;
 use serde_json::json;
 
-use super::{Ended, Output, colour_out, show};
+use super::table::Screen;
+use super::{Ended, Output, screen, show};
 use crate::config;
 
 struct Finding {
@@ -41,11 +43,13 @@ pub(super) fn doctor(file: &Path, output: Output) -> Ended {
             format!("there is no {}", file.display()),
             "name one with -c, or serve a folder: madang DIR",
         )),
-        None => {
-            findings.push(wrong("settings", format!("{} problems", report.problems.len()), "madang check"))
-        }
+        None => findings.push(wrong(
+            "settings",
+            show::counted(report.count() as u64, "problem"),
+            "`madang check` tells them",
+        )),
         Some(settings) => {
-            findings.push(fine("settings", format!("{} sites", settings.sites.len())));
+            findings.push(fine("settings", show::counted(settings.sites.len() as u64, "site")));
             findings.push(data_folder(&settings.server.data));
             let runs = super::ask::ask(file, "GET", "/healthz").is_ok();
             for (listen, _) in settings.listeners() {
@@ -70,26 +74,29 @@ pub(super) fn doctor(file: &Path, output: Output) -> Ended {
             .collect();
         say!("{}", json!({ "ok": bad == 0, "findings": list }));
     } else {
-        let mark = |fine: bool| match (fine, colour_out()) {
-            (true, true) => "\x1b[32mok\x1b[0m".to_owned(),
-            (false, true) => "\x1b[31mfix\x1b[0m".to_owned(),
-            (true, false) => "ok".to_owned(),
-            (false, false) => "fix".to_owned(),
-        };
-        let rows: Vec<Vec<String>> = findings
-            .iter()
-            .map(|finding| {
-                vec![
-                    mark(finding.fine),
-                    finding.what.to_owned(),
-                    finding.found.clone(),
-                    finding.remedy.clone(),
-                ]
-            })
-            .collect();
-        super::put(&show::table(&["", "WHAT", "FOUND", "REMEDY"], &rows));
+        super::put(&told(&findings, screen()));
     }
     if bad == 0 { Ended::Done } else { Ended::Failed }
+}
+
+/// The findings for people: what should be fixed has its remedy beneath.
+fn told(findings: &[Finding], screen: Screen) -> String {
+    let widest = findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for finding in findings {
+        let mark = if finding.fine { screen.paint("32", "ok ") } else { screen.paint("1;31", "fix") };
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{mark}  {:<widest$}  {}", finding.what, finding.found);
+        if !finding.remedy.is_empty() {
+            let _ = writeln!(out, "     {:<widest$}  {} {}", "", screen.paint("36", "help:"), finding.remedy);
+        }
+    }
+    let bad = findings.iter().filter(|finding| !finding.fine).count();
+    let _ = match bad {
+        0 => writeln!(out, "\nnothing needs fixing"),
+        bad => writeln!(out, "\n{} to fix", show::counted(bad as u64, "thing")),
+    };
+    out
 }
 
 trait ExistsAsFile {

@@ -25,13 +25,13 @@ pub(super) struct FolderArgs {
     /// Let other machines of the network in
     #[arg(long)]
     lan: bool,
-    /// https, by this machine's own authority (`madang trust` tells how to trust it)
+    /// https, with a certificate of this machine's own
     #[arg(long)]
     tls: bool,
-    /// Unknown paths answer with /index.html (single-page apps)
+    /// Unknown paths answer with /index.html
     #[arg(long)]
     spa: bool,
-    /// Take files: by the page of a folder, or `curl -T FILE http://…/`
+    /// Take files: on the page, or by curl -T FILE URL/
     #[arg(long)]
     upload: bool,
 }
@@ -50,6 +50,10 @@ pub(super) fn serve(args: &FolderArgs) -> Ended {
         Ok(path) if path.is_dir() => path,
         Ok(path) => {
             complain(&format!("{} is a file; name the folder it is in", path.display()));
+            return Ended::Usage;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            complain(&super::no_such(&folder));
             return Ended::Usage;
         }
         Err(error) => {

@@ -20,13 +20,15 @@ mod doctor;
 mod folder;
 mod orders;
 mod show;
+mod table;
 mod trust;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 /// Madang makes a machine a server: files, sites, TLS, limits, logs and metrics from one program and one settings file.
 #[derive(Parser)]
@@ -39,22 +41,28 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
-  madang                      in a folder with madang.toml: run it; without one: serve this folder
+  madang                      run the madang.toml here, or serve this folder
   madang public --port 3000   serve a folder, with a listing
   madang check                every error in madang.toml at once
-  madang reload               change the running server to madang.toml as it is now
-  madang status --json | jq .sites";
+  madang reload               change the running server to madang.toml
+  madang status --json | jq .sites
+
+`madang COMMAND --help` tells more about a command, `madang schema --docs` all settings.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the server in the foreground. SIGHUP reloads, SIGTERM drains and stops, SIGUSR2 upgrades
+    /// Run the server in the foreground
+    ///
+    /// SIGHUP reloads the settings, SIGTERM and SIGINT drain and stop, SIGUSR2 upgrades.
     Run {
         #[command(flatten)]
         file: FileArg,
         #[arg(long, hide = true)]
         takeover: Option<PathBuf>,
     },
-    /// Check the settings: every error at once, with file, line and column
+    /// Check the settings: every error at once, with its place
+    ///
+    /// Each with file, line, column, what is allowed and the nearest known key. Exit code 2 when there are errors.
     Check {
         #[command(flatten)]
         file: FileArg,
@@ -63,11 +71,15 @@ enum Command {
     },
     /// Show what a reload would change, without changing it
     Plan(Asked),
-    /// Change the running server to the settings file; what did not change keeps running
+    /// Change the running server to the settings as they are now
+    ///
+    /// By difference: what did not change keeps its connections and counters. Settings with an error change nothing.
     Reload(Asked),
     /// Answer what is open, then end
     Stop(Asked),
-    /// Replace the running program by the one on disk without dropping a connection
+    /// Put the program on disk in the place of the running one
+    ///
+    /// The new process takes the sockets over; the old one answers what is open, then ends. No connection is dropped.
     Upgrade(Asked),
     /// Sites, listeners, certificates: one screen
     Status(Asked),
@@ -84,19 +96,23 @@ enum Command {
         #[arg(short = 'n', long, default_value_t = 50)]
         lines: usize,
     },
-    /// Is this machine fit: ports, file limits, clock, permissions; how to fix each
+    /// Is this machine fit, and how to fix what is not
+    ///
+    /// Looks at ports, file limits, memory, clock and permissions. It changes nothing.
     Doctor {
         #[command(flatten)]
         file: FileArg,
         #[command(flatten)]
         output: Output,
     },
-    /// How to trust this machine's own certificate authority (`tls = "local"`)
+    /// How to trust this machine's own certificates (tls = "local")
     Trust {
         #[command(flatten)]
         file: FileArg,
     },
-    /// Make an argon2id hash of a password read from standard input, for `auth.users`
+    /// Make the hash of a password, for auth.users
+    ///
+    /// The password is read from standard input: printf '%s' 'the password' | madang hash
     Hash,
     /// Print the JSON Schema of madang.toml, for editors
     Schema {
@@ -167,6 +183,22 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// For a word that is neither a folder nor a command: which command may be meant.
+fn no_such(folder: &Path) -> String {
+    let word = folder.to_string_lossy();
+    // Our own command line takes any word for a folder; one that knows only commands says which is near.
+    let commands = clap::Command::new("madang").subcommands(Cli::command().get_subcommands().cloned());
+    let near = commands.subcommand_required(true).try_get_matches_from(["madang", &*word]).err();
+    let near = near.and_then(|error| match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(near)) => near.last().cloned(),
+        _ => None,
+    });
+    match near {
+        Some(near) => format!("there is no folder {word}; did you mean `madang {near}`?"),
+        None => format!("there is no folder {word}; `madang --help` lists the commands"),
+    }
+}
+
 /// Whether standard output takes colours.
 fn colour_out() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
@@ -175,6 +207,17 @@ fn colour_out() -> bool {
 /// Whether standard error takes colours.
 fn colour_err() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Standard output as a screen.
+fn screen() -> table::Screen {
+    let terminal = std::io::stdout();
+    let width = terminal.is_terminal().then(|| {
+        let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let asked = || rustix::termios::tcgetwinsize(&terminal).ok().map(|size| usize::from(size.ws_col));
+        told.or_else(asked).filter(|columns| *columns > 0).unwrap_or(80)
+    });
+    table::Screen { colour: colour_out(), width }
 }
 
 /// Text on standard output, as it is.

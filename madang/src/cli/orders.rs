@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::ask::ask;
-use super::{Asked, Ended, colour_out, complain, show};
+use super::{Asked, Ended, complain, screen, show};
 
 fn asked(asked: &Asked, method: &str, path: &str) -> Result<Value, Ended> {
     let (status, text) = ask(&asked.file.config, method, path).map_err(|message| {
@@ -49,13 +49,13 @@ fn done(args: &Asked, method: &str, path: &str, show: impl FnOnce(&Value)) -> En
 
 pub(super) fn plan(args: &Asked) -> Ended {
     done(args, "GET", "/api/v1/plan", |value| {
-        super::put(&show::changes(&value["changes"], "nothing would change"))
+        super::put(&show::changes(&value["changes"], "nothing would change", screen()))
     })
 }
 
 pub(super) fn reload(args: &Asked) -> Ended {
     done(args, "POST", "/api/v1/reload", |value| {
-        super::put(&format!("reloaded\n{}", show::changes(&value["changes"], "nothing changed")))
+        super::put(&format!("reloaded\n{}", show::changes(&value["changes"], "nothing changed", screen())))
     })
 }
 
@@ -70,11 +70,11 @@ pub(super) fn upgrade(args: &Asked) -> Ended {
 }
 
 pub(super) fn status(args: &Asked) -> Ended {
-    done(args, "GET", "/api/v1/status", |value| super::put(&show::status(value, colour_out())))
+    done(args, "GET", "/api/v1/status", |value| super::put(&show::status(value, screen())))
 }
 
 pub(super) fn connections(args: &Asked) -> Ended {
-    done(args, "GET", "/api/v1/connections", |value| super::put(&show::connections(value)))
+    done(args, "GET", "/api/v1/connections", |value| super::put(&show::connections(value, screen())))
 }
 
 /// The last lines of the access log, and what follows.
@@ -84,7 +84,14 @@ pub(super) fn logs(settings: &Path, follow: bool, lines: usize) -> Ended {
     let mut file = match open() {
         Ok(file) => file,
         Err(error) => {
-            complain(&format!("cannot read {}: {error}; is log.access on?", path.display()));
+            if error.kind() == std::io::ErrorKind::NotFound {
+                complain(&format!(
+                    "there is no access log at {}; write `access = \"text\"` under [log] to have one",
+                    path.display()
+                ));
+            } else {
+                complain(&format!("cannot read {}: {error}", path.display()));
+            }
             return Ended::Failed;
         }
     };

@@ -7,34 +7,12 @@ use std::fmt::Write as _;
 use madang_host::telemetry::access::size;
 use serde_json::Value;
 
-/// Columns as wide as their widest cell; two spaces between.
-pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut out = String::new();
-    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut text = String::new();
-        for (cell, width) in cells.zip(&widths) {
-            let _ = write!(text, "{cell:<width$}  ");
-        }
-        out.push_str(text.trim_end());
-        out.push('\n');
-    };
-    line(&mut head.iter().copied());
-    for row in rows {
-        line(&mut row.iter().map(String::as_str));
-    }
-    out
-}
+use super::table::{Column, NOTHING, Screen, table};
 
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
+        Value::Null => NOTHING.to_owned(),
         Value::Array(list) => list.iter().map(text).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
@@ -53,22 +31,34 @@ fn duration(ms: u64) -> String {
     }
 }
 
+/// `1 site`, `2 sites`.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// `madang status`.
-pub(super) fn status(value: &Value, colour: bool) -> String {
-    let (bold, plain) = if colour { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-    let memory = size(value["memory_bytes"].as_u64().unwrap_or(0));
+pub(super) fn status(value: &Value, screen: Screen) -> String {
+    let number = |key: &str| value[key].as_u64().unwrap_or(0);
     let mut out = format!(
-        "{bold}madang {}{plain}  process {}  {} workers  {} connections  {memory} resident\n\n",
-        text(&value["version"]),
+        "{}  process {}  {}  {}  {} resident\n",
+        screen.paint("1", &format!("madang {}", text(&value["version"]))),
         value["process"],
-        value["workers"],
-        value["connections"]
+        counted(number("workers"), "worker"),
+        counted(number("connections"), "connection"),
+        size(number("memory_bytes")),
     );
+    for key in ["settings", "data"] {
+        if let Some(path) = value[key].as_str() {
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "{} {path}", screen.paint("2", &format!("{key:<8}")));
+        }
+    }
     let rows: Vec<Vec<String>> = list(&value["listeners"])
         .iter()
         .map(|one| vec![text(&one["bound"]), text(&one["sites"]), text(&one["connections"])])
         .collect();
-    out.push_str(&table(&["LISTENER", "SITES", "CONNECTIONS"], &rows));
+    let columns = [Column::Text("LISTENER"), Column::Text("SITES"), Column::Number("CONNECTIONS")];
+    section(&mut out, &columns, &rows, screen);
     let rows: Vec<Vec<String>> = list(&value["sites"])
         .iter()
         .map(|site| {
@@ -87,31 +77,51 @@ pub(super) fn status(value: &Value, colour: bool) -> String {
             ]
         })
         .collect();
-    if !rows.is_empty() {
-        out.push('\n');
-        out.push_str(&table(&["SITE", "2xx", "3xx", "4xx", "5xx", "p50 <=", "p99 <=", "SENT"], &rows));
-    }
+    let columns = [
+        Column::Text("SITE"),
+        Column::Number("2xx"),
+        Column::Number("3xx"),
+        Column::Number("4xx"),
+        Column::Number("5xx"),
+        Column::Number("p50 <="),
+        Column::Number("p99 <="),
+        Column::Number("SENT"),
+    ];
+    section(&mut out, &columns, &rows, screen);
     let rows: Vec<Vec<String>> = list(&value["certificates"])
         .iter()
-        .map(|one| vec![text(&one["site"]), text(&one["names"]), format!("{} days", text(&one["days_left"]))])
+        .map(|one| {
+            let days = one["days_left"].as_i64().unwrap_or(0);
+            vec![
+                text(&one["site"]),
+                text(&one["names"]),
+                format!("{days} day{}", if days == 1 { "" } else { "s" }),
+            ]
+        })
         .collect();
-    if !rows.is_empty() {
-        out.push('\n');
-        out.push_str(&table(&["CERTIFICATE", "NAMES", "LEFT"], &rows));
-    }
+    let columns = [Column::Text("CERTIFICATE"), Column::Text("NAMES"), Column::Number("LEFT")];
+    section(&mut out, &columns, &rows, screen);
     out
 }
 
+/// A table after an empty line, where there is anything to show.
+fn section(out: &mut String, columns: &[Column], rows: &[Vec<String>], screen: Screen) {
+    if !rows.is_empty() {
+        out.push('\n');
+        out.push_str(&table(columns, rows, screen));
+    }
+}
+
 /// `madang connections`.
-pub(super) fn connections(value: &Value) -> String {
+pub(super) fn connections(value: &Value, screen: Screen) -> String {
     let rows: Vec<Vec<String>> = list(value)
         .iter()
         .map(|one| {
             let number = |key: &str| one[key].as_u64().unwrap_or(0);
             vec![
-                text(&one["role"]),
                 text(&one["client"]),
                 text(&one["server"]),
+                text(&one["role"]),
                 text(&one["tls"]),
                 text(&one["state"]),
                 duration(number("age_ms")),
@@ -125,16 +135,39 @@ pub(super) fn connections(value: &Value) -> String {
     if rows.is_empty() {
         return "no connection is open\n".to_owned();
     }
-    table(&["ROLE", "CLIENT", "SERVER", "TLS", "STATE", "AGE", "REQUESTS", "IN", "OUT", "USER"], &rows)
+    let columns = [
+        Column::Text("CLIENT"),
+        Column::Text("SERVER"),
+        Column::Text("ROLE"),
+        Column::Text("TLS"),
+        Column::Text("STATE"),
+        Column::Number("AGE"),
+        Column::Number("REQ"),
+        Column::Number("IN"),
+        Column::Number("OUT"),
+        Column::Text("USER"),
+    ];
+    table(&columns, &rows, screen)
 }
 
 /// `madang plan`, `madang reload`.
-pub(super) fn changes(value: &Value, none: &str) -> String {
+pub(super) fn changes(value: &Value, none: &str, screen: Screen) -> String {
+    let felt = |effect: &Value| match effect.as_str() {
+        Some("live") => "next request".to_owned(),
+        Some("new-connections") => "new connections".to_owned(),
+        Some("needs-upgrade") => "after an upgrade".to_owned(),
+        _ => text(effect),
+    };
     let rows: Vec<Vec<String>> = list(value)
         .iter()
         .map(|change| {
-            vec![text(&change["key"]), text(&change["old"]), text(&change["new"]), text(&change["effect"])]
+            vec![text(&change["key"]), text(&change["old"]), text(&change["new"]), felt(&change["effect"])]
         })
         .collect();
-    if rows.is_empty() { format!("{none}\n") } else { table(&["KEY", "NOW", "THEN", "EFFECT"], &rows) }
+    if rows.is_empty() {
+        return format!("{none}\n");
+    }
+    let columns =
+        [Column::Text("KEY"), Column::Text("NOW"), Column::Text("THEN"), Column::Text("TAKES EFFECT")];
+    table(&columns, &rows, screen)
 }

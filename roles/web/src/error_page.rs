@@ -20,6 +20,7 @@ use madang_wire::http1::response::reason;
 use madang_wire::request::RequestHead;
 
 use crate::files::quality::{media_weight, members};
+use crate::look::BASE;
 use crate::verdict::Failure;
 
 /// A site's own page.
@@ -173,23 +174,19 @@ fn html(language: Language, status: u16, id: Option<&str>) -> String {
     format!(
         "<!doctype html>\n<html lang=\"{lang}\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{status} {title}</title>\n<style>{STYLE}</style>\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{status} {title}</title>\n<style>{BASE}{STYLE}</style>\n\
          <main>\n<p class=\"status\">{status}</p>\n<h1>{title}</h1>\n<p>{sentence}</p>\n{id}</main>\n</html>\n"
     )
 }
 
 const STYLE: &str = "\
-:root{--ground:#faf9f6;--ink:#22252a;--soft:#6a6f78;--line:#dddad2;--mark:#b4532a}\
-@media(prefers-color-scheme:dark){:root{--ground:#16181b;--ink:#e9e7e2;--soft:#9aa0a8;--line:#33373d;--mark:#e58a5c}}\
-*{box-sizing:border-box}\
-body{margin:0;min-height:100vh;min-height:100svh;display:grid;place-items:center;padding:1.5rem;background:var(--ground);color:var(--ink);\
-font:1.0625rem/1.6 system-ui,-apple-system,'Segoe UI','Noto Sans KR','Apple SD Gothic Neo',sans-serif;word-break:keep-all;overflow-wrap:break-word}\
+body{min-height:100vh;min-height:100svh;display:grid;align-content:center;justify-items:center;padding:1.5rem 1.5rem 14vh;font-size:1.0625rem;overflow-wrap:break-word}\
 main{width:100%;max-width:32rem}\
-.status{margin:0;color:var(--mark);font-size:1rem;font-weight:600;letter-spacing:.08em}\
-h1{margin:.25rem 0 .75rem;font-size:1.75rem;line-height:1.25;text-wrap:balance}\
+.status{color:var(--mark);font-size:1rem;font-weight:600;letter-spacing:.08em}\
+h1{margin:.125rem 0 .75rem;font-size:clamp(2rem,1.6rem + 2vw,2.5rem);letter-spacing:-.01em}\
 p{margin:0}\
 footer{margin-top:2rem;padding-top:.875rem;border-top:1px solid var(--line);color:var(--soft);font-size:.8125rem}\
-code{font:inherit;font-family:ui-monospace,SFMono-Regular,Menlo,monospace;overflow-wrap:anywhere}";
+code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:.95em;overflow-wrap:anywhere}";
 
 /// One plain sentence: what happened and, where there is something, what to do.
 fn sentence(language: Language, status: u16) -> &'static str {

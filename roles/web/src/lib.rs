@@ -17,6 +17,7 @@ pub mod files;
 mod hosts;
 mod limit;
 mod limit_fields;
+mod look;
 pub mod pattern;
 pub mod phases;
 mod record;

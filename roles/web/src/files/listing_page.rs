@@ -15,39 +15,38 @@ use madang_wire::path::percent_encode_path;
 
 use super::listing::{Contents, ENTRIES_MAX, Entry, Key, Request, rfc3339};
 use super::upload_page;
+use crate::look::BASE;
 
 /// What the page may do: show itself.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
 const STYLE: &str = "\
-:root{color-scheme:light dark;--paper:#fbfaf8;--ink:#22211f;--quiet:#6d6a65;--line:#e4e0da;--link:#0b5cad;--hover:#f1eee9}\
-@media(prefers-color-scheme:dark){:root{--paper:#171716;--ink:#e9e6e1;--quiet:#9d9992;--line:#33312e;--link:#8ab8f0;--hover:#22211f}}\
-*{box-sizing:border-box}\
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,'Noto Sans KR',sans-serif}\
-main{max-width:60rem;margin:0 auto;padding:1.25rem 1rem 3rem}\
-h1{margin:0 0 1rem;padding:0 .5rem;font-size:1.25rem;font-weight:600;line-height:1.6;overflow-wrap:anywhere}\
-h1 span{color:var(--quiet);font-weight:400;padding:0 .3rem}\
-a{color:var(--link);text-decoration:none}a:hover{text-decoration:underline}\
-a:focus-visible{outline:2px solid var(--link);outline-offset:2px;border-radius:2px}\
+main{max-width:62rem;margin:0 auto;padding:clamp(1.5rem,5vw,3.5rem) clamp(.5rem,4vw,2rem) 3rem}\
+body>svg{position:absolute}\
+h1{margin:0 0 1.25rem;padding:0 .75rem;font-size:1.625rem;overflow-wrap:anywhere}\
+h1 a{color:var(--soft)}h1 span{color:var(--line);padding:0 .35rem}\
 table{width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums}\
-th{text-align:left;font-size:.875rem;font-weight:500;padding:.5rem;border-bottom:1px solid var(--line);white-space:nowrap}\
-th a{color:var(--quiet)}th[aria-sort] a{color:var(--ink)}\
-td{padding:0 .5rem;border-bottom:1px solid var(--line);color:var(--quiet);white-space:nowrap}\
-tbody tr:hover{background:var(--hover)}\
-td+td{padding-left:1.25rem}\
-td:first-child{white-space:normal;overflow-wrap:anywhere}\
-td:first-child a{display:block;padding:.55rem 0 .55rem 1.9rem;position:relative}\
-td svg{position:absolute;left:0;top:.8rem;width:1.15rem;height:1.15rem;fill:none;stroke:var(--quiet);stroke-width:1.4;stroke-linejoin:round}\
+th{padding:0;border-bottom:1.5px solid var(--ink);text-align:left;font-size:.8125rem;font-weight:500;white-space:nowrap}\
+th a{display:block;padding:.5rem .75rem;color:var(--soft)}th a:hover{color:var(--mark)}th[aria-sort] a{color:var(--ink)}\
+td{padding:0 .75rem;border-bottom:1px solid var(--line);color:var(--soft);font-size:.875rem;white-space:nowrap}\
+tbody tr:hover{background:var(--sheet)}\
+td:first-child{padding:0;color:var(--ink);font-size:1rem;white-space:normal;overflow-wrap:anywhere}\
+td:first-child a{display:block;padding:.5rem .75rem .5rem 2.75rem;position:relative}\
+td i{color:var(--soft);font-style:normal}\
+td svg{position:absolute;left:.75rem;top:.7rem;width:1.2rem;height:1.2rem;fill:none;stroke:var(--soft);stroke-width:1.3;stroke-linejoin:round}\
+svg.d{stroke:var(--mark)}\
 .n{text-align:right}\
-p{color:var(--quiet);font-size:.875rem;padding:0 .5rem}\
-@media(max-width:34rem){main{padding:.75rem .25rem 2rem}\
-tr{display:grid;grid-template-columns:1fr auto;align-items:start;border-bottom:1px solid var(--line)}\
-thead tr{grid-template-columns:1fr auto auto}th,td{border:0}\
-td:first-child a{padding:.7rem 0 .7rem 1.9rem}td svg{top:.95rem}td+td{padding-top:.7rem}\
-td.d{grid-column:1;text-align:left;font-size:.8125rem;margin-top:-.7rem;padding:0 .5rem .7rem 2.4rem}td:empty{display:none}}";
+p{margin:0;color:var(--soft);font-size:.8125rem;padding:.875rem .75rem}\
+@media(max-width:38rem){\
+table,thead,tbody{display:block}tr{display:grid;grid-template-columns:1fr auto;border-bottom:1px solid var(--line)}\
+thead tr{grid-template-columns:1fr auto auto;border-bottom:1.5px solid var(--ink)}th,td{border:0}\
+td:first-child{grid-column:1/-1}td:first-child a{padding-bottom:1.9rem}\
+td.n{grid-row:1;align-self:end;padding-bottom:.5rem;font-size:.8125rem;pointer-events:none}td:empty{display:none}\
+td.n:nth-child(2){grid-column:2}td.d{grid-column:1;text-align:left;padding-left:2.75rem}\
+td:first-child{grid-row:1}tr.up td:first-child a{padding-bottom:.5rem}}";
 
-const SHAPES: &str = "<svg width=\"0\" height=\"0\" style=\"position:absolute\" aria-hidden=\"true\">\
-<symbol id=\"d\" viewBox=\"0 0 18 18\"><path d=\"M1.5 4.5v9.5h15V6H8.5L7 4.5z\"/></symbol>\
+const SHAPES: &str = "<svg width=\"0\" height=\"0\" aria-hidden=\"true\">\
+<symbol id=\"d\" viewBox=\"0 0 18 18\"><path d=\"M1.5 4v10.5h15V6H8.5L7 4z\"/></symbol>\
 <symbol id=\"f\" viewBox=\"0 0 18 18\"><path d=\"M4 1.5v15h10.5V6L10 1.5zM10 1.5V6h4.5\"/></symbol>\
 <symbol id=\"u\" viewBox=\"0 0 18 18\"><path d=\"M9 15V4M4.5 8.5 9 4l4.5 4.5\"/></symbol></svg>";
 
@@ -107,7 +106,7 @@ pub(super) fn render(request: &Request, contents: &Contents) -> String {
         page,
         "<html lang=\"{lang}\">\n<head>\n<meta charset=\"utf-8\">\n<title>{kind} {title}</title>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <style>{STYLE}{extra}</style>\n</head>\n<body>\n{SHAPES}\n<main>\n"
+         <style>{BASE}{STYLE}{extra}</style>\n</head>\n<body>\n{SHAPES}\n<main>\n"
     );
     breadcrumbs(&mut page, request, words);
     if request.upload {
@@ -122,7 +121,7 @@ pub(super) fn render(request: &Request, contents: &Contents) -> String {
         let up = words.up;
         let _ = writeln!(
             page,
-            "<tr><td><a href=\"../\"><svg aria-hidden=\"true\"><use href=\"#u\"/></svg>{up}</a><td class=\"n\"><td class=\"n d\">"
+            "<tr class=\"up\"><td><a href=\"../\"><svg aria-hidden=\"true\"><use href=\"#u\"/></svg>{up}</a><td class=\"n\"><td class=\"n d\">"
         );
     }
     for entry in &contents.entries {
@@ -191,13 +190,13 @@ fn line(page: &mut String, entry: &Entry) {
     let mut link = Vec::new();
     percent_encode_path(&entry.name, &mut link);
     let link = escaped(&String::from_utf8_lossy(&link));
-    let (slash, shape) = if entry.folder { ("/", "d") } else { ("", "f") };
+    let (slash, mark, shape) = if entry.folder { ("/", "<i>/</i>", "d") } else { ("", "", "f") };
     let size = if entry.folder { String::new() } else { human(entry.size) };
     let date = rfc3339(entry.modified_s);
     // `./` in front: a name with a colon is not a scheme.
     let _ = writeln!(
         page,
-        "<tr><td><a href=\"./{link}{slash}\"><svg aria-hidden=\"true\"><use href=\"#{shape}\"/></svg>{}{slash}</a>\
+        "<tr><td><a href=\"./{link}{slash}\"><svg class=\"{shape}\" aria-hidden=\"true\"><use href=\"#{shape}\"/></svg>{}{mark}</a>\
          <td class=\"n\">{size}<td class=\"n d\"><time datetime=\"{date}\">{} {}</time>",
         escaped(&entry.name),
         &date[..10],

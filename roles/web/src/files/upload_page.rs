@@ -39,11 +39,11 @@ pub(super) fn part(korean: bool) -> String {
 }
 
 pub(super) const STYLE: &str = "\
-#drop{display:block;margin:0 .5rem 1rem;padding:1.1rem;border:1.5px dashed var(--line);border-radius:10px;color:var(--quiet);text-align:center;cursor:pointer}\
-#drop[hidden]{display:none}#drop:hover,#drop.over,#drop:focus-within{border-color:var(--link);color:var(--ink)}\
+#drop{display:block;margin:0 .75rem 1.25rem;padding:1.25rem;border:1.5px dashed var(--soft);background:var(--sheet);color:var(--soft);text-align:center;cursor:pointer}\
+#drop[hidden]{display:none}#drop:hover,#drop.over,#drop:focus-within{border-color:var(--mark);color:var(--ink)}\
 #drop input{position:absolute;width:1px;height:1px;opacity:0}\
-#sent{list-style:none;margin:0 .5rem;padding:0;font-size:.875rem;color:var(--quiet)}#sent:not(:empty){margin-bottom:1rem}\
-#sent li{padding:.25rem 0;overflow-wrap:anywhere}#sent progress{display:block;width:100%;height:.35rem;accent-color:var(--link)}";
+#sent{list-style:none;margin:0 .75rem;padding:0;font-size:.875rem;color:var(--soft)}#sent:not(:empty){margin-bottom:1rem}\
+#sent li{padding:.25rem 0;overflow-wrap:anywhere}#sent progress{display:block;width:100%;height:.35rem;accent-color:var(--mark)}";
 
 const SCRIPT: &str = "\
 const drop=document.getElementById('drop'),list=document.getElementById('sent'),input=drop.querySelector('input');drop.hidden=false;\
