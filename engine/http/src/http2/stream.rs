@@ -52,16 +52,19 @@ pub(super) async fn serve(
     let mut exchange = endpoint.pool.exchange(connection);
     if let Err(malformed) = fill(&mut exchange, &parts, &body, connection.secure, &serving.limits.head) {
         serving.service.refused(connection, malformed.status(), malformed.name());
-        let text = Bytes::from(format!("{} {malformed}\n", malformed.status()));
-        let head = http::Response::builder()
-            .status(malformed.status())
-            .header("content-type", "text/plain; charset=utf-8");
-        if let Ok(head) = head.body(())
-            && let Ok(mut send) = respond.send_response(head, false)
+        exchange.response.text(malformed.status(), format!("{} {malformed}\n", malformed.status()));
+        if let Body::Bytes(text) = std::mem::take(&mut exchange.response.body)
+            && let Some(head) = response_head(&exchange, Some(text.len() as u64))
         {
-            // The peer may have reset it: then nobody waits for the text.
-            let _ = send.send_data(text, true);
+            let bodiless = parts.method == http::Method::HEAD;
+            if let Ok(mut send) = respond.send_response(head, bodiless)
+                && !bodiless
+            {
+                // The peer may have reset it: then nobody waits for the text.
+                let _ = send.send_data(text, true);
+            }
         }
+        endpoint.pool.give_exchange(exchange);
         return End::Reset;
     }
     let mut feeder = Feeder::new(body, &exchange, serving.limits.body_bytes_max);

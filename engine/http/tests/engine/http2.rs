@@ -161,9 +161,17 @@ fn what_http1_would_refuse_is_refused_here_too() {
         for wrong in [differing, repeated, request(Method::GET, "/a%2fb"), request(Method::GET, "/%2e%2e/x")]
         {
             let (answer, _) = sender.send_request(wrong, true).unwrap();
-            assert_eq!(answer.await.unwrap().status(), 400);
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status(), 400);
+            // RFC 9110 6.6.1: a server with a clock says when.
+            assert_eq!(answer.headers()["date"].len(), 29);
+            assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
         }
-        assert_eq!(house.told.borrow().len(), 4);
+        let (answer, _) = sender.send_request(request(Method::HEAD, "/a%2fb"), true).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), 400);
+        assert!(answer.body().is_end_stream(), "an answer to HEAD has no content");
+        assert_eq!(house.told.borrow().len(), 5);
     });
 }
 
