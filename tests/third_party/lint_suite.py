@@ -17,6 +17,7 @@ from httplint import HttpRequestLinter, HttpResponseLinter
 from httplint.note import levels
 
 from answers import ask
+from lab.server import Failed
 from verdict import Verdict
 
 BROWSER = [("User-Agent", "suite"), ("Accept", "text/html,*/*;q=0.8"), ("Accept-Language", "en")]
@@ -115,9 +116,8 @@ def droid_notes(address):
     program = Path(sys.executable).with_name("redbot")
     done = subprocess.run([program, "-o", "har", address], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     log = json.loads(done.stdout)["log"]
-    found = []
-    for entry in log["entries"]:
-        for note in entry["_red_messages"]:
-            if note["level"] in ("warning", "bad"):
-                found.append((note["subject"], note["level"], note["summary"]))
-    return found
+    if not log["entries"]:
+        raise Failed(f"REDbot got no answer from {address}: {done.stderr}")
+    top = [note for entry in log["entries"] for note in entry["_red_messages"]]
+    every = [note for above in top for note in (above, *above.get("subnotes", []))]
+    return [(note["note_id"], note["level"], note["summary"]) for note in every if note["level"] in ("WARN", "BAD")]

@@ -11,6 +11,7 @@
 //! Not here: when something fails (everywhere else), answers of other roles that have a body (they pass as they are).
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use madang_http::body::Body;
@@ -20,6 +21,7 @@ use madang_wire::http1::response::reason;
 use madang_wire::request::RequestHead;
 
 use crate::files::quality::{media_weight, members};
+use crate::inline;
 use crate::verdict::Failure;
 
 /// A site's own page.
@@ -120,9 +122,7 @@ pub(crate) fn write(exchange: &mut Exchange, failure: &Failure, own: &[OwnPage])
     response.fields.set("cache-control", "no-store");
     response.fields.set_default("x-content-type-options", "nosniff");
     if page.is_none() && form == Form::Html {
-        response
-            .fields
-            .set_default("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'");
+        response.fields.set_default("content-security-policy", POLICY.as_str());
     }
     response.fields.add_to_list("vary", "accept");
     response.fields.add_to_list("vary", "accept-language");
@@ -177,6 +177,14 @@ fn html(language: Language, status: u16, id: Option<&str>) -> String {
          <main>\n<p class=\"status\">{status}</p>\n<h1>{title}</h1>\n<p>{sentence}</p>\n{id}</main>\n</html>\n"
     )
 }
+
+/// What the page may do: show itself.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let style = inline::source(STYLE);
+    format!(
+        "default-src 'none'; style-src {style}; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    )
+});
 
 const STYLE: &str = "\
 :root{--ground:#faf9f6;--ink:#22252a;--soft:#6a6f78;--line:#dddad2;--mark:#b4532a}\
@@ -298,6 +306,18 @@ mod tests {
         let Body::Bytes(body) = &exchange.response.body else { panic!("an error has a body") };
         let kind = exchange.response.fields.get("content-type").unwrap();
         (String::from_utf8(kind.to_vec()).unwrap(), String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    // Goal: the policy allows the page's own style, letter by letter, and nothing else inline.
+    #[test]
+    fn the_policy_names_the_one_style_of_the_page() {
+        let (_, page) = answer(&[("accept", "text/html")], &[]);
+        let style = page.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
+        assert!(POLICY.contains(&inline::source(style)), "{}", *POLICY);
+        assert!(
+            !POLICY.contains("unsafe") && !page.contains("style=") && !page.contains("<script"),
+            "{page}"
+        );
     }
 
     // Goal: each kind of client gets the form it reads.

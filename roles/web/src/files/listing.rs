@@ -340,8 +340,8 @@ fn whole(head: &RequestHead, response: &mut Response, rendered: Rendered, json: 
     response.fields.set_default("cache-control", "no-cache");
     if !json {
         // Names are escaped; should one ever not be, nothing in it may run.
-        let policy = if upload { upload_page::POLICY.as_str() } else { listing_page::POLICY };
-        response.fields.set_default("content-security-policy", policy);
+        let policy = if upload { &upload_page::POLICY } else { &listing_page::POLICY };
+        response.fields.set_default("content-security-policy", policy.as_str());
     }
     if head.method() == Method::Head {
         response.length_hint = Some(rendered.bytes.len() as u64);

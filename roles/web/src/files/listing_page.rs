@@ -10,19 +10,30 @@
 //! Not here: which entries, in which order (`listing`).
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use madang_wire::path::percent_encode_path;
+
+use crate::inline;
 
 use super::listing::{Contents, ENTRIES_MAX, Entry, Key, Request, rfc3339};
 use super::upload_page;
 
 /// What the page may do: show itself.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| policy(&inline::source(STYLE)));
 
-const STYLE: &str = "\
+/// The policy of a page with these styles.
+pub(super) fn policy(styles: &str) -> String {
+    format!(
+        "default-src 'none'; style-src {styles}; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    )
+}
+
+pub(super) const STYLE: &str = "\
 :root{color-scheme:light dark;--paper:#fbfaf8;--ink:#22211f;--quiet:#6d6a65;--line:#e4e0da;--link:#0b5cad;--hover:#f1eee9}\
 @media(prefers-color-scheme:dark){:root{--paper:#171716;--ink:#e9e6e1;--quiet:#9d9992;--line:#33312e;--link:#8ab8f0;--hover:#22211f}}\
 *{box-sizing:border-box}\
+.shapes{position:absolute}\
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,'Noto Sans KR',sans-serif}\
 main{max-width:60rem;margin:0 auto;padding:1.25rem 1rem 3rem}\
 h1{margin:0 0 1rem;padding:0 .5rem;font-size:1.25rem;font-weight:600;line-height:1.6;overflow-wrap:anywhere}\
@@ -46,7 +57,7 @@ thead tr{grid-template-columns:1fr auto auto}th,td{border:0}\
 td:first-child a{padding:.7rem 0 .7rem 1.9rem}td svg{top:.95rem}td+td{padding-top:.7rem}\
 td.d{grid-column:1;text-align:left;font-size:.8125rem;margin-top:-.7rem;padding:0 .5rem .7rem 2.4rem}td:empty{display:none}}";
 
-const SHAPES: &str = "<svg width=\"0\" height=\"0\" style=\"position:absolute\" aria-hidden=\"true\">\
+const SHAPES: &str = "<svg class=\"shapes\" width=\"0\" height=\"0\" aria-hidden=\"true\">\
 <symbol id=\"d\" viewBox=\"0 0 18 18\"><path d=\"M1.5 4.5v9.5h15V6H8.5L7 4.5z\"/></symbol>\
 <symbol id=\"f\" viewBox=\"0 0 18 18\"><path d=\"M4 1.5v15h10.5V6L10 1.5zM10 1.5V6h4.5\"/></symbol>\
 <symbol id=\"u\" viewBox=\"0 0 18 18\"><path d=\"M9 15V4M4.5 8.5 9 4l4.5 4.5\"/></symbol></svg>";
@@ -100,14 +111,14 @@ pub(super) fn render(request: &Request, contents: &Contents) -> String {
     let mut page = String::with_capacity(4096 + contents.entries.len() * 256);
     let title = escaped(&request.address);
     let (lang, kind) = (words.lang, words.title);
-    let extra = if request.upload { upload_page::STYLE } else { "" };
+    let extra = if request.upload { upload_page::style() } else { String::new() };
     page.push_str("<!doctype html>\n");
     // Writing to a string cannot fail, here and below.
     let _ = write!(
         page,
         "<html lang=\"{lang}\">\n<head>\n<meta charset=\"utf-8\">\n<title>{kind} {title}</title>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <style>{STYLE}{extra}</style>\n</head>\n<body>\n{SHAPES}\n<main>\n"
+         <style>{STYLE}</style>\n{extra}</head>\n<body>\n{SHAPES}\n<main>\n"
     );
     breadcrumbs(&mut page, request, words);
     if request.upload {
