@@ -37,6 +37,7 @@ CASES = {
     "not-modified-date": ("GET", "/page.html", [*BROWSER, ("If-Modified-Since", "{now}")], 304, ["etag"]),
     "not-modified-compressed": (
         "GET", "/page.html", [*BROWSER, ("Accept-Encoding", "br"), ("If-None-Match", "{etag-br}")], 304, ["etag", "vary"]),
+    "not-modified-policy": ("GET", "/shared/page.html", [*BROWSER, ("If-None-Match", "{etag}")], 304, ["cache-control"]),
     "precondition-failed": ("GET", "/page.html", [*BROWSER, ("If-Match", '"other"')], 412, []),
     "range": ("GET", "/ranges.bin", [*BROWSER, ("Range", "bytes=10-99")], 206, ["content-range"]),
     "ranges": ("GET", "/ranges.bin", [*BROWSER, ("Range", "bytes=0-9,100-109")], 206, ["content-type"]),

@@ -18,6 +18,7 @@ import corpus_suite
 import house
 import http2_suite
 import lint_suite
+import tls_suite
 from lab.server import scratch, tail
 from verdict import judge, known
 
@@ -26,6 +27,7 @@ SUITES = {
     "http2": http2_suite.run,
     "smuggling": corpus_suite.run,
     "lint": lint_suite.run,
+    "tls": tls_suite.run,
 }
 
 
