@@ -40,9 +40,10 @@ route  = [
   {{ path = "/limited", respond = "one an hour\\n", limit = "1/h burst 1 per ip" }},
   {{ path = "/private/*", files = "public", strip = "/private", auth = {{ users = {{ ana = "{hash}" }} }} }},
   {{ path = "/shared/*", files = "public", strip = "/shared", cors = {{ origins = "https://app.example.org" }},
-    cache_control = "public, max-age=60" }},
+    cache_control = "max-age=60" }},
   {{ path = "/small-body", respond = "taken\\n", body_max = "1KiB" }},
   {{ path = "/", method = "POST", respond = "posted\\n" }},
+  {{ path = "/taken/*", files = "taken", strip = "/taken", upload = true, body_max = "8MiB" }},
   {{ path = "/*", files = "public", listing = true }},
 ]
 """
@@ -68,6 +69,7 @@ def start(binary, folder):
     """Writes settings and files into `folder` and starts `binary` on them."""
     folder, ports = Path(folder), {name: free_port() for name in ("plain", "prior", "secure")}
     write_files(folder / "public")
+    (folder / "taken").mkdir()
     write_certificates(folder)
     made = subprocess.run([binary, "hash"], input="secret", capture_output=True, text=True, timeout=30, check=True)
     (folder / "madang.toml").write_text(SETTINGS.format(**ports, hash=made.stdout.strip()))

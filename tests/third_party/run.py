@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+import client_suite
 import corpus_suite
 import house
 import http2_suite
@@ -26,6 +27,7 @@ from verdict import judge, known
 SUITES = {
     "http2": http2_suite.run,
     "smuggling": corpus_suite.run,
+    "clients": client_suite.run,
     "lint": lint_suite.run,
     "tls": tls_suite.run,
 }

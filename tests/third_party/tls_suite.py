@@ -34,7 +34,7 @@ def run(house):
     entries = json.loads(report.read_text())
     if len(entries) < CHECKS_MIN:
         raise Failed(f"testssl.sh reported {len(entries)} checks only:\n{done.stdout[-2000:]}")
-    version = re.search(r"testssl.sh (\S+)", subprocess.run(
+    version = re.search(r"testssl\S* +(?:version )?(\d\S+)", subprocess.run(
         ["testssl", "--version"], capture_output=True, text=True, errors="replace", timeout=30,
         stdin=subprocess.DEVNULL).stdout)
     verdict = Verdict(len(entries), f"testssl.sh {version[1] if version else 'of unknown version'} and ")
