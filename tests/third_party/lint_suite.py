@@ -17,6 +17,7 @@ from httplint import HttpRequestLinter, HttpResponseLinter
 from httplint.note import levels
 
 from answers import ask
+from lab.server import Failed
 from verdict import Verdict
 
 BROWSER = [("User-Agent", "suite"), ("Accept", "text/html,*/*;q=0.8"), ("Accept-Language", "en")]
@@ -36,6 +37,7 @@ CASES = {
     "not-modified-date": ("GET", "/page.html", [*BROWSER, ("If-Modified-Since", "{now}")], 304, ["etag"]),
     "not-modified-compressed": (
         "GET", "/page.html", [*BROWSER, ("Accept-Encoding", "br"), ("If-None-Match", "{etag-br}")], 304, ["etag", "vary"]),
+    "not-modified-policy": ("GET", "/shared/page.html", [*BROWSER, ("If-None-Match", "{etag}")], 304, ["cache-control"]),
     "precondition-failed": ("GET", "/page.html", [*BROWSER, ("If-Match", '"other"')], 412, []),
     "range": ("GET", "/ranges.bin", [*BROWSER, ("Range", "bytes=10-99")], 206, ["content-range"]),
     "ranges": ("GET", "/ranges.bin", [*BROWSER, ("Range", "bytes=0-9,100-109")], 206, ["content-type"]),
@@ -115,9 +117,8 @@ def droid_notes(address):
     program = Path(sys.executable).with_name("redbot")
     done = subprocess.run([program, "-o", "har", address], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     log = json.loads(done.stdout)["log"]
-    found = []
-    for entry in log["entries"]:
-        for note in entry["_red_messages"]:
-            if note["level"] in ("warning", "bad"):
-                found.append((note["subject"], note["level"], note["summary"]))
-    return found
+    if not log["entries"]:
+        raise Failed(f"REDbot got no answer from {address}: {done.stderr}")
+    top = [note for entry in log["entries"] for note in entry["_red_messages"]]
+    every = [note for above in top for note in (above, *above.get("subnotes", []))]
+    return [(note["note_id"], note["level"], note["summary"]) for note in every if note["level"] in ("WARN", "BAD")]

@@ -14,10 +14,12 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+import client_suite
 import corpus_suite
 import house
 import http2_suite
 import lint_suite
+import tls_suite
 from lab.server import scratch, tail
 from verdict import judge, known
 
@@ -25,7 +27,9 @@ from verdict import judge, known
 SUITES = {
     "http2": http2_suite.run,
     "smuggling": corpus_suite.run,
+    "clients": client_suite.run,
     "lint": lint_suite.run,
+    "tls": tls_suite.run,
 }
 
 

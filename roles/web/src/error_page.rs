@@ -11,6 +11,7 @@
 //! Not here: when something fails (everywhere else), answers of other roles that have a body (they pass as they are).
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use madang_http::body::Body;
@@ -20,6 +21,7 @@ use madang_wire::http1::response::reason;
 use madang_wire::request::RequestHead;
 
 use crate::files::quality::{media_weight, members};
+use crate::inline;
 use crate::look::BASE;
 use crate::verdict::Failure;
 
@@ -121,9 +123,7 @@ pub(crate) fn write(exchange: &mut Exchange, failure: &Failure, own: &[OwnPage])
     response.fields.set("cache-control", "no-store");
     response.fields.set_default("x-content-type-options", "nosniff");
     if page.is_none() && form == Form::Html {
-        response
-            .fields
-            .set_default("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'");
+        response.fields.set_default("content-security-policy", POLICY.as_str());
     }
     response.fields.add_to_list("vary", "accept");
     response.fields.add_to_list("vary", "accept-language");
@@ -174,10 +174,18 @@ fn html(language: Language, status: u16, id: Option<&str>) -> String {
     format!(
         "<!doctype html>\n<html lang=\"{lang}\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{status} {title}</title>\n<style>{BASE}{STYLE}</style>\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{status} {title}</title>\n<style>{BASE}</style>\n<style>{STYLE}</style>\n\
          <main>\n<p class=\"status\">{status}</p>\n<h1>{title}</h1>\n<p>{sentence}</p>\n{id}</main>\n</html>\n"
     )
 }
+
+/// What the page may do: show itself.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let style = format!("{} {}", inline::source(BASE), inline::source(STYLE));
+    format!(
+        "default-src 'none'; style-src {style}; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    )
+});
 
 const STYLE: &str = "\
 body{min-height:100vh;min-height:100svh;display:grid;align-content:center;justify-items:center;padding:1.5rem 1.5rem 14vh;font-size:1.0625rem;overflow-wrap:break-word}\
@@ -295,6 +303,21 @@ mod tests {
         let Body::Bytes(body) = &exchange.response.body else { panic!("an error has a body") };
         let kind = exchange.response.fields.get("content-type").unwrap();
         (String::from_utf8(kind.to_vec()).unwrap(), String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    // Goal: the policy allows the page's own style, letter by letter, and nothing else inline.
+    #[test]
+    fn the_policy_names_each_style_of_the_page() {
+        let (_, page) = answer(&[("accept", "text/html")], &[]);
+        let styles = page.split("<style>").skip(1).map(|rest| rest.split("</style>").next().unwrap());
+        assert_eq!(styles.clone().count(), 2);
+        for style in styles {
+            assert!(POLICY.contains(&inline::source(style)), "{}", *POLICY);
+        }
+        assert!(
+            !POLICY.contains("unsafe") && !page.contains("style=") && !page.contains("<script"),
+            "{page}"
+        );
     }
 
     // Goal: each kind of client gets the form it reads.

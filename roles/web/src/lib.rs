@@ -15,6 +15,7 @@ mod cors;
 mod error_page;
 pub mod files;
 mod hosts;
+mod inline;
 mod limit;
 mod limit_fields;
 mod look;

@@ -258,14 +258,22 @@ impl Io {
     }
 
     /// A short plain answer to something that never became a request. The connection ends after it.
-    pub(super) async fn write_refusal(&mut self, status: u16, why: &str) -> Result<(), Ended> {
+    pub(super) async fn write_refusal(
+        &mut self,
+        status: u16,
+        why: &str,
+        date: &[u8; 29],
+    ) -> Result<(), Ended> {
         let reason = madang_wire::http1::response::reason(status);
         let text = format!("{status} {reason}: {why}\n");
         let out = self.out();
         write_status_line(out, status);
+        // A clock is here, so 4xx have a date too (RFC 9110 6.6.1).
+        out.extend_from_slice(b"date: ");
+        out.extend_from_slice(date);
         out.extend_from_slice(
             format!(
-                "content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+                "\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
                 text.len()
             )
             .as_bytes(),

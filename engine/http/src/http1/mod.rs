@@ -194,7 +194,8 @@ impl Driver {
                     let serving = self.endpoint.serving();
                     serving.service.refused(&self.io.connection, 408, Cut::HeadTimeout.name());
                     self.io.connection.begin_goodbye();
-                    self.io.write_refusal(408, "the request head took too long").await?;
+                    let date = self.endpoint.worker.clock.date();
+                    self.io.write_refusal(408, "the request head took too long", &date).await?;
                     return Ok(None);
                 }
                 Err(ended) => return Err(ended),
@@ -206,7 +207,8 @@ impl Driver {
     async fn refuse(&mut self, serving: &Serving, malformed: &Malformed) -> Result<(), Ended> {
         serving.service.refused(&self.io.connection, malformed.status(), malformed.name());
         self.io.connection.begin_goodbye();
-        self.io.write_refusal(malformed.status(), &malformed.to_string()).await
+        let date = self.endpoint.worker.clock.date();
+        self.io.write_refusal(malformed.status(), &malformed.to_string(), &date).await
     }
 
     async fn upgrade(&mut self, serving: &Serving, mut exchange: Box<Exchange>) -> Result<After, Ended> {

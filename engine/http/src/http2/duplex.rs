@@ -5,21 +5,25 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Score;
+
 pub(super) struct H2Duplex {
     receive: RecvStream,
     send: SendStream<Bytes>,
     rest: Bytes,
+    score: Rc<Score>,
 }
 
 impl H2Duplex {
-    pub(super) fn new(receive: RecvStream, send: SendStream<Bytes>) -> Self {
-        Self { receive, send, rest: Bytes::new() }
+    pub(super) fn new(receive: RecvStream, send: SendStream<Bytes>, score: Rc<Score>) -> Self {
+        Self { receive, send, rest: Bytes::new(), score }
     }
 }
 
@@ -36,6 +40,7 @@ impl AsyncRead for H2Duplex {
                 Some(Ok(data)) => {
                     // The stream has ended when this fails: the next read says so.
                     let _ = self.receive.flow_control().release_capacity(data.len());
+                    self.score.took(data.len());
                     self.rest = data;
                 }
             }

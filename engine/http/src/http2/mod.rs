@@ -7,7 +7,9 @@
 //! resets it must send. What we add, each ending the connection with ENHANCE_YOUR_CALM:
 //! - *glitches*: requests the peer resets or that are refused, counted against `h2_glitches_max` and forgiven slowly by
 //!   answered ones (rapid reset, MadeYouReset: the budget is on work started, not on streams open);
-//! - *idle chatter*: bytes received that were neither head nor body of a request (ping, settings, priority, window floods);
+//! - *chatter*: bytes received beyond the heads and bodies of requests (ping, settings, priority, window floods). What we
+//!   let the peer send is no chatter, read or not: a stream's first window, what its reader took, and the window updates
+//!   that go with what we send;
 //! - *stalls*: answers whose window the peer does not open are judged by the same `write_idle_timeout` and
 //!   `write_rate_min` as HTTP/1 (`stream`), on cumulative progress, so that a drip of one byte refreshes nothing.
 //!
@@ -33,6 +35,10 @@ use crate::tunnel::Tunnel;
 /// Control bytes a connection may send beside its requests, and more for each request.
 const CHATTER_BYTES: u64 = 128 * 1024;
 const CHATTER_BYTES_PER_REQUEST: u64 = 1024;
+/// A DATA frame that carries content brings its own head and some padding.
+const FRAME_BYTES: u64 = 32;
+/// One byte in for so many out: a client that reads 512 bytes at a time sends 13 of WINDOW_UPDATE for each.
+const BYTES_OUT_PER_BYTE_IN: u64 = 32;
 /// So many answered requests make up for one glitch.
 const REQUESTS_PER_PARDON: u64 = 10;
 
@@ -42,7 +48,8 @@ struct Score {
     active: Cell<u32>,
     glitches: Cell<u64>,
     answered: Cell<u64>,
-    useful_bytes: Cell<u64>,
+    /// Bytes of heads, and of bodies as far as our windows let them come.
+    granted_bytes: Cell<u64>,
 }
 
 impl Score {
@@ -53,9 +60,19 @@ impl Score {
         let pardoned = self.answered.get() / REQUESTS_PER_PARDON;
         self.glitches.get().saturating_sub(pardoned) > u64::from(limits.h2_glitches_max)
     }
+    fn grant(&self, bytes: u64) {
+        self.granted_bytes.set(self.granted_bytes.get() + bytes);
+    }
+    /// The reader took a DATA frame: as much may come again.
+    fn took(&self, bytes: usize) {
+        if bytes > 0 {
+            self.grant(bytes as u64 + FRAME_BYTES);
+        }
+    }
     fn chatters(&self, connection: &Connection, requests: u64) -> bool {
-        let (bytes_in, _) = connection.bytes();
-        bytes_in > self.useful_bytes.get() + CHATTER_BYTES + requests * CHATTER_BYTES_PER_REQUEST
+        let (bytes_in, bytes_out) = connection.bytes();
+        let beside = CHATTER_BYTES + requests * CHATTER_BYTES_PER_REQUEST + bytes_out / BYTES_OUT_PER_BYTE_IN;
+        bytes_in > self.granted_bytes.get() + beside
     }
 }
 
@@ -95,7 +112,10 @@ pub(crate) async fn serve(
                 connection.count_request();
                 let head_bytes: usize =
                     request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-                score.useful_bytes.set(score.useful_bytes.get() + head_bytes as u64 + 64);
+                score.grant(head_bytes as u64 + 64);
+                if !request.body().is_end_stream() {
+                    score.grant(u64::from(limits.h2_stream_window_bytes));
+                }
                 start(request, respond, &connection, &endpoint, &score, &limits);
             }
             Step::Accepted(Some(Err(_)) | None) => break,
@@ -177,7 +197,7 @@ fn start(
     connection.enter_if_new(Phase::Handling);
     let (connection, endpoint, score) = (Rc::clone(connection), Rc::clone(endpoint), Rc::clone(score));
     tokio::task::spawn_local(async move {
-        let end = stream::serve(request, respond, &connection, &endpoint, &score.useful_bytes).await;
+        let end = stream::serve(request, respond, &connection, &endpoint, &score).await;
         match end {
             stream::End::Answered => score.answered.set(score.answered.get() + 1),
             stream::End::Reset => score.glitch(),

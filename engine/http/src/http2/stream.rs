@@ -9,7 +9,6 @@
 //!
 //! Not here: the connection's limits (`http2`).
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
@@ -24,6 +23,7 @@ use madang_host::clock;
 use madang_host::connection::{Connection, Phase};
 use madang_wire::request::{Method, Parts, Scheme, Version};
 
+use super::Score;
 use super::duplex::H2Duplex;
 use crate::body::{Body, BodyFault, FileBody, Frame, Pipe, RequestBody};
 use crate::endpoint::Endpoint;
@@ -45,23 +45,26 @@ pub(super) async fn serve(
     mut respond: SendResponse<Bytes>,
     connection: &Rc<Connection>,
     endpoint: &Rc<Endpoint>,
-    useful_bytes: &Cell<u64>,
+    score: &Rc<Score>,
 ) -> End {
     let serving = endpoint.serving();
     let (parts, body) = request.into_parts();
     let mut exchange = endpoint.pool.exchange(connection);
     if let Err(malformed) = fill(&mut exchange, &parts, &body, connection.secure, &serving.limits.head) {
         serving.service.refused(connection, malformed.status(), malformed.name());
-        let text = Bytes::from(format!("{} {malformed}\n", malformed.status()));
-        let head = http::Response::builder()
-            .status(malformed.status())
-            .header("content-type", "text/plain; charset=utf-8");
-        if let Ok(head) = head.body(())
-            && let Ok(mut send) = respond.send_response(head, false)
+        exchange.response.text(malformed.status(), format!("{} {malformed}\n", malformed.status()));
+        if let Body::Bytes(text) = std::mem::take(&mut exchange.response.body)
+            && let Some(head) = response_head(&exchange, Some(text.len() as u64))
         {
-            // The peer may have reset it: then nobody waits for the text.
-            let _ = send.send_data(text, true);
+            let bodiless = parts.method == http::Method::HEAD;
+            if let Ok(mut send) = respond.send_response(head, bodiless)
+                && !bodiless
+            {
+                // The peer may have reset it: then nobody waits for the text.
+                let _ = send.send_data(text, true);
+            }
         }
+        endpoint.pool.give_exchange(exchange);
         return End::Reset;
     }
     let mut feeder = Feeder::new(body, &exchange, serving.limits.body_bytes_max);
@@ -82,7 +85,7 @@ pub(super) async fn serve(
                     return Poll::Ready(Some(exchange));
                 }
                 if let Some(feeder) = &mut feeder {
-                    feeder.poll_feed(cx, useful_bytes);
+                    feeder.poll_feed(cx, score);
                 }
                 match respond.poll_reset(cx) {
                     Poll::Ready(_) => Poll::Ready(None),
@@ -97,11 +100,11 @@ pub(super) async fn serve(
         }
     };
     if matches!(exchange.response.body, Body::Upgrade(_)) {
-        return upgrade(exchange, respond, feeder, &serving, connection).await;
+        return upgrade(exchange, respond, feeder, &serving, connection, score).await;
     }
     let now = clock::now();
     let mut answer = Answer { sent: 0, judge: None, started: now, moved: now, connection };
-    let complete = answer.send(&mut exchange, &mut respond, feeder.as_mut(), useful_bytes).await;
+    let complete = answer.send(&mut exchange, &mut respond, feeder.as_mut(), score).await;
     let received = feeder.as_ref().map_or(0, |feeder| feeder.received);
     serving.service.record(&exchange, Outcome { bytes_out: answer.sent, bytes_in: received, complete });
     // A body not read to its end: once the whole answer has left, h2 resets the stream with NO_ERROR for us, because nobody
@@ -148,7 +151,7 @@ impl Feeder {
         Some(Self { body, pipe: Rc::default(), received: 0, default_max, done: false, data_done: false })
     }
 
-    fn poll_feed(&mut self, cx: &mut Context<'_>, useful_bytes: &Cell<u64>) {
+    fn poll_feed(&mut self, cx: &mut Context<'_>, score: &Rc<Score>) {
         while !self.done && self.pipe.poll_room(cx).is_ready() {
             if self.data_done {
                 match self.body.poll_trailers(cx) {
@@ -176,7 +179,7 @@ impl Feeder {
                 Poll::Ready(Some(Err(_))) => self.fail(BodyFault::Gone),
                 Poll::Ready(Some(Ok(data))) => {
                     self.received += data.len() as u64;
-                    useful_bytes.set(useful_bytes.get() + data.len() as u64);
+                    score.took(data.len());
                     let max = self.pipe.limit().unwrap_or(self.default_max);
                     if self.received > max {
                         self.fail(BodyFault::TooLarge { max });
@@ -212,7 +215,7 @@ impl Answer<'_> {
         exchange: &mut Exchange,
         respond: &mut SendResponse<Bytes>,
         mut feeder: Option<&mut Feeder>,
-        useful_bytes: &Cell<u64>,
+        score: &Rc<Score>,
     ) -> bool {
         let body = std::mem::take(&mut exchange.response.body);
         let bodiless =
@@ -238,7 +241,7 @@ impl Answer<'_> {
                         return Poll::Ready(Ok(frame));
                     }
                     if let Some(feeder) = feeder.as_deref_mut() {
-                        feeder.poll_feed(cx, useful_bytes);
+                        feeder.poll_feed(cx, score);
                     }
                     send.poll_reset(cx).map(|_| Err(()))
                 })
@@ -378,6 +381,7 @@ async fn upgrade(
     feeder: Option<Feeder>,
     serving: &crate::endpoint::Serving,
     connection: &Rc<Connection>,
+    score: &Rc<Score>,
 ) -> End {
     let Body::Upgrade(task) = std::mem::take(&mut exchange.response.body) else { return End::Reset };
     let (Some(_), Some(feeder)) = (exchange.head.protocol(), feeder) else {
@@ -390,6 +394,6 @@ async fn upgrade(
     let Ok(send) = respond.send_response(head, false) else { return End::Reset };
     serving.service.record(&exchange, Outcome { bytes_out: 0, bytes_in: 0, complete: true });
     connection.enter_if_new(Phase::Tunnel);
-    task(Box::new(H2Duplex::new(feeder.body, send))).await;
+    task(Box::new(H2Duplex::new(feeder.body, send, Rc::clone(score)))).await;
     End::Answered
 }

@@ -218,7 +218,7 @@ fn what_cannot_be_read_in_one_way_is_refused_and_the_rest_is_not_read() {
     with_house(Setup::default(), |house| async move {
         let answer = house.talk("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(
-            answer.starts_with("HTTP/1.1 400 Bad Request\r\n") && !answer.contains("smuggled"),
+            answer.starts_with("HTTP/1.1 400 Bad Request\r\ndate: ") && !answer.contains("smuggled"),
             "{answer:?}"
         );
         assert_eq!(answer.matches("HTTP/1.1").count(), 1);

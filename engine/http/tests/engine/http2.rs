@@ -131,6 +131,52 @@ fn an_early_answer_arrives_whole_before_its_stream_is_reset() {
     });
 }
 
+// Goal: honest traffic is never taken for chatter, however much of it there is.
+// Method: uploads that are read and uploads that nobody reads, downloads by a client that opens its window byte by byte, small
+// messages on an extended CONNECT: each several times what the allowance for chatter would bear.
+#[test]
+fn uploads_downloads_and_messages_are_no_chatter() {
+    with_house(Setup::default(), |house| async move {
+        let (mut sender, _connection) = running(&house).await;
+        let large = Bytes::from(vec![b'x'; 600_000]);
+        for path in ["/echo", "/a", "/a", "/a"] {
+            sender = sender.ready().await.unwrap();
+            let (answer, mut send) = sender.send_request(request(Method::POST, path), false).unwrap();
+            // Where nobody reads it, the stream ends before all of it is taken.
+            let _ = send.send_data(large.clone(), true);
+            let answer = answer.await.unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert_eq!(answer.status(), 200, "{path}");
+            body(answer.into_body()).await.unwrap();
+        }
+
+        let stream = house.connect().await;
+        stream.set_nodelay(true).unwrap();
+        let narrow = h2::client::Builder::new()
+            .enable_push(false)
+            .initial_window_size(1024)
+            .handshake::<_, Bytes>(stream);
+        let (mut sender, connection) = narrow.await.unwrap();
+        tokio::task::spawn_local(connection);
+        for _ in 0..2 {
+            sender = sender.ready().await.unwrap();
+            let (answer, _) = sender.send_request(request(Method::GET, "/large"), true).unwrap();
+            assert_eq!(body(answer.await.unwrap().into_body()).await.unwrap().0.len(), 4 * 1024 * 1024);
+        }
+
+        let mut connect =
+            Request::builder().method(Method::CONNECT).uri("http://x/connect").body(()).unwrap();
+        connect.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        sender = sender.ready().await.unwrap();
+        let (answer, mut send) = sender.send_request(connect, false).unwrap();
+        let mut receive = answer.await.unwrap().into_body();
+        for count in 0..12_000 {
+            send.send_data(Bytes::from_static(b"ping"), false).unwrap();
+            let echo = receive.data().await.unwrap_or_else(|| panic!("ended at {count}")).unwrap();
+            receive.flow_control().release_capacity(echo.len()).unwrap();
+        }
+    });
+}
+
 // Goal: a client cannot push: the connection ends with PROTOCOL_ERROR (RFC 9113 8.4).
 // Method: the frame as bytes, with its field block complete, which h2's client could not be made to send.
 #[test]
@@ -161,9 +207,17 @@ fn what_http1_would_refuse_is_refused_here_too() {
         for wrong in [differing, repeated, request(Method::GET, "/a%2fb"), request(Method::GET, "/%2e%2e/x")]
         {
             let (answer, _) = sender.send_request(wrong, true).unwrap();
-            assert_eq!(answer.await.unwrap().status(), 400);
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status(), 400);
+            // RFC 9110 6.6.1: a server with a clock says when.
+            assert_eq!(answer.headers()["date"].len(), 29);
+            assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
         }
-        assert_eq!(house.told.borrow().len(), 4);
+        let (answer, _) = sender.send_request(request(Method::HEAD, "/a%2fb"), true).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), 400);
+        assert!(answer.body().is_end_stream(), "an answer to HEAD has no content");
+        assert_eq!(house.told.borrow().len(), 5);
     });
 }
 

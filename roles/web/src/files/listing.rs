@@ -313,6 +313,8 @@ fn send(exchange: &mut Exchange, rendered: Rendered, json: bool, upload: bool) -
     for chosen_by in ["accept", "accept-encoding", "accept-language"] {
         response.fields.add_to_list("vary", chosen_by);
     }
+    // A folder changes without telling: ask again each time, which costs a 304. A 304 says so again (RFC 9110 15.4.5).
+    response.fields.set_default("cache-control", "no-cache");
     let present = Present::of(head);
     match conditional::evaluate(head, present, rendered.etag.as_bytes(), None, || 0) {
         Outcome::Failed => {
@@ -336,12 +338,10 @@ fn whole(head: &RequestHead, response: &mut Response, rendered: Rendered, json: 
         response.fields.add("content-encoding", coding.text());
     }
     response.fields.add("etag", Text::from(rendered.etag));
-    // A folder changes without telling: ask again each time, which costs a 304.
-    response.fields.set_default("cache-control", "no-cache");
     if !json {
         // Names are escaped; should one ever not be, nothing in it may run.
-        let policy = if upload { upload_page::POLICY.as_str() } else { listing_page::POLICY };
-        response.fields.set_default("content-security-policy", policy);
+        let policy = if upload { &upload_page::POLICY } else { &listing_page::POLICY };
+        response.fields.set_default("content-security-policy", policy.as_str());
     }
     if head.method() == Method::Head {
         response.length_hint = Some(rendered.bytes.len() as u64);

@@ -10,19 +10,30 @@
 //! Not here: which entries, in which order (`listing`).
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use madang_wire::path::percent_encode_path;
+
+use crate::inline;
 
 use super::listing::{Contents, ENTRIES_MAX, Entry, Key, Request, rfc3339};
 use super::upload_page;
 use crate::look::BASE;
 
 /// What the page may do: show itself.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| policy(&inline::source(STYLE)));
 
-const STYLE: &str = "\
+/// The policy of a page with these styles.
+pub(super) fn policy(styles: &str) -> String {
+    let base = inline::source(BASE);
+    format!(
+        "default-src 'none'; style-src {base} {styles}; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    )
+}
+
+pub(super) const STYLE: &str = "\
 main{max-width:62rem;margin:0 auto;padding:clamp(1.5rem,5vw,3.5rem) clamp(.5rem,4vw,2rem) 3rem}\
-body>svg{position:absolute}\
+.shapes{position:absolute}\
 h1{margin:0 0 1.25rem;padding:0 .75rem;font-size:1.625rem;overflow-wrap:anywhere}\
 h1 a{color:var(--soft)}h1 span{color:var(--line);padding:0 .35rem}\
 table{width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums}\
@@ -45,7 +56,7 @@ td.n{grid-row:1;align-self:end;padding-bottom:.5rem;font-size:.8125rem;pointer-e
 td.n:nth-child(2){grid-column:2}td.d{grid-column:1;text-align:left;padding-left:2.75rem}\
 td:first-child{grid-row:1}tr.up td:first-child a{padding-bottom:.5rem}}";
 
-const SHAPES: &str = "<svg width=\"0\" height=\"0\" aria-hidden=\"true\">\
+const SHAPES: &str = "<svg class=\"shapes\" width=\"0\" height=\"0\" aria-hidden=\"true\">\
 <symbol id=\"d\" viewBox=\"0 0 18 18\"><path d=\"M1.5 4v10.5h15V6H8.5L7 4z\"/></symbol>\
 <symbol id=\"f\" viewBox=\"0 0 18 18\"><path d=\"M4 1.5v15h10.5V6L10 1.5zM10 1.5V6h4.5\"/></symbol>\
 <symbol id=\"u\" viewBox=\"0 0 18 18\"><path d=\"M9 15V4M4.5 8.5 9 4l4.5 4.5\"/></symbol></svg>";
@@ -99,14 +110,14 @@ pub(super) fn render(request: &Request, contents: &Contents) -> String {
     let mut page = String::with_capacity(4096 + contents.entries.len() * 256);
     let title = escaped(&request.address);
     let (lang, kind) = (words.lang, words.title);
-    let extra = if request.upload { upload_page::STYLE } else { "" };
+    let extra = if request.upload { upload_page::style() } else { String::new() };
     page.push_str("<!doctype html>\n");
     // Writing to a string cannot fail, here and below.
     let _ = write!(
         page,
         "<html lang=\"{lang}\">\n<head>\n<meta charset=\"utf-8\">\n<title>{kind} {title}</title>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <style>{BASE}{STYLE}{extra}</style>\n</head>\n<body>\n{SHAPES}\n<main>\n"
+         <style>{BASE}</style>\n<style>{STYLE}</style>\n{extra}</head>\n<body>\n{SHAPES}\n<main>\n"
     );
     breadcrumbs(&mut page, request, words);
     if request.upload {

@@ -4,15 +4,15 @@
 //! are taken. Pure.
 //!
 //! Invariants
-//! 1. The page's policy allows this one script by its digest, and no other.
+//! 1. The page's policy allows this one script and its styles by their digests, and no other.
 //! 2. It sends PUT: a page of another origin cannot without being asked first (CORS), and it is not allowed there.
 //!
 //! Not here: taking the files (`upload`).
 
 use std::sync::LazyLock;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use super::listing_page;
+use crate::inline;
 
 /// Without a script there is nothing to see: `hidden` is taken off by it.
 pub(super) fn part(korean: bool) -> String {
@@ -38,7 +38,12 @@ pub(super) fn part(korean: bool) -> String {
     )
 }
 
-pub(super) const STYLE: &str = "\
+/// The part's own style, an element beside the page's.
+pub(super) fn style() -> String {
+    format!("<style>{STYLE}</style>\n")
+}
+
+const STYLE: &str = "\
 #drop{display:block;margin:0 .75rem 1.25rem;padding:1.25rem;border:1.5px dashed var(--soft);background:var(--sheet);color:var(--soft);text-align:center;cursor:pointer}\
 #drop[hidden]{display:none}#drop:hover,#drop.over,#drop:focus-within{border-color:var(--mark);color:var(--ink)}\
 #drop input{position:absolute;width:1px;height:1px;opacity:0}\
@@ -63,7 +68,7 @@ addEventListener('drop',event=>{event.preventDefault();drop.classList.remove('ov
 
 /// What a page with this part may do.
 pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SCRIPT.as_bytes());
-    let digest = STANDARD.encode(digest.as_ref());
-    format!("{}; script-src 'sha256-{digest}'; connect-src 'self'", super::listing_page::POLICY)
+    let styles = format!("{} {}", inline::source(listing_page::STYLE), inline::source(STYLE));
+    let script = inline::source(SCRIPT);
+    format!("{}; script-src {script}; connect-src 'self'", listing_page::policy(&styles))
 });

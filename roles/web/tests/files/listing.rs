@@ -98,6 +98,10 @@ fn listings_have_tags_and_codings() {
     let first = site.get("/");
     let again = site.ask("GET", "/", &[("if-none-match", first.etag())]);
     assert_eq!((again.status, again.body.len()), (304, 0));
+    // RFC 9110 15.4.5: what a cache must know of the 200 is in the 304 too.
+    for name in ["cache-control", "etag", "vary"] {
+        assert_eq!(again.field(name), first.field(name), "{name}");
+    }
     let head = site.ask("HEAD", "/", &[]);
     assert_eq!((&head.fields, head.length, head.body.len()), (&first.fields, first.length, 0));
     let packed = site.ask("GET", "/", &[("accept-encoding", "br")]);

@@ -103,10 +103,19 @@ fn the_page_takes_files_where_the_folder_does() {
     let site = Site::with(&[("a.txt", "a")], |options| (options.upload, options.listing) = (true, true));
     let page = site.get("/");
     let script = page.text().split("<script>").nth(1).unwrap().split("</script>").next().unwrap();
-    let digest = digest::digest(&digest::SHA256, script.as_bytes());
-    let digest = base64::engine::general_purpose::STANDARD.encode(digest.as_ref());
+    let digest_of = |text: &str| {
+        let digest = digest::digest(&digest::SHA256, text.as_bytes());
+        base64::engine::general_purpose::STANDARD.encode(digest.as_ref())
+    };
     let policy = page.field("content-security-policy").unwrap();
-    assert!(policy.contains(&format!("script-src 'sha256-{digest}'")), "{policy}");
+    assert!(policy.contains(&format!("script-src 'sha256-{}'", digest_of(script))), "{policy}");
+    let styles: Vec<&str> =
+        page.text().split("<style>").skip(1).map(|rest| rest.split("</style>").next().unwrap()).collect();
+    assert_eq!(styles.len(), 2);
+    for style in styles {
+        assert!(policy.contains(&format!("'sha256-{}'", digest_of(style))), "{policy}");
+    }
+    assert!(!policy.contains("unsafe") && !page.text().contains("style="), "{policy}");
     let plain = Site::with(&[("a.txt", "a")], |options| options.listing = true).get("/");
     assert!(!plain.text().contains("<script>"));
     assert!(!plain.field("content-security-policy").unwrap().contains("script"));
