@@ -12,6 +12,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("madang-settings", &[]),
     ("madang-host", &["madang-settings", "madang-wire"]),
     ("madang-http", &["madang-host", "madang-settings", "madang-wire"]),
+    ("madang-balance", &["madang-settings"]),
     ("madang-web", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang", &["madang-host", "madang-http", "madang-settings", "madang-web", "madang-wire"]),
 ];

@@ -1,0 +1,171 @@
+//! A pool: its settings and its servers, as one snapshot that all workers share.
+//!
+//! **Job.** Hold who belongs to the pool and by which rules; make the next snapshot when settings or names change, keeping
+//! the servers that stay. **Read by** `pick`, `health`, the proxy. **Calls** `server`, `pick::hash` (the ring).
+//!
+//! Invariants
+//! 1. A snapshot never changes but for the panic flag and what is inside its servers.
+//! 2. At most [`SERVERS_MAX`] servers; no two with the same id.
+//!
+//! Not here: deciding states (`health`), choosing (`pick`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::breaker::Change;
+use crate::config::{Balance, Place, PoolSettings, SERVERS_MAX, ServerSettings, Sticky};
+use crate::pick::hash::{Ring, key_of};
+use crate::server::{InFlight, Outcome, Server, ServerId, Standing};
+
+/// A server and how this pool uses it.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// What changes while requests run.
+    pub server: Arc<Server>,
+    /// Its share beside the others', 0 to 256.
+    pub weight: u16,
+    /// Used only when no other can.
+    pub backup: bool,
+    /// Requests open at once; 0: no limit.
+    pub max_connections: u32,
+}
+
+/// One server as settings and name resolution give it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// As written.
+    pub settings: ServerSettings,
+    /// Where its address leads: the same, or one of the addresses its name has.
+    pub place: Place,
+}
+
+impl From<ServerSettings> for Endpoint {
+    fn from(settings: ServerSettings) -> Self {
+        let place = settings.address.place.clone();
+        Self { settings, place }
+    }
+}
+
+/// What a result means for those who watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Noticed {
+    /// Enough failures in a row that `health` should look now ([`crate::health::Health::passive`]), not at its next turn.
+    pub look_now: bool,
+    /// What the circuit breaker did.
+    pub circuit: Change,
+}
+
+/// A pool.
+#[derive(Debug)]
+pub struct Pool {
+    settings: Arc<PoolSettings>,
+    generation: u64,
+    members: Vec<Member>,
+    ring: Option<Ring>,
+    panic: AtomicBool,
+}
+
+impl Pool {
+    /// A pool that was not there before, of the servers in its settings.
+    pub fn new(settings: Arc<PoolSettings>, now: Instant) -> Self {
+        let endpoints = settings.servers.iter().cloned().map(Endpoint::from).collect();
+        Self::build(settings, endpoints, None, now)
+    }
+
+    /// The next snapshot: other settings or other servers. Servers that stay keep their state, counters and open requests.
+    pub fn next(&self, settings: Arc<PoolSettings>, endpoints: Vec<Endpoint>, now: Instant) -> Self {
+        Self::build(settings, endpoints, Some(self), now)
+    }
+
+    fn build(
+        settings: Arc<PoolSettings>,
+        endpoints: Vec<Endpoint>,
+        last: Option<&Self>,
+        now: Instant,
+    ) -> Self {
+        let mut members: Vec<Member> = Vec::with_capacity(endpoints.len().min(SERVERS_MAX));
+        for Endpoint { settings, place } in endpoints {
+            let mut name = settings.address.key();
+            if place != settings.address.place {
+                name = format!("{name} at {place}");
+            }
+            let id = ServerId(key_of(name.as_bytes()));
+            if members.len() == SERVERS_MAX || members.iter().any(|member| member.server.id() == id) {
+                continue;
+            }
+            let kept = last.and_then(|last| last.member(id)).map(|member| Arc::clone(&member.server));
+            let ServerSettings { address, weight, backup, max_connections } = settings;
+            let server = kept.unwrap_or_else(|| Arc::new(Server::new(id, address, place, now)));
+            members.push(Member { server, weight, backup, max_connections });
+        }
+        let keyed = settings.balance == Balance::Hash || settings.sticky == Sticky::Ip;
+        Self {
+            ring: keyed.then(|| Ring::new(&members)),
+            generation: last.map_or(0, |last| last.generation + 1),
+            panic: AtomicBool::new(last.is_some_and(Self::is_in_panic)),
+            settings,
+            members,
+        }
+    }
+
+    /// Its rules.
+    pub const fn settings(&self) -> &Arc<PoolSettings> {
+        &self.settings
+    }
+
+    /// Its servers, in the order of the settings.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The server of an id.
+    pub fn member(&self, id: ServerId) -> Option<&Member> {
+        self.members.iter().find(|member| member.server.id() == id)
+    }
+
+    /// The servers that an operator may mean: by name, by address as written, by the place it leads to.
+    pub fn find(&self, text: &str) -> Vec<&Arc<Server>> {
+        let meant = |server: &&Arc<Server>| {
+            server.name() == text || server.address().key() == text || server.place().to_string() == text
+        };
+        self.members.iter().map(|member| &member.server).filter(meant).collect()
+    }
+
+    /// Goes up with each snapshot.
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether so few servers are up that health is doubted.
+    pub fn is_in_panic(&self) -> bool {
+        self.panic.load(Ordering::Acquire)
+    }
+
+    pub(crate) const fn ring(&self) -> Option<&Ring> {
+        self.ring.as_ref()
+    }
+
+    /// Obeys [`crate::health::Action::Publish`].
+    pub fn publish(&self, id: ServerId, standing: Standing) {
+        if let Some(member) = self.member(id) {
+            member.server.publish(standing);
+        }
+    }
+
+    /// Obeys [`crate::health::Action::Panic`].
+    pub fn set_panic(&self, on: bool) {
+        self.panic.store(on, Ordering::Release);
+    }
+
+    /// An attempt ended: takes note and gives the place back. `took` is the time to the answer's first byte, or to the failure.
+    ///
+    /// Never waits; a handful of atomic additions.
+    pub fn finish(&self, place: InFlight, outcome: Outcome, took: Duration, now: Instant) -> Noticed {
+        let server = place.server();
+        let circuit = server.record(outcome, took, now, self.settings.breaker.as_ref());
+        let limit = self.settings.passive.failures;
+        let look_now = outcome.is_failure() && limit > 0 && server.counts().in_a_row >= limit;
+        Noticed { look_now, circuit }
+    }
+}
