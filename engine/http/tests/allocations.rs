@@ -2,7 +2,10 @@
 //!
 //! Method: an allocator that counts what the worker's thread asks of it, and a client on another thread. The service
 //! answers `/count` with the count so far; between two such answers lie a thousand plain requests.
-#![allow(unsafe_code)] // a global allocator cannot be written without; it only counts and passes on
+//!
+//! **Why this may be:** a global allocator cannot be written in safe code; this one only counts, and passes every call on
+//! to the system's allocator unchanged.
+#![allow(unsafe_code)]
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at what it did not expect
 
 use std::alloc::{GlobalAlloc, Layout, System};

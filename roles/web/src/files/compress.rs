@@ -29,7 +29,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// # Errors
 /// What reading gave, or `UnexpectedEof` where there are not exactly `length` bytes.
 pub(super) fn compress(coding: Coding, from: impl Read, length: u64) -> io::Result<Option<Bytes>> {
-    let room = usize::try_from(length - length / 16).unwrap_or(usize::MAX);
+    // At least one byte less, also for the shortest.
+    let room = usize::try_from(length.saturating_sub((length / 16).max(1))).unwrap_or(usize::MAX);
     let mut out = Room { bytes: Vec::with_capacity(room.min(PIECE_BYTES)), room, full: false };
     let done = match coding {
         Coding::Brotli => {
@@ -104,6 +105,16 @@ pub(super) mod tests {
             Coding::Gzip => drop(flate2::read::GzDecoder::new(bytes).read_to_end(&mut out).unwrap()),
         }
         out
+    }
+
+    // Brotli makes 13 bytes of these 13: no gain is no form worth keeping.
+    #[test]
+    fn what_comes_out_as_long_as_it_went_in_is_not_kept() {
+        let text = b"aaaaaaaaaaaba";
+        for coding in Coding::BY_SIZE {
+            let made = compress(coding, &text[..], text.len() as u64).unwrap();
+            assert!(made.is_none_or(|small| small.len() < text.len()), "{coding:?}");
+        }
     }
 
     // Goal: every coding gives the file back, smaller; noise is left alone; a file cut short is an error.

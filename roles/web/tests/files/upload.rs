@@ -111,7 +111,7 @@ fn the_page_takes_files_where_the_folder_does() {
     assert!(policy.contains(&format!("script-src 'sha256-{}'", digest_of(script))), "{policy}");
     let styles: Vec<&str> =
         page.text().split("<style>").skip(1).map(|rest| rest.split("</style>").next().unwrap()).collect();
-    assert_eq!(styles.len(), 2);
+    assert_eq!(styles.len(), 3);
     for style in styles {
         assert!(policy.contains(&format!("'sha256-{}'", digest_of(style))), "{policy}");
     }
