@@ -8,7 +8,7 @@
 //! Who owns what
 //! - A [`pool::Pool`] is an immutable snapshot shared by all workers. What changes while requests run are the atomics of
 //!   its [`server::Server`]s, which outlive snapshots.
-//! - A [`pick::Picker`] belongs to one worker.
+//! - A [`pick::Picker`] and a [`retry::RetryBudget`] belong to one worker.
 //! - A [`health::Health`] belongs to the control side: it alone decides what state a server has.
 //!
 //! Begin reading at [`pick::Picker::pick`].
@@ -23,5 +23,8 @@ mod latency;
 pub mod pick;
 pub mod pool;
 mod random;
+pub mod retry;
 pub mod server;
+pub mod split;
+pub mod sticky;
 mod window;
