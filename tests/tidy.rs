@@ -12,9 +12,12 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("madang-settings", &[]),
     ("madang-host", &["madang-settings", "madang-wire"]),
     ("madang-http", &["madang-host", "madang-settings", "madang-wire"]),
-    ("madang-balance", &["madang-settings"]),
+    ("madang-balance", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-web", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
-    ("madang", &["madang-host", "madang-http", "madang-settings", "madang-web", "madang-wire"]),
+    (
+        "madang",
+        &["madang-balance", "madang-host", "madang-http", "madang-settings", "madang-web", "madang-wire"],
+    ),
 ];
 /// Longer files have a second reason to exist: find it.
 const LINES_MAX: usize = 600;

@@ -5,9 +5,11 @@
 //! Not here: what lies in it (`tls::local_ca`, `control::admin`, logs).
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use madang_host::random;
 use madang_host::rights::Identity;
 
 use crate::run::{Failure, cannot};
@@ -42,6 +44,26 @@ pub fn lock(data: &Path, handed: Option<File>) -> Result<File, Failure> {
             "a server already runs with the data folder {}; `madang status` shows it, `madang stop` ends it",
             data.display()
         ))),
+    }
+}
+
+/// The secret that signs sticky cookies; made at the first start, so that clients stay where they are over restarts.
+pub fn secret(data: &Path) -> Result<[u8; 32], Failure> {
+    let path = data.join("sticky.key");
+    let fail = |error: std::io::Error| cannot(format!("cannot use {}: {error}", path.display()));
+    match std::fs::read(&path) {
+        Ok(bytes) if bytes.len() == 32 => Ok(std::array::from_fn(|at| bytes[at])),
+        Ok(_) => Err(cannot(format!(
+            "{} is not 32 bytes long; remove it, clients get new cookies",
+            path.display()
+        ))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let secret = random::secret().map_err(fail)?;
+            let options = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            options.and_then(|mut file| file.write_all(&secret)).map_err(fail)?;
+            Ok(secret)
+        }
+        Err(error) => Err(fail(error)),
     }
 }
 

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use madang_balance::keeper::{Keeper, Observer};
 use madang_host::clock::unix_seconds;
 use madang_host::connection::View;
 use madang_host::gate::Gate;
@@ -26,7 +27,7 @@ use madang_host::worker::{Pulse, Worker, WorkerGone, WorkerHandle};
 
 use crate::config::Settings;
 use crate::plan::{ListenerPlan, Plan, PlanError, rules};
-use crate::room::{Room, Seat};
+use crate::room::{PoolKit, Room, Seat};
 use crate::telemetry::Telemetry;
 
 /// Why the house could not be opened or changed.
@@ -82,6 +83,13 @@ pub struct House {
     workers: Vec<WorkerHandle<Room>>,
     /// Sockets handed to us that no listener wanted.
     pub left_over: Inherited,
+    pools: Option<Pools>,
+}
+
+/// The pools, from the moment the house opens.
+struct Pools {
+    keeper: Rc<Keeper>,
+    kit: PoolKit,
 }
 
 /// An open listener as people see it.
@@ -127,6 +135,7 @@ impl House {
             open: Vec::new(),
             workers: Vec::new(),
             left_over: Vec::new(),
+            pools: None,
         };
         let bound =
             bind_new(&house.open, plan.listeners, workers, &mut inherited).map_err(HouseError::Bind)?;
@@ -136,7 +145,16 @@ impl House {
     }
 
     /// Starts the workers and lets them accept.
-    pub async fn open(&mut self, workers: usize) -> Result<(), HouseError> {
+    pub async fn open(
+        &mut self,
+        workers: usize,
+        secret: [u8; 32],
+        observer: Box<dyn Observer>,
+    ) -> Result<(), HouseError> {
+        let seed = madang_host::random::seed();
+        let keeper = Keeper::start(&self.settings.pools, seed, observer);
+        let kit = PoolKit { secret, seed, look_now: keeper.look_now() };
+        self.pools = Some(Pools { keeper, kit });
         let limits = self.settings.limits;
         let shared = madang_web::WebShared::new();
         for index in 0..workers {
@@ -155,10 +173,27 @@ impl House {
             });
             self.workers.push(handle.map_err(HouseError::Worker)?);
         }
+        self.send_pools().await?;
         for index in 0..self.open.len() {
             self.seat(index, true).await?;
         }
         Ok(())
+    }
+
+    /// Sends the pools' snapshots to every worker.
+    pub async fn send_pools(&self) -> Result<(), HouseError> {
+        let Some(Pools { keeper, kit }) = &self.pools else { return Ok(()) };
+        for worker in &self.workers {
+            let (snapshots, kit) = (keeper.pools(), kit.clone());
+            let order = move |worker: &Rc<_>, room: &mut Room| room.set_pools(worker, &snapshots, &kit);
+            worker.ask(order).await.map_err(HouseError::Gone)?;
+        }
+        Ok(())
+    }
+
+    /// The pools' keeper.
+    pub fn keeper(&self) -> Option<&Rc<Keeper>> {
+        self.pools.as_ref().map(|pools| &pools.keeper)
     }
 
     /// Sends one listener to every worker; with its sockets when it is new.
@@ -201,6 +236,10 @@ impl House {
         // From here on nothing fails but a dead worker.
         self.settings = plan.settings;
         self.gate.set_limits(self.settings.server.gate);
+        if let Some(Pools { keeper, .. }) = &self.pools {
+            keeper.update(&self.settings.pools);
+        }
+        self.send_pools().await?;
         let mut old = std::mem::take(&mut self.open);
         for listener in stay {
             let Some(at) = old.iter().position(|open| same_socket(&open.plan, &listener)) else { continue };

@@ -8,10 +8,14 @@
 //!
 //! Not here: sockets (`house` hands them in).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use madang_balance::here::{Here, LookNow};
+use madang_balance::pool::Pool as Snapshot;
+use madang_balance::proxy::{Proxy, ProxyRoute};
 use madang_host::config::{Limits, Listen};
 use madang_host::gate::ListenerGate;
 use madang_host::net::listen::Listener;
@@ -19,7 +23,8 @@ use madang_host::tls::TlsPolicies;
 use madang_host::worker::{Accepting, Worker};
 use madang_http::accept::HttpAcceptor;
 use madang_http::endpoint::{Endpoint, HttpLimits, Pool, Serving};
-use madang_web::config::Site;
+use madang_http::exchange::Service;
+use madang_web::config::{Action, Site};
 use madang_wire::request::HeadLimits;
 use tokio::sync::oneshot;
 
@@ -31,6 +36,18 @@ pub struct Room {
     web: Rc<madang_web::WebWorker>,
     telemetry: Rc<WorkerTelemetry>,
     places: HashMap<String, Place>,
+    pools: Rc<RefCell<HashMap<Arc<str>, Rc<Here>>>>,
+}
+
+/// What pools need besides their snapshots; the same on every worker.
+#[derive(Clone)]
+pub struct PoolKit {
+    /// Signs sticky cookies.
+    pub secret: [u8; 32],
+    /// Tells workers' choices apart.
+    pub seed: u64,
+    /// The way to the keeper.
+    pub look_now: LookNow,
 }
 
 struct Place {
@@ -55,7 +72,46 @@ impl Room {
     /// An empty room.
     pub fn new(worker: &Rc<Worker>, web: Rc<madang_web::WebWorker>, telemetry: Rc<WorkerTelemetry>) -> Self {
         worker.observe(Rc::clone(&telemetry) as Rc<dyn madang_host::worker::AcceptObserver>);
-        Self { pool: Pool::new(), web, telemetry, places: HashMap::new() }
+        let pools: Rc<RefCell<HashMap<Arc<str>, Rc<Here>>>> = Rc::default();
+        let sweeping = Rc::clone(&pools);
+        worker.at_sweep(Rc::new(move || sweeping.borrow().values().for_each(|here| here.sweep())));
+        Self { pool: Pool::new(), web, telemetry, places: HashMap::new(), pools }
+    }
+
+    /// New snapshots of pools; those that are not among them are gone once their last route is.
+    pub fn set_pools(&mut self, worker: &Rc<Worker>, snapshots: &[Arc<Snapshot>], kit: &PoolKit) {
+        let mut pools = self.pools.borrow_mut();
+        pools.retain(|name, _| snapshots.iter().any(|snapshot| snapshot.settings().name == *name));
+        for snapshot in snapshots {
+            match pools.get(&snapshot.settings().name) {
+                Some(here) => here.renew(Arc::clone(snapshot)),
+                None => {
+                    let seed = kit.seed.wrapping_add(worker.index as u64);
+                    let look_now = kit.look_now.clone();
+                    let here =
+                        Here::new(Arc::clone(snapshot), kit.secret, seed, look_now, worker, &self.pool);
+                    pools.insert(Arc::clone(&snapshot.settings().name), here);
+                }
+            }
+        }
+    }
+
+    /// Says which routes of these sites lead to pools.
+    fn join_roles(&self, sites: &[Arc<Site>]) {
+        let (pools, sites) = (Rc::clone(&self.pools), sites.to_vec());
+        self.web.set_roles(Box::new(move |site, place| {
+            let site = sites.iter().find(|have| *have.name == *site)?;
+            let Action::Proxy(proxy) = &site.routes.get(place)?.action else { return None };
+            let pools = pools.borrow();
+            let here = pools.get(proxy.pool.as_str())?;
+            let route = ProxyRoute {
+                strip: proxy.strip.clone(),
+                host: proxy.upstream_host.clone(),
+                set: proxy.set.clone(),
+                remove: proxy.remove.clone(),
+            };
+            Some(Proxy::new(here, route) as Rc<dyn Service>)
+        }));
     }
 
     /// New limits for everything on this worker.
@@ -78,6 +134,7 @@ impl Room {
         sockets: Vec<Listener>,
     ) -> std::io::Result<()> {
         let name = seat.listen.name.clone();
+        self.join_roles(&seat.sites);
         let serving = Serving {
             service: self.web.serve(&seat.listen, &seat.sites),
             limits: http_limits(limits),

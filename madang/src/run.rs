@@ -16,6 +16,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use madang_balance::keeper::Observer;
+use madang_balance::pool::Pool;
 use madang_host::clock;
 use madang_host::config::Level;
 use madang_host::inherited_fds;
@@ -146,7 +148,10 @@ async fn live(
         give_up_root(user, &house, keeps, &telemetry)?;
     }
     let mut signals = Signals::new().map_err(|error| cannot(format!("cannot catch signals: {error}")))?;
-    house.open(workers).await.map_err(|error| cannot(error.to_string()))?;
+    let secret = if keeps { data_folder::secret(&house.settings().server.data)? } else { [0; 32] };
+    let (renewed, mut renewals) = mpsc::channel(ORDERS_MAX);
+    let observer = PoolObserver { telemetry: Arc::clone(&telemetry), renewed };
+    house.open(workers, secret, Box::new(observer)).await.map_err(|error| cannot(error.to_string()))?;
     if let Some(room) = descriptors_for_connections() {
         house.gate.set_descriptors(room);
         let wanted = house.settings().server.gate.connections_max;
@@ -182,6 +187,7 @@ async fn live(
             Some(request) = inbox.recv() => if let Some(end) = life.order(request, &admin).await { break end },
             sign = signals.next() => if let Some(end) = life.signal(sign, &admin).await { break end },
             _ = certificates.tick() => life.watch_certificates(),
+            Some(()) = renewals.recv() => life.renew_pools().await,
         }
     };
     // Orders that came too late are answered at once: they were not carried out, and the asker may ask again.
@@ -345,6 +351,12 @@ impl Life {
         result
     }
 
+    async fn renew_pools(&self) {
+        if let Err(error) = self.house.send_pools().await {
+            self.telemetry.log.always(Level::Error, "pool", &error.to_string());
+        }
+    }
+
     fn watch_certificates(&self) {
         let (now, log) = (clock::wall(), &self.telemetry.log);
         for policy in self.house.policies().flat_map(TlsPolicies::iter) {
@@ -398,6 +410,23 @@ impl Life {
             let _ = std::fs::remove_file(data.join(CONTROL_SOCKET));
         }
         self.house.close();
+    }
+}
+
+/// Pools tell the log, and the main loop when workers need a new snapshot.
+struct PoolObserver {
+    telemetry: Arc<Telemetry>,
+    renewed: mpsc::Sender<()>,
+}
+
+impl Observer for PoolObserver {
+    fn told(&self, pool: &str, sentence: &str, bad: bool) {
+        let level = if bad { Level::Warn } else { Level::Info };
+        self.telemetry.log.always(level, "pool", &format!("{pool}: {sentence}"));
+    }
+    fn renewed(&self, _: &Arc<Pool>) {
+        // A full line means that the main loop is about to look anyway.
+        let _ = self.renewed.try_send(());
     }
 }
 

@@ -16,6 +16,7 @@ pub mod net;
 pub mod notify;
 pub mod process;
 pub mod process_facts;
+pub mod random;
 pub mod rights;
 pub mod telemetry;
 pub mod tls;

@@ -135,10 +135,11 @@ impl Pool {
         }
     }
     /// An empty buffer to write into.
-    pub(crate) fn output(&self) -> Vec<u8> {
+    pub fn output(&self) -> Vec<u8> {
         self.outputs.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
     }
-    pub(crate) fn give_output(&self, mut buffer: Vec<u8>) {
+    /// Back from use.
+    pub fn give_output(&self, mut buffer: Vec<u8>) {
         let mut kept = self.outputs.borrow_mut();
         if buffer.capacity() > 0 && buffer.capacity() <= 4 * BUFFER_BYTES && kept.len() < BUFFERS_KEPT {
             buffer.clear();

@@ -51,6 +51,8 @@ pub struct Notes {
     pub request_id: Option<Bytes>,
     /// Name of the error or refusal that decided the answer.
     pub error: Option<&'static str>,
+    /// What a role tells the operator about that error; never shown to the client.
+    pub error_detail: Option<String>,
     /// The upstream server that answered.
     pub upstream: Option<Rc<str>>,
     /// The limit that refused the request (`telemetry` counts by this name).

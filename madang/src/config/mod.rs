@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use madang_balance::config::{POOL, PoolSettings};
 use madang_host::config::{Certificates, LIMITS, LOG, Limits, Listen, LogSettings, SERVER, Server};
 use madang_host::net::listen::Address;
 use madang_host::rights::{Identity, RightsError};
@@ -27,7 +28,7 @@ use madang_settings::report::Report;
 use madang_settings::schema::{Key, Kind, Section};
 use madang_settings::source::{self, Source};
 use madang_settings::tree::Table;
-use madang_web::config::{SITE, Site};
+use madang_web::config::{Action, SITE, Site};
 
 /// A whole settings file: every section this build knows.
 pub static ROOT: Section = Section {
@@ -44,6 +45,7 @@ pub static ROOT: Section = Section {
         Key { name: "limits", kind: Kind::Table(&LIMITS), default: "", doc: "Times and sizes." },
         Key { name: "log", kind: Kind::Table(&LOG), default: "", doc: "Logs." },
         Key { name: "site", kind: Kind::Named(&SITE), default: "", doc: "Web sites by name." },
+        Key { name: "pool", kind: Kind::Named(&POOL), default: "", doc: "Pools of servers by name." },
     ],
 };
 
@@ -56,6 +58,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[log]`.
     pub log: LogSettings,
+    /// The pools in the order they were written.
+    pub pools: Vec<Arc<PoolSettings>>,
     /// The sites in the order they were written.
     pub sites: Vec<Arc<Site>>,
     /// What was written, for `plan`.
@@ -119,6 +123,9 @@ pub fn load_from(
         check_certificates(r, &site, now);
         Arc::new(site)
     });
+    let pools: Vec<Arc<PoolSettings>> =
+        root.named("pool", &POOL, |r, name| Arc::new(PoolSettings::read(r, name)));
+    check_pools(&mut root, &sites, &pools);
     if sites.is_empty() && !root.has("site") && !root.report.has_errors() {
         let help = Some("the smallest one:\n    [site.main]\n    listen = \"http://127.0.0.1:8080\"\n    route = [{ files = \"public\" }]".to_owned());
         root.report.error(root.mark(), "site", "there is no site to serve", help);
@@ -129,7 +136,7 @@ pub fn load_from(
     if report.has_errors() {
         return (None, report);
     }
-    (Some(Settings { server, limits, log, sites, tree }), report)
+    (Some(Settings { server, limits, log, pools, sites, tree }), report)
 }
 
 /// The data folder of a file that may be broken in other places: commands must find the running server.
@@ -177,6 +184,27 @@ fn check_certificates(r: &mut Reader<'_>, site: &Site, now: SystemTime) {
             names.iter().any(|name| name == host || madang_host::tls::store::name_matches(name, host));
         if !covered && !names.is_empty() {
             r.warn("tls", format!("no certificate of this site is for {host}"), None);
+        }
+    }
+}
+
+/// A route that proxies leads to a pool that is there.
+fn check_pools(root: &mut Reader<'_>, sites: &[Arc<Site>], pools: &[Arc<PoolSettings>]) {
+    for site in sites {
+        for (place, route) in site.routes.iter().enumerate() {
+            let Action::Proxy(proxy) = &route.action else { continue };
+            if pools.iter().any(|pool| *pool.name == *proxy.pool) {
+                continue;
+            }
+            let known: Vec<&str> = pools.iter().map(|pool| &*pool.name).collect();
+            let help = if known.is_empty() {
+                format!("for example\n    [pool.{}]\n    servers = [\"127.0.0.1:3000\"]", proxy.pool)
+            } else {
+                format!("known here: {}", known.join(", "))
+            };
+            let mark = root.mark_below(&["site", &site.name, "route"]);
+            let key = format!("site.{}.route[{place}].proxy", site.name);
+            root.report.error(mark, &key, format!("there is no pool {:?}", proxy.pool), Some(help));
         }
     }
 }

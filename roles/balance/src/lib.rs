@@ -19,9 +19,13 @@
 pub mod breaker;
 pub mod config;
 pub mod health;
+pub mod here;
+pub mod keeper;
 mod latency;
 pub mod pick;
 pub mod pool;
+mod probe;
+pub mod proxy;
 mod random;
 pub mod retry;
 pub mod server;

@@ -162,7 +162,11 @@ impl Pool {
     ///
     /// Never waits; a handful of atomic additions.
     pub fn finish(&self, place: InFlight, outcome: Outcome, took: Duration, now: Instant) -> Noticed {
-        let server = place.server();
+        self.note(place.server(), outcome, took, now)
+    }
+
+    /// The same while the place is still held: an answer has begun, or broke off later.
+    pub fn note(&self, server: &Arc<Server>, outcome: Outcome, took: Duration, now: Instant) -> Noticed {
         let circuit = server.record(outcome, took, now, self.settings.breaker.as_ref());
         let limit = self.settings.passive.failures;
         let look_now = outcome.is_failure() && limit > 0 && server.counts().in_a_row >= limit;

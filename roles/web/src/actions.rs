@@ -68,6 +68,9 @@ impl Action {
                 Ok(to) => Self::Rewrite { to, keep_query: *keep_query },
                 Err(error) => broken("bad-rewrite-target", error.to_string()),
             },
+            config::Action::Proxy(settings) => {
+                broken("no-such-pool", format!("there is no pool {:?}", settings.pool))
+            }
             config::Action::Respond { status, body, media_type } => Self::Respond {
                 status: *status,
                 body: Bytes::from(body.clone()),

@@ -417,6 +417,7 @@ pub(crate) fn run(web: &Rc<Web>, mut exchange: Box<Exchange>) -> Reply {
         }
         Progress::Hands(service) => match service.call(exchange) {
             Reply::Now(mut exchange) => {
+                taken_back(&mut exchange, &mut journey);
                 finish(web, &mut exchange, &journey);
                 Reply::Now(exchange)
             }
@@ -424,6 +425,7 @@ pub(crate) fn run(web: &Rc<Web>, mut exchange: Box<Exchange>) -> Reply {
                 let web = Rc::clone(web);
                 Reply::Later(Box::pin(async move {
                     let mut exchange = answer.await;
+                    taken_back(&mut exchange, &mut journey);
                     finish(&web, &mut exchange, &journey);
                     exchange
                 }))
@@ -456,12 +458,30 @@ async fn go_on(
                     Reply::Now(exchange) => exchange,
                     Reply::Later(answer) => answer.await,
                 };
+                taken_back(&mut exchange, &mut journey);
                 break;
             }
         }
     }
     finish(&web, &mut exchange, &journey);
     exchange
+}
+
+/// A role that could not answer names the error and leaves the page to us.
+fn taken_back(exchange: &mut Exchange, journey: &mut Journey) {
+    let status = exchange.response.status;
+    if let Some(name) = exchange.notes.error
+        && status >= 400
+        && exchange.response.body.is_empty()
+    {
+        let blame = match status {
+            502 | 504 => Blame::Upstream,
+            500.. => Blame::Load,
+            _ => Blame::Client,
+        };
+        let detail = exchange.notes.error_detail.take().unwrap_or_default();
+        journey.failure = Some(Failure::new(status, blame, name, detail));
+    }
 }
 
 /// Runs deciding steps from `from` until one decides.

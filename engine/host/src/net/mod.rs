@@ -5,6 +5,7 @@
 
 pub mod connect;
 pub mod listen;
+pub mod resolve;
 pub mod stream;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};

@@ -8,7 +8,6 @@
 //!
 //! Not here: fields that a route adds or takes out (`roles/web`, `roles/balance`).
 
-use std::any::Any;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -22,8 +21,11 @@ use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::response::Text;
 
-/// Something that must live as long as the answer is on its way (a server's count of requests in flight).
-pub type Guard = Box<dyn Any>;
+/// Lives as long as an answer is on its way, and is told how it ended. Dropped without a word: the client left.
+pub trait Watch {
+    /// The body was read to its end, or the server broke it off.
+    fn ended(&mut self, whole: bool);
+}
 
 /// Names that are written by the protocol towards the client, not copied.
 const NOT_COPIED: [&[u8]; 1] = [b"date"];
@@ -32,7 +34,7 @@ pub(super) fn fill(
     upstream: &Rc<Upstream>,
     exchange: &mut Exchange,
     answered: Answered,
-    guard: Option<Guard>,
+    watch: impl FnOnce() -> Box<dyn Watch>,
 ) {
     let Answered { stream, input, head_end, end, head, sent_whole } = answered;
     let whole_length = match head.framing {
@@ -59,15 +61,15 @@ pub(super) fn fill(
         if let Some(upgrade) = head.upgrade {
             response.fields.add("upgrade", Text::from(copy.slice(upgrade)));
         }
-        let early = copy.slice(head_end..);
+        let (early, mut watch) = (copy.slice(head_end..), watch());
         response.body = Body::Upgrade(Box::new(move |mut client| {
             Box::pin(async move {
                 let mut stream = stream;
-                let _guard = guard;
                 if client.write_all(&early).await.is_ok() {
                     // Either side's end ends both; whoever was cut has been told by its own connection.
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut stream).await;
                 }
+                watch.ended(true);
             })
         }));
         return;
@@ -86,7 +88,8 @@ pub(super) fn fill(
         }
         None => {
             let keep = head.keep_alive && sent_whole;
-            let body = UpstreamBody::new(upstream, stream, copy.slice(head_end..), head.framing, keep, guard);
+            let body =
+                UpstreamBody::new(upstream, stream, copy.slice(head_end..), head.framing, keep, watch());
             response.body = Body::Stream(Box::new(body));
         }
     }

@@ -22,7 +22,7 @@ use madang_wire::http1::chunked::{Chunk, ChunkedDecoder};
 use tokio::io::AsyncReadExt;
 
 use super::Upstream;
-use super::answer::Guard;
+use super::answer::Watch;
 use crate::body::{BodyFault, BodyStream, Frame};
 
 /// Room for one read.
@@ -43,7 +43,7 @@ pub(super) struct UpstreamBody {
     announced: Option<u64>,
     keep: bool,
     deadline: Deadline,
-    _guard: Option<Guard>,
+    watch: Box<dyn Watch>,
 }
 
 impl UpstreamBody {
@@ -53,7 +53,7 @@ impl UpstreamBody {
         early: Bytes,
         framing: BodyFraming,
         keep: bool,
-        guard: Option<Guard>,
+        watch: Box<dyn Watch>,
     ) -> Self {
         let (rest, announced) = match framing {
             BodyFraming::None => (Rest::Done, Some(0)),
@@ -71,13 +71,14 @@ impl UpstreamBody {
             rest,
             announced,
             keep,
-            _guard: guard,
+            watch,
         }
     }
 
     /// The end: the connection goes back, or closes.
     fn finish(&mut self) {
         self.rest = Rest::Done;
+        self.watch.ended(true);
         // Bytes behind the end are nobody's.
         if let Some(stream) = self.stream.take().filter(|_| self.keep && self.buffer.is_empty()) {
             self.upstream.give_back(stream);
@@ -106,6 +107,7 @@ impl UpstreamBody {
     fn cut(&mut self, what: &'static str) -> Poll<Option<Result<Frame, BodyFault>>> {
         self.stream = None;
         self.rest = Rest::Done;
+        self.watch.ended(false);
         Poll::Ready(Some(Err(BodyFault::Source { what })))
     }
 }

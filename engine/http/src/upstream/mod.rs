@@ -36,7 +36,7 @@ use madang_host::worker::Worker;
 use crate::endpoint::Pool;
 use crate::exchange::Exchange;
 
-pub use answer::Guard;
+pub use answer::Watch;
 pub use fault::{Fault, FaultKind, Step};
 pub use replay::Replay;
 
@@ -122,7 +122,7 @@ impl Upstream {
     }
 
     /// Sends the request: `head` as [`request_head::write`] wrote it, then what `body` gives. Fills the exchange's answer;
-    /// `guard` is dropped when the answer's body has been read whole or was given up.
+    /// `watch` is asked for where that is not whole yet. `fresh`: by a new connection.
     ///
     /// # Errors
     /// A [`Fault`]; the exchange's answer is then as it was.
@@ -131,14 +131,16 @@ impl Upstream {
         exchange: &mut Exchange,
         head: &[u8],
         body: &mut Replay,
-        guard: Option<Guard>,
+        watch: impl FnOnce() -> Box<dyn Watch>,
+        fresh: bool,
     ) -> Result<(), Fault> {
-        let (stream, reused) = match self.take_idle().await {
+        let idle = if fresh { None } else { self.take_idle().await };
+        let (stream, reused) = match idle {
             Some(stream) => (stream, true),
             None => (self.open().await?, false),
         };
         let answered = attempt::run(self, stream, reused, exchange, head, body).await?;
-        answer::fill(self, exchange, answered, guard);
+        answer::fill(self, exchange, answered, watch);
         Ok(())
     }
 

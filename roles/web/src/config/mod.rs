@@ -82,6 +82,20 @@ pub enum Action {
     Redirect { to: String, status: u16, keep_query: bool },
     Rewrite { to: String, keep_query: bool },
     Respond { status: u16, body: String, media_type: String },
+    Proxy(ProxySettings),
+}
+
+/// `proxy`, checked; that the pool is there is checked by whoever sees all sections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // `keys` documents each
+pub struct ProxySettings {
+    pub pool: String,
+    pub strip: Option<String>,
+    pub upstream_host: Option<String>,
+    /// Fields to set; lower-case names.
+    pub set: Vec<(String, String)>,
+    /// Fields to take out.
+    pub remove: Vec<String>,
 }
 
 /// `files`, checked.
@@ -184,7 +198,7 @@ impl Site {
             request_id: r.bool("request_id"),
             security_headers: r.bool("security_headers"),
             compress,
-            headers: read_headers(r),
+            headers: read_fields(r, "headers"),
             errors,
             routes,
         }
@@ -264,17 +278,18 @@ fn read_errors(r: &mut Reader<'_>) -> Vec<ErrorPage> {
     pages
 }
 
-fn read_headers(r: &mut Reader<'_>) -> Vec<(String, String)> {
-    const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "date", "keep-alive"];
+fn read_fields(r: &mut Reader<'_>, key: &str) -> Vec<(String, String)> {
+    const OURS: [&str; 6] =
+        ["content-length", "transfer-encoding", "connection", "date", "keep-alive", "host"];
     let mut headers = Vec::new();
-    for (name, value) in r.text_map("headers") {
+    for (name, value) in r.text_map(key) {
         let name = name.to_ascii_lowercase();
         let token = !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
         if !token || value.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
-            r.error("headers", format!("{name:?} is not a header field that can be sent"), None);
+            r.error(key, format!("{name:?} is not a header field that can be sent"), None);
         } else if OURS.contains(&name.as_str()) {
-            r.error("headers", format!("{name} is written by the server itself"), None);
+            r.error(key, format!("{name} is written by the server itself"), None);
         } else {
             headers.push((name, value));
         }
@@ -334,7 +349,7 @@ impl Route {
             cors: r.table("cors", &CORS, Cors::read).flatten(),
             allow: r.networks("allow"),
             deny: r.networks("deny"),
-            headers: read_headers(r),
+            headers: read_fields(r, "headers"),
             cache_control: r.text("cache_control"),
             body_max: r.size_if("body_max"),
             paths,
@@ -343,21 +358,23 @@ impl Route {
     }
 
     fn action(r: &mut Reader<'_>, paths: &[PathPattern], compress: bool) -> Option<Action> {
-        for later in ["proxy", "chat", "data"] {
+        for later in ["chat", "data"] {
             if r.has(later) {
                 r.error(
                     later,
                     format!("`{later}` is not in this version"),
-                    Some("use files, redirect, rewrite or respond".to_owned()),
+                    Some("use files, proxy, redirect, rewrite or respond".to_owned()),
                 );
                 return None;
             }
         }
-        let named: Vec<&str> =
-            ["files", "redirect", "rewrite", "respond"].into_iter().filter(|key| r.has(key)).collect();
+        let named: Vec<&str> = ["files", "proxy", "redirect", "rewrite", "respond"]
+            .into_iter()
+            .filter(|key| r.has(key))
+            .collect();
         let [one] = named[..] else {
             let message = if named.is_empty() {
-                "a route needs one of files, redirect, rewrite, respond".to_owned()
+                "a route needs one of files, proxy, redirect, rewrite, respond".to_owned()
             } else {
                 format!("a route does one thing, here are {}", named.join(" and "))
             };
@@ -373,15 +390,20 @@ impl Route {
             ("files", "dotfiles"),
             ("files", "symlinks"),
             ("files", "cache_valid"),
-            ("files", "strip"),
             ("respond", "type"),
+            ("proxy", "upstream_host"),
+            ("proxy", "request_headers"),
         ] {
             if one != needs && r.has(key) {
                 r.error(key, format!("`{key}` goes with `{needs}` only"), None);
             }
         }
+        if !matches!(one, "files" | "proxy") && r.has("strip") {
+            r.error("strip", "`strip` goes with `files` and `proxy` only", None);
+        }
         match one {
             "files" => Self::files(r, compress),
+            "proxy" => Self::proxy(r),
             "respond" => Some(Action::Respond {
                 status: r.count("status").and_then(|status| u16::try_from(status).ok()).unwrap_or(200),
                 body: r.text("respond")?,
@@ -415,6 +437,20 @@ impl Route {
                 Some(Action::Redirect { to, status, keep_query })
             }
         }
+    }
+
+    fn proxy(r: &mut Reader<'_>) -> Option<Action> {
+        let (mut set, mut remove) = (Vec::new(), Vec::new());
+        for (name, value) in read_fields(r, "request_headers") {
+            if value.is_empty() { remove.push(name) } else { set.push((name, value)) }
+        }
+        Some(Action::Proxy(ProxySettings {
+            pool: r.text("proxy")?,
+            strip: r.text("strip").map(|strip| strip.trim_end_matches('/').to_owned()),
+            upstream_host: r.text("upstream_host"),
+            set,
+            remove,
+        }))
     }
 
     fn files(r: &mut Reader<'_>, compress: bool) -> Option<Action> {

@@ -1,0 +1,294 @@
+//! A pool as one worker has it.
+//!
+//! **Job.** The worker's picker, budget and connections for a pool; the line of those who wait for a place; what is told to
+//! the keeper of health. **Owned by** the worker. **Read by** `proxy`.
+//!
+//! Invariants
+//! 1. Nothing here is shared between threads but the pool's snapshot and the way to the keeper.
+//! 2. The line has its length; whoever leaves it makes room.
+//!
+//! Not here: forwarding (`proxy`), deciding states (`health`), probes (`keeper`).
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use madang_host::clock;
+use madang_host::deadline::Deadline;
+use madang_host::net::listen;
+use madang_host::tls::connect::{ClientTls, ClientTlsSettings};
+use madang_host::worker::Worker;
+use madang_http::endpoint::Pool as Buffers;
+use madang_http::exchange::Exchange;
+use madang_http::upstream::{Upstream, UpstreamLimits};
+use madang_wire::request::{RequestHead, Scheme};
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use crate::config::{Place, PoolSettings, Protocol};
+use crate::pick::Picker;
+use crate::pool::Pool;
+use crate::random::Draws;
+use crate::retry::RetryBudget;
+use crate::server::{Outcome, Server, ServerId};
+use crate::sticky::StickyCookies;
+
+/// How often those in line look for a place that another worker gave back.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Tells the keeper that a server deserves a look now.
+pub type LookNow = mpsc::Sender<(Arc<str>, ServerId)>;
+
+/// See the module.
+pub struct Here {
+    pool: RefCell<Arc<Pool>>,
+    picker: RefCell<Picker>,
+    budget: RefCell<RetryBudget>,
+    upstreams: RefCell<HashMap<ServerId, Known>>,
+    sticky: RefCell<Option<StickyCookies>>,
+    secret: [u8; 32],
+    draws: RefCell<Draws>,
+    line: Rc<Waiting>,
+    look_now: LookNow,
+    worker: Rc<Worker>,
+    buffers: Rc<Buffers>,
+}
+
+struct Known {
+    name: Rc<str>,
+    /// `None` until the first request goes there.
+    upstream: Option<Rc<Upstream>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    wake: RefCell<VecDeque<oneshot::Sender<()>>>,
+    count: Cell<usize>,
+}
+
+impl Here {
+    /// A pool on this worker. `secret` signs sticky cookies; `seed` tells this worker's choices from others'.
+    pub fn new(
+        pool: Arc<Pool>,
+        secret: [u8; 32],
+        seed: u64,
+        look_now: LookNow,
+        worker: &Rc<Worker>,
+        buffers: &Rc<Buffers>,
+    ) -> Rc<Self> {
+        let sticky = StickyCookies::new(&pool, &secret);
+        Rc::new(Self {
+            picker: RefCell::new(Picker::new(seed)),
+            budget: RefCell::new(RetryBudget::new(clock::now())),
+            upstreams: RefCell::default(),
+            sticky: RefCell::new(sticky),
+            secret,
+            draws: RefCell::new(Draws::new(seed)),
+            line: Rc::default(),
+            look_now,
+            worker: Rc::clone(worker),
+            buffers: Rc::clone(buffers),
+            pool: RefCell::new(pool),
+        })
+    }
+
+    /// The next snapshot. Connections to servers that stay are kept, unless what is said about connections changed.
+    pub fn renew(&self, pool: Arc<Pool>) {
+        let before = self.pool.replace(Arc::clone(&pool));
+        *self.sticky.borrow_mut() = StickyCookies::new(&pool, &self.secret);
+        let same = |a: &PoolSettings, b: &PoolSettings| {
+            a.timeouts == b.timeouts && a.keep_alive == b.keep_alive && a.tls == b.tls
+        };
+        let mut upstreams = self.upstreams.borrow_mut();
+        if !same(before.settings(), pool.settings()) {
+            upstreams.clear();
+        }
+        upstreams.retain(|id, _| pool.member(*id).is_some());
+    }
+
+    /// Closes connections that were unused for too long.
+    pub fn sweep(&self) {
+        for known in self.upstreams.borrow().values() {
+            if let Some(upstream) = &known.upstream {
+                upstream.sweep();
+            }
+        }
+    }
+
+    pub(crate) fn pool(&self) -> Arc<Pool> {
+        Arc::clone(&self.pool.borrow())
+    }
+
+    pub(crate) fn picker(&self) -> RefMut<'_, Picker> {
+        self.picker.borrow_mut()
+    }
+
+    pub(crate) fn budget(&self) -> RefMut<'_, RetryBudget> {
+        self.budget.borrow_mut()
+    }
+
+    pub(crate) fn random(&self) -> u64 {
+        self.draws.borrow_mut().next()
+    }
+
+    pub(crate) fn deadline(&self, after: Duration) -> Deadline {
+        self.worker.deadlines.after(after)
+    }
+
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        self.buffers.output()
+    }
+
+    pub(crate) fn give_buffer(&self, buffer: Vec<u8>) {
+        self.buffers.give_output(buffer);
+    }
+
+    /// The name of a server as records hold it.
+    pub(crate) fn name_of(&self, server: &Server) -> Rc<str> {
+        let mut upstreams = self.upstreams.borrow_mut();
+        let known = upstreams
+            .entry(server.id())
+            .or_insert_with(|| Known { name: server.name().into(), upstream: None });
+        Rc::clone(&known.name)
+    }
+
+    /// The connections to a server.
+    pub(crate) fn upstream(&self, pool: &Pool, server: &Server) -> Result<Rc<Upstream>, String> {
+        let mut upstreams = self.upstreams.borrow_mut();
+        let known = upstreams
+            .entry(server.id())
+            .or_insert_with(|| Known { name: server.name().into(), upstream: None });
+        if let Some(upstream) = &known.upstream {
+            return Ok(Rc::clone(upstream));
+        }
+        let settings = pool.settings();
+        let address = match server.place() {
+            Place::Ip(address) => listen::Address::Tcp(*address),
+            Place::Unix(path) => listen::Address::Unix(path.clone()),
+            Place::Host(name, _) => return Err(format!("{name} has no address yet")),
+        };
+        let tls = client_tls(settings, server)?;
+        let limits = UpstreamLimits {
+            connect: settings.timeouts.connect,
+            first_byte: settings.timeouts.first_byte,
+            idle: settings.timeouts.idle,
+            idle_connections_max: settings.keep_alive,
+            ..UpstreamLimits::default()
+        };
+        let upstream = Upstream::new(address, tls, limits, &self.worker, &self.buffers);
+        Ok(Rc::clone(known.upstream.insert(upstream)))
+    }
+
+    /// How an attempt ended.
+    pub(crate) fn note(
+        &self,
+        pool: &Pool,
+        server: &Arc<Server>,
+        outcome: Outcome,
+        took: Duration,
+        now: Instant,
+    ) {
+        let noticed = pool.note(server, outcome, took, now);
+        if noticed.look_now {
+            // A full line means that the keeper is on its way.
+            let _ = self.look_now.try_send((Arc::clone(&pool.settings().name), server.id()));
+        }
+    }
+
+    /// The server a client's cookie names.
+    pub(crate) fn sticky_of(&self, head: &RequestHead) -> Option<ServerId> {
+        let sticky = self.sticky.borrow();
+        let cookies = sticky.as_ref()?;
+        let value = crate::proxy::cookie(head, cookies.name())?;
+        cookies.read(value, clock::unix_seconds(clock::wall())).ok()
+    }
+
+    /// Gives the client its cookie, where it has none for this server.
+    pub(crate) fn stick(&self, exchange: &mut Exchange, server: &Server) {
+        let sticky = self.sticky.borrow();
+        let Some(cookies) = sticky.as_ref() else { return };
+        let now = clock::unix_seconds(clock::wall());
+        let has = crate::proxy::cookie(&exchange.head, cookies.name())
+            .and_then(|value| cookies.read(value, now).ok());
+        if has == Some(server.id()) {
+            return;
+        }
+        let secure = exchange.head.scheme() == Scheme::Https;
+        if let Some(field) = cookies.set_cookie(server.id(), secure, now) {
+            exchange.response.fields.add("set-cookie", field);
+        }
+    }
+
+    /// A place in the line; `None` when it is full.
+    pub(crate) fn stand_in_line(&self, length: usize, wait: Duration) -> Option<Line> {
+        if self.line.count.get() >= length {
+            return None;
+        }
+        self.line.count.set(self.line.count.get() + 1);
+        Some(Line { line: Rc::clone(&self.line), until: clock::now() + wait })
+    }
+
+    /// A request has ended here: the first in line may look.
+    pub(crate) fn place_given_back(&self) {
+        while let Some(first) = self.line.wake.borrow_mut().pop_front() {
+            // One that gave up waiting passes it on.
+            if first.send(()).is_ok() {
+                break;
+            }
+        }
+    }
+}
+
+/// A place in the line of those who wait.
+pub(crate) struct Line {
+    line: Rc<Waiting>,
+    until: Instant,
+}
+
+impl Line {
+    /// Waits for the next moment that is worth a look. False: the time is over.
+    pub(crate) async fn next(&mut self) -> bool {
+        let now = clock::now();
+        if now >= self.until {
+            return false;
+        }
+        let (wake, woken) = oneshot::channel();
+        self.line.wake.borrow_mut().push_back(wake);
+        // Places are given back on other workers too, which do not tell.
+        let _ = tokio::time::timeout(LOOK_EVERY.min(self.until - now), woken).await;
+        true
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.line.count.set(self.line.count.get() - 1);
+    }
+}
+
+/// TLS towards a server, where its address asks for it.
+pub(crate) fn client_tls(settings: &PoolSettings, server: &Server) -> Result<Option<ClientTls>, String> {
+    if server.address().protocol != Protocol::Https {
+        return Ok(None);
+    }
+    let host = match &server.address().place {
+        Place::Host(name, _) => name.clone(),
+        Place::Ip(address) => match address.ip() {
+            IpAddr::V4(v4) => v4.to_string(),
+            IpAddr::V6(v6) => v6.to_string(),
+        },
+        Place::Unix(_) => "localhost".to_owned(),
+    };
+    let tls = &settings.tls;
+    let wanted = ClientTlsSettings {
+        name: tls.name.clone(),
+        ca: tls.ca.clone(),
+        certificate: tls.identity.clone(),
+        insecure: !tls.verify,
+        http2: false,
+    };
+    ClientTls::new(&wanted, &host).map(Some).map_err(|error| error.to_string())
+}
