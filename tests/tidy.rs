@@ -140,6 +140,14 @@ fn every_path_that_a_document_names_exists() {
                 missing.push(format!("{}: `{path}`", shown(&document)));
             }
         }
+        for picture in
+            text.split(" src=\"").chain(text.split(" srcset=\"")).filter(|part| part.starts_with("docs/"))
+        {
+            let target = picture.split('"').next().unwrap();
+            if std::fs::symlink_metadata(document.parent().unwrap().join(target)).is_err() {
+                missing.push(format!("{}: \"{target}\"", shown(&document)));
+            }
+        }
         for link in text.split("](").skip(1) {
             let target = link.split([')', '#']).next().unwrap();
             let near = document.parent().unwrap().join(target);

@@ -226,8 +226,10 @@ const median = (numbers) => { const all = inOrder(numbers); return (all[(all.len
 function showKnocks() {
   if (!knocks.length) return;
   const sorted = inOrder(knocks), middle = median(knocks), most = sorted[KNOCKS - 1];
-  const high = (took) => (96 - 90 * took / most).toFixed(1);
-  const bar = (took, n) => `M${10 + n * 20} 96V${high(took)}`;
+  // One straggler must not flatten the rest: what is beyond five medians is drawn with a break in it.
+  const top = Math.min(most, 5 * middle);
+  const high = (took) => (96 - 90 * took / top).toFixed(1);
+  const bar = (took, n) => `M${10 + n * 20} 96V` + (took > top ? `20M${10 + n * 20} 12V0` : high(took));
   const [dashes, line, slow] = by('spark').children;
   dashes.setAttribute('d', `M0 ${high(middle)}H400`);
   line.setAttribute('d', knocks.map(bar).join(''));

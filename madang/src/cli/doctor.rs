@@ -58,9 +58,14 @@ pub(super) fn doctor(file: &Path, output: Output) -> Ended {
                 } else {
                     match ListenerSet::bind(&listen.address, 1) {
                         Ok(_) => fine("address", format!("{} is free", listen.name)),
-                        Err(error) => {
-                            wrong("address", error.to_string(), holder(&listen.address).unwrap_or_default())
-                        }
+                        Err(error) => match holder(&listen.address) {
+                            Some(who) => wrong(
+                                "address",
+                                format!("{} is held by {who}", listen.name),
+                                "stop that process, or choose another port",
+                            ),
+                            None => wrong("address", error.to_string(), ""),
+                        },
                     }
                 });
             }
@@ -193,11 +198,7 @@ fn holder(address: &madang_host::net::listen::Address) -> Option<String> {
         };
         if descriptors.flatten().any(holds) {
             let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!(
-                "held by {} (process {})",
-                name.trim(),
-                process.file_name().to_string_lossy()
-            ));
+            return Some(format!("{} (process {})", name.trim(), process.file_name().to_string_lossy()));
         }
     }
     None

@@ -38,7 +38,7 @@ h1{margin:0 0 1.25rem;padding:0 .75rem;font-size:1.625rem;overflow-wrap:anywhere
 h1 a{color:var(--soft)}h1 span{color:var(--line);padding:0 .35rem}\
 table{width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums}\
 th{padding:0;border-bottom:1.5px solid var(--ink);text-align:left;font-size:.8125rem;font-weight:500;white-space:nowrap}\
-th a{display:block;padding:.5rem .75rem;color:var(--soft)}th a:hover{color:var(--mark)}th[aria-sort] a{color:var(--ink)}\
+th:first-child{width:100%}th a{display:block;padding:.5rem .75rem;color:var(--soft)}th a:hover{color:var(--mark)}th[aria-sort] a{color:var(--ink)}\
 td{padding:0 .75rem;border-bottom:1px solid var(--line);color:var(--soft);font-size:.875rem;white-space:nowrap}\
 tbody tr:hover{background:var(--sheet)}\
 td:first-child{padding:0;color:var(--ink);font-size:1rem;white-space:normal;overflow-wrap:anywhere}\
