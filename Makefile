@@ -43,7 +43,7 @@ bench: ## beside nginx and Caddy in one run; the table and JSON go to bench-resu
 bench-quick: ## the same in three minutes, rougher
 	tests/setup/install bench
 	$(CARGO) build --locked --profile quick -p madang
-	$(PYTHON) benches/peers/bench.py --madang target/quick/madang --seconds 2 --rounds 1 --held 2000
+	$(PYTHON) benches/peers/bench.py --madang target/quick/madang --quick
 
 hostile: ## 2,000 idle, slow and never-reading clients: does a good client keep 80 % of its rate?
 	tests/setup/install bench

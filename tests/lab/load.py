@@ -19,6 +19,8 @@ class Load:
     requests: int
     failed: int
     seconds: float
+    # The slowest hundredth took longer, where the generator tells.
+    p99_ms: float | None = None
 
     @property
     def rate(self):
@@ -28,13 +30,15 @@ class Load:
 
 def wrk(url, seconds, connections, core=1, extra=()):
     """Keep-alive HTTP/1.1 from one thread for `seconds`."""
-    out = _run(["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "5s", *extra, url],
+    out = _run(["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "5s", "--latency", *extra, url],
                core, seconds + 20)
     requests, took = re.search(r"(\d+) requests in ([\d.]+)s", out).groups()
     failed = sum(int(number) for number in re.findall(r"Non-2xx or 3xx responses: (\d+)", out))
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", out)
     failed += sum(int(number) for number in errors.groups()) if errors else 0
-    return Load(int(requests), failed, float(took))
+    number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", out).groups()
+    p99_ms = float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+    return Load(int(requests), failed, float(took), p99_ms)
 
 
 def h2load(url, seconds, clients, streams=1, core=1):

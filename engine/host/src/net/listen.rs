@@ -22,6 +22,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections the kernel completes for us before we accept them. Linux caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+/// Bytes the kernel holds for a peer beyond what it may send now. Without a bound it takes megabytes for each, and two
+/// thousand peers that do not read fill the machine's TCP memory: then everybody's connections are slow.
+const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -97,6 +100,9 @@ impl Listener {
         let socket = Socket::from(fd);
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
+        if !address.is_unix() {
+            tune(&socket)?;
+        }
         Ok(if address.is_unix() { Self::Unix(socket.into()) } else { Self::Tcp(socket.into()) })
     }
     /// The address it listens on.
@@ -189,11 +195,16 @@ fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
-    // Accepted sockets inherit both on Linux: no system call per connection.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_keepalive(true)?;
+    tune(&socket)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// What connections are to have. Accepted sockets inherit all of it on Linux: no system call per connection.
+fn tune(listener: &Socket) -> io::Result<()> {
+    listener.set_tcp_nodelay(true)?;
+    listener.set_keepalive(true)?;
+    listener.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
 }
 
 fn bind_unix(path: &PathBuf) -> io::Result<UnixListener> {
@@ -212,4 +223,40 @@ fn bind_unix(path: &PathBuf) -> io::Result<UnixListener> {
     };
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: what is set on a listener holds for its connections; a peer that never reads cannot have the kernel hold much.
+    // Method: a connection to a bound and to an inherited listener; then bytes until the kernel takes no more.
+    #[test]
+    fn a_peer_that_never_reads_is_held_little_for() {
+        let set = ListenerSet::bind(&Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))), 1).unwrap();
+        check(&set.sockets()[0]);
+        let handed = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        handed.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        handed.listen(8).unwrap();
+        check(&Listener::from_fd(handed.into()).unwrap());
+
+        #[track_caller]
+        fn check(listener: &Listener) {
+            use std::io::Write;
+            let Listener::Tcp(listener) = listener else { panic!("not TCP") };
+            let peer = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            peer.set_recv_buffer_size(4096).unwrap();
+            peer.connect(&listener.local_addr().unwrap().into()).unwrap();
+            listener.set_nonblocking(false).unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.nodelay().unwrap());
+            stream.set_nonblocking(true).unwrap();
+            let (piece, mut taken) = ([0; 4096], 0);
+            while let Ok(count) = stream.write(&piece) {
+                taken += count;
+            }
+            // What the peer's window takes and one piece more come on top.
+            assert!(taken <= 2 * UNSENT_BYTES_MAX as usize, "the kernel took {taken} bytes");
+        }
+    }
 }
