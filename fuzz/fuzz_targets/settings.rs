@@ -2,8 +2,8 @@
 //!
 //! Input: the main file; behind a NUL byte, a second file that `include = "more.toml"` finds.
 //! Laws: 1. Nothing panics. 2. No settings without an error, no error with settings. 3. Every problem points inside a file
-//! that was read, at a character. 4. What came from the environment is not shown. 5. The same text gives the same report.
-//! 6. What a terminal sees moves no cursor. 7. Two equal files differ in nothing.
+//! that was read, at a character. 4. What came from the environment is not shown. 5. What a terminal sees moves no cursor.
+//! 6. The same text gives the same report and the same settings, in which `plan` sees no difference.
 #![no_main]
 #![allow(clippy::unwrap_used, clippy::panic)] // a broken law stops the run: that is how it is told
 
@@ -76,6 +76,10 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     }
     assert!(!shown.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{shown:?}");
 
+    // The second reading takes half of the time and finds only what depends on chance: now and then is enough.
+    if data.len() % 8 != 0 {
+        return;
+    }
     let (again, report) = check(&memory);
     assert_eq!(
         (settings.is_some(), shown),

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod deadline;
+pub mod file;
 pub mod gate;
 pub mod handover;
 pub mod inherited_fds;

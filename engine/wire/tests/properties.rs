@@ -10,7 +10,9 @@ use std::path::Path;
 
 use laws::Pieces;
 use madang_wire::http1::chunked::{Chunk, ChunkedDecoder, write_chunk_head, write_last_chunk};
+use madang_wire::request::{Parts, Scheme, Version};
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 
 /// Request lines, most of them fine.
@@ -54,6 +56,21 @@ fn head() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// Fields as HTTP/2 brings them: split, and any bytes in either half.
+fn part() -> impl Strategy<Value = (String, Vec<u8>)> {
+    let name = prop_oneof![
+        4 => "[a-z-]{1,9}",
+        2 => "cookie|host|te|expect|content-length|x_y|proxy|connection|upgrade",
+        1 => "[ -~]{0,5}",
+    ];
+    let value = prop_oneof![
+        4 => "[!-~]([ -~]{0,9}[!-~])?".prop_map(String::into_bytes),
+        2 => "trailers|100-continue|[0-9]{1,3}|a.b|".prop_map(String::into_bytes),
+        1 => vec(any::<u8>(), 0..5),
+    ];
+    (name, value)
+}
+
 /// Chunked bodies with a fault here and there.
 fn chunks() -> impl Strategy<Value = Vec<u8>> {
     let chunk =
@@ -75,6 +92,30 @@ proptest! {
     fn a_head_is_read_the_same_in_any_pieces_and_is_canonical(bytes in head(), secure: bool, pieces: u8, limits in 0..3_usize) {
         let limits = [laws::head::USUAL, laws::head::TIGHT, laws::head::ODD][limits];
         laws::head::hold(&bytes, secure, &limits, Pieces::new(pieces));
+    }
+
+    #[test]
+    fn a_request_of_http2_is_canonical_and_the_same_over_http1(
+        method in "GET|POST|OPTIONS|CONNECT|[A-Za-z!_ ]{0,3}",
+        secure: bool,
+        authority in option::weighted(0.9, "[a-zA-Z.:0-9-]{1,9}(:[0-9]{1,5})?|\\[[0-9a-f:]{2,9}\\](:443|:80)?"),
+        path in prop_oneof!["/[a-z./%0-9A-F;?]{0,20}", "/[ -~]{0,9}", Just("*".to_owned()), "[ -~]{0,5}"],
+        protocol in option::weighted(0.1, "[a-z ]{0,9}"),
+        fields in vec(part(), 0..6),
+        ended: bool,
+        tight: bool,
+    ) {
+        let parts = Parts {
+            method: &method,
+            scheme: if secure { Scheme::Https } else { Scheme::Http },
+            authority: authority.as_deref(),
+            path_and_query: &path,
+            version: Version::Http2,
+            protocol: protocol.as_deref(),
+            ended,
+        };
+        let limits = if tight { laws::head::TIGHT } else { laws::head::USUAL };
+        laws::head::hold_parts(&parts, &fields, &limits);
     }
 
     #[test]

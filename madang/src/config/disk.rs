@@ -12,14 +12,7 @@ pub struct Disk;
 
 impl Source for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        let meta = std::fs::metadata(path)?;
-        if meta.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
-        }
-        if meta.len() > FILE_BYTES_MAX as u64 {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 4 MiB"));
-        }
-        std::fs::read_to_string(path)
+        madang_host::file::read_text(path, FILE_BYTES_MAX as u64)
     }
 
     fn list(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {

@@ -25,6 +25,9 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
 use super::policy::PolicyError;
 
+/// The largest file of authorities or of withdrawn certificates, in bytes: public lists have some MiB.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 /// Whether clients show certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ClientAuth {
@@ -75,7 +78,7 @@ impl ClientAuth {
             Self::Required { ca, crl } => (ca, crl, false),
         };
         let fail = |why: String| PolicyError::ClientCa { path: ca.clone(), why };
-        let pem = std::fs::read(ca).map_err(|error| fail(error.to_string()))?;
+        let pem = crate::file::read(ca, FILE_BYTES_MAX).map_err(|error| fail(error.to_string()))?;
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| fail(error.to_string()))?;
@@ -102,7 +105,7 @@ impl ClientAuth {
 
 fn withdrawn(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, PolicyError> {
     let fail = |why: String| PolicyError::Crl { path: path.into(), why };
-    let pem = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+    let pem = crate::file::read(path, FILE_BYTES_MAX).map_err(|error| fail(error.to_string()))?;
     let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|error| fail(error.to_string()))?;

@@ -263,13 +263,7 @@ impl Pair {
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
     let unreadable = |why: String| CertificateError::Unreadable { path: path.into(), why };
-    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-    if length > FILE_BYTES_MAX {
-        return Err(unreadable(format!(
-            "{length} bytes are more than a PEM file may have ({FILE_BYTES_MAX})"
-        )));
-    }
-    std::fs::read(path).map_err(|error| unreadable(error.to_string()))
+    crate::file::read(path, FILE_BYTES_MAX).map_err(|error| unreadable(error.to_string()))
 }
 
 fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {

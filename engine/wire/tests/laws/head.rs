@@ -99,6 +99,37 @@ pub fn hold(bytes: &[u8], secure: bool, limits: &HeadLimits, pieces: Pieces) {
     assert_eq!(same_meaning(facts), same_meaning(rewritten), "{}", written.escape_ascii());
 }
 
+/// What HTTP/2 or 3 brings in parts is canonical too, and the same request when HTTP/1 carries it on.
+pub fn hold_parts(parts: &Parts<'_>, fields: &[(String, Vec<u8>)], limits: &HeadLimits) {
+    let mut head = RequestHead::new();
+    head.push_field("left-over", b"from the request before");
+    let each = fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    if head.fill(parts, each, limits).is_err() {
+        return;
+    }
+    let facts = facts_of(&head);
+    assert!(!facts.authority.is_empty(), "no host on HTTP/2");
+    if facts.known == Method::Connect {
+        assert!(head.protocol().is_some(), "CONNECT without a protocol");
+        return; // HTTP/1 says it by Upgrade
+    }
+    let framing = match facts.framing {
+        Framing::Stream => Framing::Chunked,
+        Framing::Length(0) => Framing::None, // an empty body that does not end with the head
+        framing => framing,
+    };
+    let facts = Facts { version: Version::Http11, framing, ..facts };
+    check_canonical(&facts, limits);
+    let written = write(&facts);
+    let secure = facts.scheme == Scheme::Https;
+    let reading = look(&mut HeadParser::default(), &written, secure, &WIDE, &mut RequestHead::new());
+    let Reading::Accepted(_, carried) = reading else {
+        panic!("HTTP/1 says {reading:?} to {}", written.escape_ascii());
+    };
+    let same_meaning = |facts: Facts| Facts { target: String::new(), ..facts };
+    assert_eq!(same_meaning(carried), same_meaning(facts), "{}", written.escape_ascii());
+}
+
 /// The same request by HTTP/2 is the same request.
 fn carry_by_http2(facts: &Facts) {
     if facts.known == Method::Connect || facts.authority.is_empty() {

@@ -23,6 +23,9 @@ use crate::auth::check_hash;
 use crate::pattern::PathPattern;
 use crate::template::Template;
 
+/// The largest `users_file`, in bytes: some ten thousand users.
+const USERS_FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
 /// A site, checked.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)] // `keys` documents each
@@ -502,7 +505,7 @@ impl Auth {
         let realm = r.text_or_default("realm");
         let mut users = r.text_map("users");
         if let Some(path) = r.path_value("users_file") {
-            match std::fs::read_to_string(&path) {
+            match madang_host::file::read_text(&path, USERS_FILE_BYTES_MAX) {
                 Ok(text) => {
                     let lines =
                         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
