@@ -156,9 +156,8 @@ fn probes_are_spread_and_never_two_at_once() {
             }
         }
         // Answers come 300 ms later.
-        for index in 0..20 {
-            if out[index].is_some_and(|sent| world.now >= sent + ms(300)) {
-                out[index] = None;
+        for (index, out) in out.iter_mut().enumerate() {
+            if out.take_if(|sent| world.now >= *sent + ms(300)).is_some() {
                 world.health.probe(world.id(index), Ok(()), world.now);
             }
         }
