@@ -84,6 +84,9 @@ impl Pool {
         last: Option<&Self>,
         now: Instant,
     ) -> Self {
+        // A pool that goes on does not need its new servers before they passed a check.
+        let checked_first = last.is_some() && settings.health.is_some();
+        let begin = if checked_first { Standing::PROBING } else { Standing::UP };
         let mut members: Vec<Member> = Vec::with_capacity(endpoints.len().min(SERVERS_MAX));
         for Endpoint { settings, place } in endpoints {
             let mut name = settings.address.key();
@@ -96,7 +99,7 @@ impl Pool {
             }
             let kept = last.and_then(|last| last.member(id)).map(|member| Arc::clone(&member.server));
             let ServerSettings { address, weight, backup, max_connections } = settings;
-            let server = kept.unwrap_or_else(|| Arc::new(Server::new(id, address, place, now)));
+            let server = kept.unwrap_or_else(|| Arc::new(Server::new(id, address, place, begin, now)));
             members.push(Member { server, weight, backup, max_connections });
         }
         let keyed = settings.balance == Balance::Hash || settings.sticky == Sticky::Ip;

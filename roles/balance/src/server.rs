@@ -92,6 +92,8 @@ pub struct Standing {
 impl Standing {
     /// Up with its full share.
     pub const UP: Self = Self { state: State::Up, silent: false, share: SHARE_FULL };
+    /// Not checked yet.
+    pub(crate) const PROBING: Self = Self { state: State::Probing, silent: false, share: SHARE_LEAST };
 
     fn pack(self) -> u32 {
         let state = State::ALL.iter().position(|state| *state == self.state).unwrap_or_default();
@@ -166,7 +168,7 @@ pub struct Server {
 
 impl Server {
     /// A server that was not seen before. `place` is where `address` leads: the same, or what its name resolved to.
-    pub(crate) fn new(id: ServerId, address: Address, place: Place, born: Instant) -> Self {
+    pub(crate) fn new(id: ServerId, address: Address, place: Place, begin: Standing, born: Instant) -> Self {
         let name =
             if place == address.place { address.key() } else { format!("{} ({place})", address.key()) };
         Self {
@@ -175,7 +177,7 @@ impl Server {
             address,
             place,
             born,
-            standing: AtomicU32::new(Standing::UP.pack()),
+            standing: AtomicU32::new(begin.pack()),
             in_flight: AtomicU32::new(0),
             connections: AtomicU32::new(0),
             latency: Latency::default(),

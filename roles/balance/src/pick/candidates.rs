@@ -11,18 +11,24 @@ use std::time::Instant;
 use super::{Ask, NoneUp, Pick, Tier};
 use crate::breaker::Circuit;
 use crate::pool::{Member, Pool};
+use crate::random::Draws;
 use crate::server::{InFlight, Server, State};
 
 /// How fit a server must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fit {
-    /// Up, or on trial.
+    /// Up, with a closed circuit.
     Healthy,
+    /// On trial: nothing open there, and it may have one request.
+    Trial,
     /// Not known to be without any answer.
     Answering,
     /// Not taken out by the operator.
     Any,
 }
+
+/// One of so many picks goes to a server on trial that has nothing open.
+const TRIAL_EVERY: u64 = 10;
 
 /// One walk over the servers.
 #[derive(Debug, Clone, Copy)]
@@ -38,9 +44,11 @@ const fn pass(backup: bool, fit: Fit, again: bool, tier: Tier) -> Pass {
 }
 
 /// When enough are up.
-const CALM: [Pass; 4] = [
+const CALM: [Pass; 6] = [
     pass(false, Fit::Healthy, false, Tier::Primary),
     pass(true, Fit::Healthy, false, Tier::Backup),
+    pass(false, Fit::Trial, false, Tier::Trial),
+    pass(true, Fit::Trial, false, Tier::Trial),
     pass(false, Fit::Healthy, true, Tier::Again),
     pass(true, Fit::Healthy, true, Tier::Again),
 ];
@@ -117,12 +125,8 @@ impl<'a> Candidates<'a> {
         }
         self.saw_any.set(true);
         let fits = match fit {
-            Fit::Healthy => match standing.state {
-                State::Up => true,
-                // With health checks, those decide; without, requests must.
-                State::Probing => self.pool.settings().health.is_none(),
-                _ => false,
-            },
+            Fit::Healthy => standing.state == State::Up && !self.is_on_trial(member),
+            Fit::Trial => self.is_on_trial(member),
             Fit::Answering => !standing.silent,
             Fit::Any => true,
         };
@@ -148,11 +152,37 @@ impl<'a> Candidates<'a> {
         }
     }
 
+    /// Whether requests have to show that it is well again. Where the pool has health checks, those try an ejected server.
+    fn is_on_trial(&self, member: &Member) -> bool {
+        match member.server.standing().state {
+            State::Up => self.circuit(member) == Circuit::HalfOpen,
+            State::Probing => self.pool.settings().health.is_none(),
+            _ => false,
+        }
+    }
+
     /// Requests that may be open at a server: one while it is on trial.
     fn limit(&self, member: &Member) -> u32 {
-        let on_trial = self.circuit(member) == Circuit::HalfOpen
-            || (member.server.standing().state == State::Probing && !self.pool.is_in_panic());
-        if on_trial { 1 } else { member.max_connections }
+        let panic = self.pool.is_in_panic() && self.circuit(member) != Circuit::HalfOpen;
+        if !panic && self.is_on_trial(member) { 1 } else { member.max_connections }
+    }
+
+    /// A server whose turn it is to be tried: each in a tenth of all picks, or they would wait for ever under a rule that
+    /// finds them slow or heavy.
+    pub(super) fn trial(&self, draws: &mut Draws) -> Option<usize> {
+        let settings = self.pool.settings();
+        if settings.health.is_some() && settings.breaker.is_none() {
+            return None;
+        }
+        let is_due = |index: &usize| {
+            let member = &self.pool.members()[*index];
+            self.is_on_trial(member)
+                && member.weight > 0
+                && !self.ask.tried.holds(member.server.id())
+                && self.can(member, Fit::Trial)
+                && draws.below(TRIAL_EVERY) == 0
+        };
+        (0..self.len()).find(is_due)
     }
 
     /// The server the client belongs to, when that one is fit, has room and was not tried. Its weight may be 0.

@@ -1,6 +1,6 @@
 //! Which server gets a request.
 //!
-//! **Job.** Go through the tiers - primaries, backups, in a panic the doubtful - and let the pool's rule choose within the
+//! **Job.** Go through the tiers - primaries, backups, those on trial, in a panic the doubtful - and let the pool's rule choose within the
 //! first tier that can. **Owned by** one worker. **Reads** the pool's snapshot and the atomics of its servers.
 //! **Called by** the proxy, once per attempt.
 //!
@@ -92,6 +92,8 @@ pub enum Rule {
     HashNext,
     /// The client belongs to it.
     Sticky,
+    /// It was drawn to be tried.
+    Trial,
 }
 
 /// From which tier.
@@ -101,6 +103,8 @@ pub enum Tier {
     Primary,
     /// A fit backup: no primary could.
     Backup,
+    /// It has to show that it is well again.
+    Trial,
     /// Too few are up: it may be sick.
     Panic,
     /// It was tried before and no other could.
@@ -125,10 +129,12 @@ impl fmt::Display for Why {
             Rule::Hash => "hash",
             Rule::HashNext => "hash, next on the ring",
             Rule::Sticky => "sticky",
+            Rule::Trial => "drawn",
         })?;
         f.write_str(match self.tier {
             Tier::Primary => "",
             Tier::Backup => " (backup: no primary could)",
+            Tier::Trial => " (on trial)",
             Tier::Panic => " (panic: too few are up)",
             Tier::Again => " (tried before: no other could)",
         })
@@ -216,6 +222,9 @@ impl Picker {
     fn choose(&mut self, candidates: &Candidates<'_>, draws: &mut Draws) -> Option<(usize, Why)> {
         if let Some(index) = candidates.stuck_to() {
             return Some((index, Why { rule: Rule::Sticky, tier: Tier::Primary }));
+        }
+        if let Some(index) = candidates.trial(draws) {
+            return Some((index, Why { rule: Rule::Trial, tier: Tier::Trial }));
         }
         let passes = Pass::in_order(candidates.pool.is_in_panic());
         // Without servers tried before, the last passes would only repeat the first.
