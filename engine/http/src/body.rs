@@ -97,6 +97,11 @@ pub enum BodyFault {
     },
     /// The peer went away or was cut.
     Gone,
+    /// It came too slowly, or stopped coming (408).
+    TooSlow {
+        /// The name of the limit that says so.
+        limit: &'static str,
+    },
     /// The source of an answer's body failed while it was sent.
     Source {
         /// The name of what failed.
@@ -110,6 +115,7 @@ impl BodyFault {
         match self {
             Self::TooLarge { .. } => 413,
             Self::Malformed { .. } | Self::Gone => 400,
+            Self::TooSlow { .. } => 408,
             Self::Source { .. } => 500,
         }
     }
@@ -121,6 +127,7 @@ impl fmt::Display for BodyFault {
             Self::TooLarge { max } => write!(f, "the body is larger than {max} bytes"),
             Self::Malformed { what } => write!(f, "malformed body: {what}"),
             Self::Gone => f.write_str("the peer went away before its body was complete"),
+            Self::TooSlow { limit } => write!(f, "the body came too slowly: {limit}"),
             Self::Source { what } => write!(f, "the body's source failed: {what}"),
         }
     }

@@ -15,6 +15,7 @@
 //!
 //! Not here: HPACK, frames, flow control (h2), routing.
 
+mod body_in;
 mod duplex;
 mod stream;
 
@@ -100,7 +101,10 @@ pub(crate) async fn serve(
                 return Poll::Ready(Step::Leave);
             }
             let accepted = h2.poll_accept(cx);
-            if score.overdrawn(&limits) || score.chatters(&connection, requests) {
+            // Requests that wait to be taken brought bytes that are not granted yet: only behind the last of them can
+            // anything be called chatter.
+            let chatters = accepted.is_pending() && score.chatters(&connection, requests);
+            if score.overdrawn(&limits) || chatters {
                 return Poll::Ready(Step::Calm);
             }
             accepted.map(Step::Accepted)

@@ -1,11 +1,11 @@
 //! One HTTP/2 stream: a request and its answer.
 //!
 //! **Job.** Fill the exchange from the split head, feed the body as the handler takes it, send the answer under flow control.
-//! **Called by** `http2` (a task per stream). **Calls** the service, h2.
+//! **Called by** `http2` (a task per stream). **Calls** the service, `body_in`, h2.
 //!
 //! Invariants
-//! 1. The body's window is opened only by what the handler took: back-pressure reaches the peer.
-//! 2. A reset by the peer drops the handler's work at once.
+//! 1. A reset by the peer drops the handler's work at once.
+//! 2. Once the last byte of an answer was handed over, nothing of ours resets its stream: a reset would overtake the answer.
 //!
 //! Not here: the connection's limits (`http2`).
 
@@ -24,8 +24,9 @@ use madang_host::connection::{Connection, Phase};
 use madang_wire::request::{Method, Parts, Scheme, Version};
 
 use super::Score;
+use super::body_in::BodyIn;
 use super::duplex::H2Duplex;
-use crate::body::{Body, BodyFault, FileBody, Frame, Pipe, RequestBody};
+use crate::body::{Body, FileBody, Frame, RequestBody};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Outcome, Reply};
 
@@ -67,10 +68,8 @@ pub(super) async fn serve(
         endpoint.pool.give_exchange(exchange);
         return End::Reset;
     }
-    let mut feeder = Feeder::new(body, &exchange, serving.limits.body_bytes_max);
-    exchange.body = feeder
-        .as_ref()
-        .map_or_else(RequestBody::default, |feeder| RequestBody::piped(Rc::clone(&feeder.pipe)));
+    let mut body_in = BodyIn::new(body, &exchange.head, serving.limits.body_bytes_max, connection, score);
+    exchange.body = body_in.as_ref().map_or_else(RequestBody::default, BodyIn::handler_end);
     let reply = if serving.service.misdirected(&exchange) {
         exchange.response.text(421, "421 Misdirected Request: this name belongs to another connection\n");
         Reply::Now(exchange)
@@ -84,8 +83,8 @@ pub(super) async fn serve(
                 if let Poll::Ready(exchange) = answer.as_mut().poll(cx) {
                     return Poll::Ready(Some(exchange));
                 }
-                if let Some(feeder) = &mut feeder {
-                    feeder.poll_feed(cx, score);
+                if let Some(body_in) = &mut body_in {
+                    body_in.poll_feed(cx);
                 }
                 match respond.poll_reset(cx) {
                     Poll::Ready(_) => Poll::Ready(None),
@@ -100,16 +99,26 @@ pub(super) async fn serve(
         }
     };
     if matches!(exchange.response.body, Body::Upgrade(_)) {
-        return upgrade(exchange, respond, feeder, &serving, connection, score).await;
+        return upgrade(exchange, respond, body_in, &serving, connection, score).await;
+    }
+    // Nobody will read the rest of the body. Who is refused may stop sending and hears it at once; for anybody else the
+    // answer waits until the body is past, because some clients look at it only then (`BodyIn::poll_read_past`).
+    let settled = !matches!(exchange.response.body, Body::Stream(_));
+    if settled
+        && exchange.response.status < 400
+        && let Some(body_in) = &mut body_in
+    {
+        poll_fn(|cx| body_in.poll_read_past(cx)).await;
     }
     let now = clock::now();
     let mut answer = Answer { sent: 0, judge: None, started: now, moved: now, connection };
-    let complete = answer.send(&mut exchange, &mut respond, feeder.as_mut(), score).await;
-    let received = feeder.as_ref().map_or(0, |feeder| feeder.received);
+    let complete = answer.send(&mut exchange, &mut respond, body_in.as_mut()).await;
+    let received = body_in.as_ref().map_or(0, BodyIn::received);
     serving.service.record(&exchange, Outcome { bytes_out: answer.sent, bytes_in: received, complete });
-    // A body not read to its end: once the whole answer has left, h2 resets the stream with NO_ERROR for us, because nobody
-    // holds it any more (RFC 9113 8.1). A reset asked for here would overtake the answer and wipe it out.
     endpoint.pool.give_exchange(exchange);
+    if complete && let Some(body_in) = &mut body_in {
+        poll_fn(|cx| body_in.poll_read_past(cx)).await;
+    }
     if complete { End::Answered } else { End::Reset }
 }
 
@@ -133,72 +142,6 @@ fn fill(
     exchange.head.fill(&split, fields, limits)
 }
 
-/// Moves a request's body from h2 to the handler's pipe.
-struct Feeder {
-    body: RecvStream,
-    pipe: Rc<Pipe>,
-    received: u64,
-    default_max: u64,
-    done: bool,
-    data_done: bool,
-}
-
-impl Feeder {
-    fn new(body: RecvStream, exchange: &Exchange, default_max: u64) -> Option<Self> {
-        if body.is_end_stream() && exchange.head.protocol().is_none() {
-            return None;
-        }
-        Some(Self { body, pipe: Rc::default(), received: 0, default_max, done: false, data_done: false })
-    }
-
-    fn poll_feed(&mut self, cx: &mut Context<'_>, score: &Rc<Score>) {
-        while !self.done && self.pipe.poll_room(cx).is_ready() {
-            if self.data_done {
-                match self.body.poll_trailers(cx) {
-                    Poll::Pending => return,
-                    Poll::Ready(trailers) => {
-                        let list = trailers.ok().flatten().map(|map| {
-                            map.iter()
-                                .map(|(name, value)| {
-                                    (
-                                        Bytes::copy_from_slice(name.as_str().as_bytes()),
-                                        Bytes::copy_from_slice(value.as_bytes()),
-                                    )
-                                })
-                                .collect()
-                        });
-                        self.pipe.end(list.unwrap_or_default());
-                        self.done = true;
-                    }
-                }
-                continue;
-            }
-            match self.body.poll_data(cx) {
-                Poll::Pending => return,
-                Poll::Ready(None) => self.data_done = true,
-                Poll::Ready(Some(Err(_))) => self.fail(BodyFault::Gone),
-                Poll::Ready(Some(Ok(data))) => {
-                    self.received += data.len() as u64;
-                    score.took(data.len());
-                    let max = self.pipe.limit().unwrap_or(self.default_max);
-                    if self.received > max {
-                        self.fail(BodyFault::TooLarge { max });
-                    } else {
-                        // Without the window back the peer stops: an error here means the stream has ended anyway.
-                        let _ = self.body.flow_control().release_capacity(data.len());
-                        self.pipe.push(data);
-                    }
-                }
-            }
-        }
-    }
-
-    fn fail(&mut self, fault: BodyFault) {
-        self.done = true;
-        self.pipe.fail(fault);
-    }
-}
-
 /// An answer on its way.
 struct Answer<'a> {
     sent: u64,
@@ -214,8 +157,7 @@ impl Answer<'_> {
         &mut self,
         exchange: &mut Exchange,
         respond: &mut SendResponse<Bytes>,
-        mut feeder: Option<&mut Feeder>,
-        score: &Rc<Score>,
+        mut body_in: Option<&mut BodyIn>,
     ) -> bool {
         let body = std::mem::take(&mut exchange.response.body);
         let bodiless =
@@ -240,8 +182,8 @@ impl Answer<'_> {
                     if let Poll::Ready(frame) = stream.poll_next(cx) {
                         return Poll::Ready(Ok(frame));
                     }
-                    if let Some(feeder) = feeder.as_deref_mut() {
-                        feeder.poll_feed(cx, score);
+                    if let Some(body_in) = body_in.as_deref_mut() {
+                        body_in.poll_feed(cx);
                     }
                     send.poll_reset(cx).map(|_| Err(()))
                 })
@@ -378,13 +320,13 @@ fn response_head(exchange: &Exchange, length: Option<u64>) -> Option<http::Respo
 async fn upgrade(
     mut exchange: Box<Exchange>,
     mut respond: SendResponse<Bytes>,
-    feeder: Option<Feeder>,
+    body_in: Option<BodyIn>,
     serving: &crate::endpoint::Serving,
     connection: &Rc<Connection>,
     score: &Rc<Score>,
 ) -> End {
     let Body::Upgrade(task) = std::mem::take(&mut exchange.response.body) else { return End::Reset };
-    let (Some(_), Some(feeder)) = (exchange.head.protocol(), feeder) else {
+    let (Some(_), Some(body_in)) = (exchange.head.protocol(), body_in) else {
         respond.send_reset(Reason::REFUSED_STREAM);
         return End::Reset;
     };
@@ -394,6 +336,6 @@ async fn upgrade(
     let Ok(send) = respond.send_response(head, false) else { return End::Reset };
     serving.service.record(&exchange, Outcome { bytes_out: 0, bytes_in: 0, complete: true });
     connection.enter_if_new(Phase::Tunnel);
-    task(Box::new(H2Duplex::new(feeder.body, send, Rc::clone(score)))).await;
+    task(Box::new(H2Duplex::new(body_in.into_stream(), send, Rc::clone(score)))).await;
     End::Answered
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{Method, Request, Version};
+use madang_host::connection::PhaseLimits;
+use madang_http::endpoint::HttpLimits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::house::{House, Setup, with_house};
@@ -115,19 +117,39 @@ fn extended_connect_gives_the_stream_to_its_role() {
     });
 }
 
-// Goal: an answer that does not wait for the request's body arrives whole; only then is the stream reset (RFC 9113 8.1).
-// Method: the body is on its way but not at its end when the answer comes; the client then reads everything.
+// Goal: an answer arrives whole though nobody read the request's body, be that at its end, too large for anybody, or refused.
+// Method: bodies below and above the limit, to an address that reads none and to one that reads all.
 #[test]
-fn an_early_answer_arrives_whole_before_its_stream_is_reset() {
-    with_house(Setup::default(), |house| async move {
+fn answers_arrive_whole_though_nobody_reads_the_body() {
+    let limits = HttpLimits { body_bytes_max: 1_000_000, ..HttpLimits::default() };
+    with_house(Setup { limits, ..Setup::default() }, |house| async move {
         let (mut sender, _connection) = running(&house).await;
-        let (answer, mut send) = sender.send_request(request(Method::POST, "/a"), false).unwrap();
-        send.send_data(vec![b'x'; 16 * 1024].into(), false).unwrap();
-        let answer = answer.await.expect("the answer, not a reset");
-        assert_eq!(answer.status(), 200);
-        assert_eq!(body(answer.into_body()).await.unwrap().0, "POST /a\n");
-        let reason = std::future::poll_fn(|cx| send.poll_reset(cx)).await.unwrap();
-        assert_eq!(reason, h2::Reason::NO_ERROR);
+        for (path, length, status) in
+            [("/a", 900_000, 200), ("/a", 1_500_000, 200), ("/echo", 1_500_000, 413), ("/a", 10, 200)]
+        {
+            sender = sender.ready().await.unwrap();
+            let (answer, mut send) = sender.send_request(request(Method::POST, path), false).unwrap();
+            send.send_data(vec![b'x'; length].into(), true).unwrap();
+            let answer = answer.await.unwrap_or_else(|error| panic!("{path} {length}: {error}"));
+            assert_eq!(answer.status(), status, "{path} {length}");
+            let text = body(answer.into_body()).await.unwrap().0;
+            assert!(text.ends_with('\n') || status != 200, "{path} {length}: {text:?}");
+        }
+    });
+}
+
+// Goal: a body that stops coming, or trickles, ends its request with 408 (slow POST), and the connection goes on.
+#[test]
+fn slow_bodies_are_given_up() {
+    let phases = PhaseLimits { body_idle: Duration::from_millis(300), ..PhaseLimits::default() };
+    with_house(Setup { phases, ..Setup::default() }, |house| async move {
+        let (mut sender, _connection) = running(&house).await;
+        let (answer, mut send) = sender.send_request(request(Method::POST, "/echo"), false).unwrap();
+        send.send_data("begun".into(), false).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 408);
+        sender = sender.ready().await.unwrap();
+        let (answer, _) = sender.send_request(request(Method::GET, "/a"), true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
     });
 }
 
@@ -173,6 +195,33 @@ fn uploads_downloads_and_messages_are_no_chatter() {
             send.send_data(Bytes::from_static(b"ping"), false).unwrap();
             let echo = receive.data().await.unwrap_or_else(|| panic!("ended at {count}")).unwrap();
             receive.flow_control().release_capacity(echo.len()).unwrap();
+        }
+    });
+}
+
+// Goal: content that is read together with the head of its request is not taken for chatter.
+// Method: bytes, so that head and more content than the allowance for chatter are there at once when the server looks.
+#[test]
+fn content_that_comes_with_its_head_is_no_chatter() {
+    with_house(Setup::default(), |house| async move {
+        let mut stream = house.connect().await;
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        stream.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat()).await.unwrap();
+        // The connection's window must be open before so much may be sent: the server's WINDOW_UPDATE on stream 0.
+        let mut said = Vec::new();
+        while !said.windows(9).any(|bytes| bytes == [0, 0, 4, 8, 0, 0, 0, 0, 0]) {
+            assert!(stream.read_buf(&mut said).await.unwrap() > 0, "{said:?}");
+        }
+        // `:method: POST`, `:scheme: http`, `:path: /`, `:authority: x`; END_HEADERS.
+        let head = [0, 0, 6, 1, 4, 0, 0, 0, 1, 0x83, 0x86, 0x84, 0x41, 1, b'x'];
+        let content = |end: u8| [&[0, 0x40, 0, 0, end, 0, 0, 0, 1][..], &[b'x'; 16 * 1024]].concat();
+        // Its settings hold from our acknowledgement on.
+        let acknowledged = [0, 0, 0, 4, 1, 0, 0, 0, 0];
+        let all = [acknowledged.to_vec(), head.to_vec(), content(0).repeat(9), content(1)].concat();
+        stream.write_all(&all).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.windows(7).any(|bytes| bytes == b"POST /\n") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "ended: {answer:?}");
         }
     });
 }

@@ -195,6 +195,7 @@ async fn write_all(body: &mut RequestBody, mut part: Part) -> Result<(Part, u64)
 fn broken_off(fault: &BodyFault) -> Failure {
     let name = match fault {
         BodyFault::TooLarge { .. } => "body-too-large",
+        BodyFault::TooSlow { .. } => "body-too-slow",
         _ => "upload-broke-off",
     };
     Failure::new(fault.status(), Blame::Client, name, fault.to_string())
