@@ -1,7 +1,7 @@
 //! HTTP/2 (RFC 9113) over the h2 crate: a child equal to `http1`.
 //!
 //! **Job.** Accept streams, hand them to the service as exchanges, keep one connection's misbehaviour bounded.
-//! **Called by** `accept`. **Calls** h2, `stream` (one request and its answer), `duplex` (extended CONNECT, RFC 8441).
+//! **Called by** `accept`. **Calls** h2, `stream` (one request and its answer), `cork` (frames leave together), `duplex` (extended CONNECT, RFC 8441).
 //!
 //! What h2 bounds by itself: streams open, decoded header bytes, CONTINUATION frames, streams reset before we saw them,
 //! resets it must send. What we add, each ending the connection with ENHANCE_YOUR_CALM:
@@ -16,6 +16,7 @@
 //! Not here: HPACK, frames, flow control (h2), routing.
 
 mod body_in;
+mod cork;
 mod duplex;
 mod stream;
 
@@ -32,6 +33,7 @@ use madang_host::net::stream::Stream;
 
 use crate::endpoint::{Endpoint, HttpLimits};
 use crate::tunnel::Tunnel;
+use cork::Cork;
 
 /// Control bytes a connection may send beside its requests, and more for each request.
 const CHATTER_BYTES: u64 = 128 * 1024;
@@ -87,7 +89,17 @@ pub(crate) async fn serve(
     let limits = endpoint.serving().limits;
     connection.enter(Phase::Head);
     let io = Tunnel::new(stream, early, Rc::clone(&connection));
-    let Ok(mut h2) = builder(&limits).handshake::<_, Bytes>(io).await else { return };
+    let cork = Cork::new(io, Rc::clone(&endpoint.pool));
+    let mut greeting = std::pin::pin!(builder(&limits).handshake::<_, Bytes>(cork.clone()));
+    let greeted = poll_fn(|cx| {
+        let greeted = greeting.as_mut().poll(cx);
+        // Our settings leave while the peer's are awaited.
+        if greeted.is_pending() && matches!(cork.poll_pour(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(None);
+        }
+        greeted.map(Result::ok)
+    });
+    let Some(mut h2) = greeted.await else { return };
     connection.enter_if_new(Phase::Idle);
     let score = Rc::new(Score::default());
     let mut requests = 0_u64;
@@ -107,6 +119,9 @@ pub(crate) async fn serve(
             if score.overdrawn(&limits) || chatters {
                 return Poll::Ready(Step::Calm);
             }
+            if accepted.is_pending() && matches!(cork.poll_pour(cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(Step::Gone);
+            }
             accepted.map(Step::Accepted)
         })
         .await;
@@ -122,20 +137,20 @@ pub(crate) async fn serve(
                 }
                 start(request, respond, &connection, &endpoint, &score, &limits);
             }
-            Step::Accepted(Some(Err(_)) | None) => break,
+            Step::Accepted(Some(Err(_)) | None) | Step::Gone => break,
             Step::Leave => {
                 leaving = true;
                 h2.graceful_shutdown();
             }
             Step::Calm => {
                 endpoint.serving().service.refused(&connection, 0, "h2_glitches_max");
-                say_last(&mut h2, Reason::ENHANCE_YOUR_CALM, &connection).await;
+                say_last(&mut h2, &cork, Reason::ENHANCE_YOUR_CALM, &connection).await;
                 break;
             }
             Step::Cut => {
                 // The peer hears why before the connection goes.
                 connection.begin_goodbye();
-                say_last(&mut h2, Reason::NO_ERROR, &connection).await;
+                say_last(&mut h2, &cork, Reason::NO_ERROR, &connection).await;
                 break;
             }
         }
@@ -153,6 +168,7 @@ enum Step {
     Leave,
     Calm,
     Cut,
+    Gone,
 }
 
 fn builder(limits: &HttpLimits) -> Builder {
@@ -171,7 +187,7 @@ fn builder(limits: &HttpLimits) -> Builder {
 }
 
 /// Sends GOAWAY and gives it until the next limit to leave.
-async fn say_last(h2: &mut H2Connection<Tunnel, Bytes>, reason: Reason, connection: &Connection) {
+async fn say_last(h2: &mut H2Connection<Cork, Bytes>, cork: &Cork, reason: Reason, connection: &Connection) {
     h2.abrupt_shutdown(reason);
     connection.enter(Phase::Closing);
     // Streams that still arrive are dropped here: they get no work.
@@ -179,7 +195,11 @@ async fn say_last(h2: &mut H2Connection<Tunnel, Bytes>, reason: Reason, connecti
         if connection.poll_cut(cx).is_some() {
             return Poll::Ready(());
         }
-        h2.poll_closed(cx).map(|_| ())
+        let closed = h2.poll_closed(cx);
+        if closed.is_pending() && matches!(cork.poll_pour(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(());
+        }
+        closed.map(|_| ())
     })
     .await;
 }

@@ -49,13 +49,14 @@ pub(super) async fn serve(
     score: &Rc<Score>,
 ) -> End {
     let serving = endpoint.serving();
+    let date = endpoint.worker.clock.date();
     let (parts, body) = request.into_parts();
     let mut exchange = endpoint.pool.exchange(connection);
     if let Err(malformed) = fill(&mut exchange, &parts, &body, connection.secure, &serving.limits.head) {
         serving.service.refused(connection, malformed.status(), malformed.name());
         exchange.response.text(malformed.status(), format!("{} {malformed}\n", malformed.status()));
         if let Body::Bytes(text) = std::mem::take(&mut exchange.response.body)
-            && let Some(head) = response_head(&exchange, Some(text.len() as u64))
+            && let Some(head) = response_head(&exchange, Some(text.len() as u64), date)
         {
             let bodiless = parts.method == http::Method::HEAD;
             if let Ok(mut send) = respond.send_response(head, bodiless)
@@ -99,7 +100,7 @@ pub(super) async fn serve(
         }
     };
     if matches!(exchange.response.body, Body::Upgrade(_)) {
-        return upgrade(exchange, respond, body_in, &serving, connection, score).await;
+        return upgrade(exchange, respond, body_in, &serving, connection, score, date).await;
     }
     // Nobody will read the rest of the body. Who is refused may stop sending and hears it at once; for anybody else the
     // answer waits until the body is past, because some clients look at it only then (`BodyIn::poll_read_past`).
@@ -111,7 +112,7 @@ pub(super) async fn serve(
         poll_fn(|cx| body_in.poll_read_past(cx)).await;
     }
     let now = clock::now();
-    let mut answer = Answer { sent: 0, judge: None, started: now, moved: now, connection };
+    let mut answer = Answer { date, sent: 0, judge: None, started: now, moved: now, connection };
     let complete = answer.send(&mut exchange, &mut respond, body_in.as_mut()).await;
     let received = body_in.as_ref().map_or(0, BodyIn::received);
     serving.service.record(&exchange, Outcome { bytes_out: answer.sent, bytes_in: received, complete });
@@ -144,6 +145,7 @@ fn fill(
 
 /// An answer on its way.
 struct Answer<'a> {
+    date: [u8; 29],
     sent: u64,
     judge: Option<tokio::time::Interval>,
     started: Instant,
@@ -167,7 +169,7 @@ impl Answer<'_> {
             _ => body.length(),
         };
         let length = if exchange.response.status == 204 { None } else { length };
-        let Some(head) = response_head(exchange, length) else { return false };
+        let Some(head) = response_head(exchange, length, self.date) else { return false };
         let ended = bodiless || body.length() == Some(0);
         let Ok(mut send) = respond.send_response(head, ended) else { return false };
         if ended {
@@ -294,7 +296,7 @@ impl Answer<'_> {
     }
 }
 
-fn response_head(exchange: &Exchange, length: Option<u64>) -> Option<http::Response<()>> {
+fn response_head(exchange: &Exchange, length: Option<u64>, date: [u8; 29]) -> Option<http::Response<()>> {
     let mut head = http::Response::new(());
     *head.status_mut() = http::StatusCode::from_u16(exchange.response.status).ok()?;
     *head.version_mut() = http::Version::HTTP_2;
@@ -306,8 +308,7 @@ fn response_head(exchange: &Exchange, length: Option<u64>) -> Option<http::Respo
             map.append(name, value);
         }
     }
-    let date = madang_wire::date::imf_fixdate(clock::unix_seconds(clock::wall()));
-    if let Ok(date) = HeaderValue::from_maybe_shared(Bytes::from(date)) {
+    if let Ok(date) = HeaderValue::from_bytes(&date) {
         map.insert(http::header::DATE, date);
     }
     if let Some(length) = length {
@@ -324,6 +325,7 @@ async fn upgrade(
     serving: &crate::endpoint::Serving,
     connection: &Rc<Connection>,
     score: &Rc<Score>,
+    date: [u8; 29],
 ) -> End {
     let Body::Upgrade(task) = std::mem::take(&mut exchange.response.body) else { return End::Reset };
     let (Some(_), Some(body_in)) = (exchange.head.protocol(), body_in) else {
@@ -332,7 +334,7 @@ async fn upgrade(
     };
     exchange.response.status = 200;
     exchange.response.fields.remove("upgrade");
-    let Some(head) = response_head(&exchange, None) else { return End::Reset };
+    let Some(head) = response_head(&exchange, None, date) else { return End::Reset };
     let Ok(send) = respond.send_response(head, false) else { return End::Reset };
     serving.service.record(&exchange, Outcome { bytes_out: 0, bytes_in: 0, complete: true });
     connection.enter_if_new(Phase::Tunnel);

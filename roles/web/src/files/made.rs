@@ -129,11 +129,13 @@ impl Codings {
     pub(super) fn adopt(&mut self) {
         let mut ended = Vec::new();
         self.jobs.retain(|(key, job)| {
+            // Asked before the result is looked at: a thread that ends in between has left one.
+            let broke = job.has_changed().is_err();
             let made = job.borrow().clone();
             match made {
                 Some(made) => ended.push((*key, made)),
                 // The thread broke without a result.
-                None if job.has_changed().is_err() => ended.push((*key, Made::AsItIs)),
+                None if broke => ended.push((*key, Made::AsItIs)),
                 None => return true,
             }
             false

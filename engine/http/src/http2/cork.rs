@@ -1,0 +1,115 @@
+//! The output of one HTTP/2 connection, gathered.
+//!
+//! **Job.** h2 writes and flushes frame by frame; each would be a TLS record and a system call of its own. Here frames wait
+//! until the connection's task has nothing more to do at once, and leave together.
+//! **Called by** h2 (as its stream), `http2` (which pours). **Calls** `tunnel`.
+//!
+//! Invariants
+//! 1. At most `HELD_BYTES_MAX` wait; when they do, h2 waits for the socket: back-pressure is as without us.
+//! 2. Whoever lets h2 write pours before it waits: nothing stays here while the task sleeps, unless the socket is full.
+//! 3. A connection with nothing to write holds no buffer.
+//!
+//! Not here: what is written (h2).
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::endpoint::{BUFFER_BYTES, Pool};
+use crate::tunnel::Tunnel;
+
+/// Frames that wait together.
+const HELD_BYTES_MAX: usize = 4 * BUFFER_BYTES;
+
+struct Inner {
+    io: Tunnel,
+    held: Vec<u8>,
+    written: usize,
+    pool: Rc<Pool>,
+}
+
+/// One connection's gathered output: one handle for h2, one for whoever pours.
+#[derive(Clone)]
+pub(super) struct Cork(Rc<RefCell<Inner>>);
+
+impl Cork {
+    pub(super) fn new(io: Tunnel, pool: Rc<Pool>) -> Self {
+        Self(Rc::new(RefCell::new(Inner { io, held: Vec::new(), written: 0, pool })))
+    }
+
+    /// Writes out what waits. Ready when nothing does any more.
+    pub(super) fn poll_pour(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_pour(cx)
+    }
+}
+
+impl Inner {
+    fn poll_pour(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.held.capacity() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        while self.written < self.held.len() {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, &self.held[self.written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.written += count,
+            }
+        }
+        self.pool.give_output(std::mem::take(&mut self.held));
+        self.written = 0;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Room for at least one byte.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.held.len() >= HELD_BYTES_MAX {
+            ready!(self.poll_pour(cx))?;
+        }
+        if self.held.capacity() == 0 {
+            self.held = self.pool.output();
+        }
+        Poll::Ready(Ok(HELD_BYTES_MAX - self.held.len()))
+    }
+}
+
+impl AsyncRead for Cork {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.borrow_mut().io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Cork {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let inner = &mut *self.0.borrow_mut();
+        let room = ready!(inner.poll_room(cx))?;
+        let mut taken = 0;
+        for piece in pieces {
+            let take = piece.len().min(room - taken);
+            inner.held.extend_from_slice(&piece[..take]);
+            taken += take;
+        }
+        Poll::Ready(Ok(taken))
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+    /// Nothing: h2 flushes after each frame. The connection's task pours.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let inner = &mut *self.0.borrow_mut();
+        ready!(inner.poll_pour(cx))?;
+        Pin::new(&mut inner.io).poll_shutdown(cx)
+    }
+}
