@@ -50,7 +50,7 @@ fn good(text: &str) -> PoolSettings {
 fn a_pool_of_one_line_has_every_default() {
     let pool = good("[pool.api]\nservers = \"127.0.0.1:3001\"");
     let server = ServerSettings::plain(Address::parse("127.0.0.1:3001").unwrap());
-    assert_eq!(pool.servers, [server.clone()]);
+    assert_eq!(pool.servers, std::slice::from_ref(&server));
     assert_eq!((pool.balance, &pool.hash_by, &pool.sticky), (Balance::RoundRobin, &HashBy::Ip, &Sticky::Off));
     assert_eq!((pool.health.as_ref(), pool.breaker, pool.panic_below), (None, None, 50));
     assert_eq!(pool.slow_start, Duration::from_secs(10));

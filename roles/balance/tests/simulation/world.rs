@@ -257,11 +257,12 @@ impl World {
         let index = self.pool.members().iter().position(|m| m.server.id() == event.server).unwrap();
         self.events.push((self.since(event.at), index, event));
         if event.to == State::Ejected && event.from != State::Probing {
-            let in_rotation = |state: &State| !state.is_taken_out();
-            let states: Vec<State> =
-                (0..self.modes.len()).map(|i| self.state(i)).filter(in_rotation).collect();
+            let backup = self.pool.members()[index].backup;
+            let kind = self.pool.members().iter().filter(|member| member.backup == backup);
+            let states = kind.map(|member| member.server.standing().state);
+            let states: Vec<State> = states.filter(|state| !state.is_taken_out()).collect();
             let out = states.iter().filter(|state| **state != State::Up).count();
-            self.law(out * 2 <= states.len(), "ejection leaves at least half up");
+            self.law(out * 2 <= states.len(), &format!("ejection leaves at least half up, not {states:?}"));
         }
     }
 
