@@ -1,9 +1,9 @@
 //! Role balance: pools of servers.
 //!
 //! **Job.** Decide: which server a request goes to, which servers are fit, what is tried again, who stays where.
-//! **Promises.** Pure. No socket, no clock, no randomness: time and random numbers are handed in, so one seed replays a
-//! whole failure (`tests/simulation.rs`).
-//! **Called by** the proxy and the probes, which do what is decided here. **Calls** `settings`.
+//! **Promises.** Decisions are pure: no socket, no clock, no randomness; time and random numbers are handed in, so one seed
+//! replays a whole failure (`tests/simulation`). Only `here`, `keeper`, `probe` and `proxy` carry out what is decided.
+//! **Called by** routes of the web role, joined by `madang`. **Calls** `http`'s upstream client, `host`, `settings`.
 //!
 //! Who owns what
 //! - A [`pool::Pool`] is an immutable snapshot shared by all workers. What changes while requests run are the atomics of
@@ -13,7 +13,7 @@
 //!
 //! Begin reading at [`pick::Picker::pick`].
 //!
-//! Not here: connecting, asking, copying bytes (the upstream client), other roles (joined by `madang/src/assemble.rs`).
+//! Not here: connecting, copying bytes (the upstream client), other roles (joined by `madang/src/assemble.rs`).
 #![forbid(unsafe_code)]
 
 pub mod breaker;

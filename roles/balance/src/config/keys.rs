@@ -189,7 +189,7 @@ pub const PASSIVE: Section = Section {
             "5",
             "So many failures in a row and the server rests. 0 is off.",
         ),
-        key("window", Kind::Duration("1s", "1h"), "\"30s\"", "The span over which `success_rate` is taken."),
+        key("window", Kind::Duration("1s", "1h"), "\"10s\"", "The span over which `success_rate` is taken."),
         key(
             "eject_for",
             Kind::Duration("100ms", "1h"),

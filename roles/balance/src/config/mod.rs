@@ -340,3 +340,6 @@ impl UpstreamTls {
         Self { verify, ca, name, identity }
     }
 }
+
+#[cfg(test)]
+mod tests;

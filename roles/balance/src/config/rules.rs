@@ -34,7 +34,7 @@ impl StatusRange {
     }
 
     /// `204`, `2xx`, `200-399`.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let number = |text: &str| match text.len() {
             3 => text.parse::<u16>().ok().filter(|status| (100..=599).contains(status)),
             _ => None,

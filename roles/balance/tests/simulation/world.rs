@@ -106,6 +106,7 @@ pub struct World {
     busy_until: Vec<Instant>,
     gap: Duration,
     service: Duration,
+    fed: bool,
     /// Requests and retries of each worker, with their times: the budget's law is checked from these.
     asked: Vec<Vec<Instant>>,
     retried: Vec<Vec<Instant>>,
@@ -139,6 +140,7 @@ impl World {
             busy_until: vec![begun; script.servers],
             gap: Duration::from_secs(1) / u32::try_from(script.per_second).unwrap(),
             service: script.service,
+            fed: false,
             asked: vec![Vec::new(); WORKERS],
             retried: vec![Vec::new(); WORKERS],
             ends: Vec::new(),
@@ -193,8 +195,12 @@ impl World {
             self.heap.pop();
             self.now = at;
             let what = self.happenings[usize::try_from(number).unwrap()].take().unwrap();
+            // Requests alone give health nothing to do, unless it was told of a failure.
+            self.fed = !matches!(what, What::Arrive | What::Try(_) | What::Done { .. });
             self.step(what);
-            self.obey();
+            if self.fed {
+                self.obey();
+            }
         }
         self.now = end;
     }
@@ -251,11 +257,12 @@ impl World {
         let index = self.pool.members().iter().position(|m| m.server.id() == event.server).unwrap();
         self.events.push((self.since(event.at), index, event));
         if event.to == State::Ejected && event.from != State::Probing {
-            let in_rotation = |state: &State| !state.is_taken_out();
-            let states: Vec<State> =
-                (0..self.modes.len()).map(|i| self.state(i)).filter(in_rotation).collect();
+            let backup = self.pool.members()[index].backup;
+            let kind = self.pool.members().iter().filter(|member| member.backup == backup);
+            let states = kind.map(|member| member.server.standing().state);
+            let states: Vec<State> = states.filter(|state| !state.is_taken_out()).collect();
             let out = states.iter().filter(|state| **state != State::Up).count();
-            self.law(out * 2 <= states.len(), "ejection leaves at least half up");
+            self.law(out * 2 <= states.len(), &format!("ejection leaves at least half up, not {states:?}"));
         }
     }
 
@@ -374,6 +381,7 @@ impl World {
         let id = place.server().id();
         if self.pool.finish(place, outcome, now - sent, now).look_now {
             self.health.passive(id, self.pool.members()[index].server.counts(), now);
+            self.fed = true;
         }
         let Err(failure) = end else { return self.end(number, true) };
         let request = &self.requests[number];
