@@ -411,7 +411,9 @@ fn bind_new(
         let taken =
             handed.and_then(|at| ListenerSet::inherited(address.clone(), inherited.swap_remove(at).1));
         let shared = || {
-            let have = open.iter().find(|open| open.plan.listen.address == *address)?;
+            // Any free port is another one each time.
+            let any = matches!(address, Address::Tcp(address) if address.port() == 0);
+            let have = open.iter().find(|open| open.plan.listen.address == *address && !any)?;
             let sockets =
                 have.sockets.sockets().iter().map(Listener::try_clone).collect::<Result<Vec<_>, _>>().ok()?;
             ListenerSet::inherited(address.clone(), sockets)

@@ -72,7 +72,11 @@ impl Settings {
         let mut all: Vec<(Listen, Vec<Arc<Site>>)> = Vec::new();
         for site in &self.sites {
             for listen in &site.listen {
-                match all.iter_mut().find(|(have, _)| have.address == listen.address) {
+                // A port of 0 is another one for each scheme: the kernel chooses.
+                match all
+                    .iter_mut()
+                    .find(|(have, _)| have.address == listen.address && have.secure == listen.secure)
+                {
                     Some((have, sites)) => {
                         // A plain mention beside one with options takes those options.
                         if is_plain(have) {

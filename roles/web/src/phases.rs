@@ -12,6 +12,7 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use madang_host::gate::{address_key, allowed};
 use madang_http::exchange::{Exchange, Outcome, Reply, Service};
 use madang_settings::unit::RateKey;
@@ -361,16 +362,7 @@ fn answer(web: &Web, exchange: &mut Exchange, journey: &mut Journey) -> Verdict 
 
 fn explain(web: &Web, exchange: &mut Exchange, journey: &Journey) {
     let own = journey.site(web).map_or(&[][..], |site| &site.pages);
-    let Some(failure) = &journey.failure else {
-        // A role that only names its error leaves the page to us.
-        if let Some(name) = exchange.notes.error.filter(|_| exchange.response.body.is_empty())
-            && exchange.response.status >= 400
-        {
-            let failure = Failure::new(exchange.response.status, Blame::Us, name, "answered by a role");
-            error_page::write(exchange, &failure, own);
-        }
-        return;
-    };
+    let Some(failure) = &journey.failure else { return };
     exchange.notes.error = Some(failure.name);
     if exchange.notes.request_id.is_none() {
         // An error page is something people ask about: it always has an id to ask by.
@@ -379,6 +371,8 @@ fn explain(web: &Web, exchange: &mut Exchange, journey: &Journey) {
     web.worker.recorder().failed(exchange, failure);
     error_page::write(exchange, failure, own);
 }
+
+const POLICY: &str = "content-security-policy";
 
 fn shape(web: &Web, exchange: &mut Exchange, journey: &Journey) {
     if let Some(id) = &exchange.notes.request_id {
@@ -390,7 +384,12 @@ fn shape(web: &Web, exchange: &mut Exchange, journey: &Journey) {
     if let Some(cors) = &parts.cors {
         cors.apply(&exchange.head, &mut exchange.response);
     }
+    // The policy of our own error page fits that page only, and no other policy does.
+    let own = journey.failure.as_ref().and_then(|_| exchange.response.fields.get(POLICY).map(<[u8]>::to_vec));
     parts.shape.apply(&mut exchange.response);
+    if let Some(own) = own {
+        exchange.response.fields.set(POLICY, Bytes::from(own));
+    }
 }
 
 fn record(web: &Web, exchange: &Exchange, outcome: Outcome) {

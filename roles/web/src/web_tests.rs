@@ -331,8 +331,25 @@ fn other_roles_answer_for_routes() {
     #[track_caller]
     fn check(house: &House, target: &str, status: u16, want: &str) {
         let exchange = house.get(target);
-        assert_eq!((exchange.response.status, body(&exchange).as_str()), (status, want));
+        assert_eq!(exchange.response.status, status);
+        assert!(body(&exchange).starts_with(want), "{}", body(&exchange));
+        // Whoever sees an error can be helped by its id.
+        assert_eq!(exchange.notes.request_id.is_some(), status >= 400);
     }
+}
+
+// Goal: a route's policy for its own pages does not blind the page that says what went wrong.
+#[test]
+fn an_error_page_keeps_its_own_policy() {
+    let headers = vec![("content-security-policy".to_owned(), "default-src 'self'".to_owned())];
+    let routes = vec![Route { headers, ..route_to("/now/*") }];
+    let house = House::of("http://test", vec![Site { name: "roles".into(), ..site(routes) }]);
+    let of = |target: &str| {
+        let exchange = house.send("192.0.2.1:1", "a.example", ("GET", target), &[("Accept", "text/html")]);
+        field(&exchange, "content-security-policy").to_owned()
+    };
+    assert_eq!(of("/now/x"), "default-src 'self'");
+    assert!(of("/now/fail").contains("style-src 'sha256-"), "{}", of("/now/fail"));
 }
 
 // Goal: ids are made where the site wants them, kept from trusted proxies only, and are in answer, notes and request.
