@@ -171,6 +171,22 @@ fn every_dependency_has_its_line() {
     assert!(unaccounted.is_empty(), "no line in docs/decisions/0002-dependencies.md: {unaccounted:?}");
 }
 
+// Goal: the fuzz target of the settings, which no stable toolchain builds, keeps up with the sections there are.
+// Method: it takes in madang/src/config as it stands, and so its package must know every crate of ours that madang knows.
+#[test]
+fn the_fuzz_targets_know_every_crate_of_the_program() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let (program, fuzz) = (read("madang/Cargo.toml"), read("fuzz/Cargo.toml"));
+    let ours =
+        program.split("[dependencies]").nth(1).unwrap().lines().take_while(|line| !line.starts_with('['));
+    let names: Vec<&str> = ours.filter_map(|line| line.strip_suffix(".workspace = true")).collect();
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| name.starts_with("madang-") && !fuzz.contains(&format!("\n{name} = ")))
+        .collect();
+    assert!(names.len() > 5 && missing.is_empty(), "fuzz/Cargo.toml lacks {missing:?}");
+}
+
 #[test]
 fn unsafe_code_is_nowhere_but_where_it_is_argued() {
     let unsafe_word = ["uns", "afe"].concat();
