@@ -38,7 +38,8 @@ WRK_CONNECTIONS = 16
 CROWD_S = 120
 STANDING_S = 30
 LARGE_BYTES = 8 << 20
-# Files answer a POST at once (405), and its client says that it wants the connection closed: nobody is left to be slow.
+# Files answer a POST at once (405), and its client says that it wants the connection closed: nobody is left to be slow,
+# and what remains is 400 new connections a second.
 NEVER_STANDS = ("slowhttptest -B, slow bodies",)
 SETTINGS = """\
 [server]
@@ -131,7 +132,7 @@ class Hostile:
         """
         again = 'while :; do "$@"; done'
         command = ["taskset", "-c", str(CLIENT_CORE), "sh", "-c", again, "sh", "slowhttptest", *words,
-                   "-c", str(self.options.count), "-r", "1000", "-l", str(CROWD_S), "-p", "30", "-v", "0"]
+                   "-c", str(self.options.count), "-r", "400", "-l", str(CROWD_S), "-p", "30", "-v", "0"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                    process_group=0)
         try:

@@ -113,3 +113,47 @@ impl AsyncWrite for Cork {
         Pin::new(&mut inner.io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use madang_host::connection::Connection;
+    use madang_host::net::stream::{Plain, Stream};
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    // Goal: frames wait until they are poured, then leave together; no more waits than the bound.
+    // Method: a unix socket whose other end looks without waiting; then writes until the cork takes no more.
+    #[test]
+    fn frames_wait_until_they_are_poured_and_no_more_than_the_bound() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+            let pool = Pool::new();
+            let io = Tunnel::new(Stream::Plain(Plain::Unix(ours)), Vec::new(), Connection::nobody());
+            let mut cork = Cork::new(io, Rc::clone(&pool));
+            for frame in ["one ", "two ", "three"] {
+                cork.write_all(frame.as_bytes()).await.unwrap();
+                cork.flush().await.unwrap();
+            }
+            let mut seen = [0; 64];
+            let nothing = theirs.try_read(&mut seen).unwrap_err();
+            assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock, "nothing leaves before it is poured");
+            poll_fn(|cx| cork.poll_pour(cx)).await.unwrap();
+            theirs.readable().await.unwrap();
+            let count = theirs.try_read(&mut seen).unwrap();
+            assert_eq!(&seen[..count], b"one two three");
+            assert_eq!(cork.0.borrow().held.capacity(), 0, "what is written holds no buffer");
+
+            let piece = [7; 10_000];
+            let mut full = false;
+            while !full {
+                full =
+                    poll_fn(|cx| Poll::Ready(Pin::new(&mut cork).poll_write(cx, &piece).is_pending())).await;
+                assert!(cork.0.borrow().held.len() <= HELD_BYTES_MAX);
+            }
+        });
+    }
+}
