@@ -13,7 +13,7 @@
 //!
 //! Begin reading at [`pick::Picker::pick`].
 //!
-//! Not here: connecting, copying bytes (the upstream client), other roles (joined by `madang/src/assemble.rs`).
+//! Not here: connecting, copying bytes (the upstream client), other roles (joined by `madang`).
 #![forbid(unsafe_code)]
 
 pub mod breaker;

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use crate::breaker::Change;
 use crate::config::{Balance, Place, PoolSettings, SERVERS_MAX, ServerSettings, Sticky};
+use crate::pick::Tried;
 use crate::pick::hash::{Ring, key_of};
-use crate::server::{InFlight, Outcome, Server, ServerId, Standing};
+use crate::server::{InFlight, Outcome, Server, ServerId, Standing, State};
 
 /// A server and how this pool uses it.
 #[derive(Debug, Clone)]
@@ -133,6 +134,13 @@ impl Pool {
             server.name() == text || server.address().key() == text || server.place().to_string() == text
         };
         self.members.iter().map(|member| &member.server).filter(meant).collect()
+    }
+
+    /// Whether a server is up that a request did not try yet: then nobody needs to wait before the next attempt.
+    pub fn has_another(&self, tried: &Tried) -> bool {
+        let fresh =
+            |member: &Member| member.server.standing().state == State::Up && !tried.holds(member.server.id());
+        self.members.iter().any(fresh)
     }
 
     /// Goes up with each snapshot.

@@ -180,9 +180,14 @@ impl Proxy {
         let mut fresh = false;
         let mut place = Some(chosen.place);
         loop {
-            let held = place.take().or_else(|| server.begin(0));
+            // By a fresh connection to the same server: its place was given back and may be another's by now.
+            let limit = pool.members().get(chosen.index).map_or(0, |member| member.max_connections);
+            let Some(held) = place.take().or_else(|| server.begin(limit)) else {
+                return Err(Next::Again { wait: Duration::ZERO });
+            };
             let watch = || -> Box<dyn Watch> {
-                Box::new(OnItsWay { here: Rc::clone(&self.here), pool: Arc::clone(pool), place: held, begun })
+                let place = Some(held);
+                Box::new(OnItsWay { here: Rc::clone(&self.here), pool: Arc::clone(pool), place, begun })
             };
             let result = upstream.send(exchange, head, body, watch, fresh).await;
             let now = clock::now();
@@ -222,7 +227,7 @@ impl Proxy {
                 retry_after: retry_after(exchange),
                 attempts,
                 started,
-                another: pool.members().iter().any(|member| !tried.holds(member.server.id())),
+                another: pool.has_another(tried),
             };
             let rules = &pool.settings().retry;
             let verdict = retry::judge(rules, &mut self.here.budget(), &attempt, self.here.random(), now);

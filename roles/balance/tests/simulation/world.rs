@@ -385,9 +385,7 @@ impl World {
         }
         let Err(failure) = end else { return self.end(number, true) };
         let request = &self.requests[number];
-        let another = self.pool.members().iter().any(|member| {
-            member.server.standing().state == State::Up && !request.tried.holds(member.server.id())
-        });
+        let another = self.pool.has_another(&request.tried);
         let judged = Attempt {
             failure,
             idempotent: request.idempotent,
