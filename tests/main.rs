@@ -11,6 +11,7 @@
 mod support;
 
 mod admin;
+mod balance;
 mod files;
 mod folder;
 mod gate;

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use madang_balance::health::Wish;
 use madang_balance::keeper::Observer;
 use madang_balance::pool::Pool;
 use madang_host::clock;
@@ -30,7 +31,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{self, Settings};
 use crate::control::admin::{Admin, CONTROL_SOCKET};
-use crate::control::{Answer, Order, Request};
+use crate::control::{Answer, Order, Request, parameter};
 use crate::data_folder;
 use crate::house::House;
 use crate::signals::{Sign, Signals};
@@ -235,6 +236,7 @@ impl Life {
                 self.telemetry.reopen();
                 (200, JSON, "{\"ok\":true}".to_owned())
             }
+            Order::Pool(wish, query) => self.wish(wish, &query),
             Order::Stop => {
                 end = Some(End::Stop);
                 (200, JSON, "{\"ok\":true}".to_owned())
@@ -266,6 +268,30 @@ impl Life {
             }
             Sign::Upgrade => self.upgrade(admin).await.ok().map(|_| End::HandedOver),
             Sign::Stop => Some(End::Stop),
+        }
+    }
+
+    /// Drain, disable, enable.
+    fn wish(&self, wish: Wish, query: &str) -> Answer {
+        let refuse = |status, message: String| {
+            (status, JSON, serde_json::json!({ "ok": false, "message": message }).to_string())
+        };
+        let (Some(pool), Some(server)) = (parameter(query, "pool"), parameter(query, "server")) else {
+            return refuse(400, "the query needs pool=NAME and server=ADDRESS".to_owned());
+        };
+        let views = self.house.keeper().map(|keeper| keeper.views()).unwrap_or_default();
+        match self.house.keeper().and_then(|keeper| keeper.wish(&pool, &server, wish)) {
+            None => {
+                let known: Vec<&str> = views.iter().map(|view| view.pool.as_str()).collect();
+                let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+                refuse(404, format!("there is no pool {pool:?}; pools here: {known}"))
+            }
+            Some(0) => {
+                let servers = views.iter().filter(|view| view.pool == pool).flat_map(|view| &view.servers);
+                let known: Vec<&str> = servers.map(|server| server.server.as_str()).collect();
+                refuse(404, format!("pool {pool} has no server {server:?}; here are {}", known.join(", ")))
+            }
+            Some(count) => (200, JSON, serde_json::json!({ "ok": true, "servers": count }).to_string()),
         }
     }
 

@@ -12,6 +12,7 @@
 pub mod client;
 pub mod house;
 pub mod tls;
+pub mod upstream;
 
 use std::time::Duration;
 

@@ -85,6 +85,20 @@ enum Command {
     Status(Asked),
     /// Every open connection
     Connections(Asked),
+    /// Take a server of a pool out of rotation, or bring it back
+    ///
+    /// drain: nothing new goes there, what is open ends. disable: the same, and no health checks. enable: back in rotation.
+    Pool {
+        /// What is wanted
+        #[arg(value_parser = ["drain", "disable", "enable"])]
+        wish: String,
+        /// The pool's name
+        pool: String,
+        /// The server's address as in the settings
+        server: String,
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// Show the logs
     Logs {
         #[command(flatten)]
@@ -170,6 +184,7 @@ pub fn main() -> ExitCode {
         Some(Command::Upgrade(asked)) => orders::upgrade(&asked),
         Some(Command::Status(asked)) => orders::status(&asked),
         Some(Command::Connections(asked)) => orders::connections(&asked),
+        Some(Command::Pool { wish, pool, server, asked }) => orders::pool(&asked, &wish, &pool, &server),
         Some(Command::Logs { file, follow, lines }) => orders::logs(&file.config, follow, lines),
         Some(Command::Doctor { file, output }) => doctor::doctor(&file.config, output),
         Some(Command::Trust { file }) => trust::trust(&file.config),

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::ask::ask;
 use super::{Asked, Ended, complain, screen, show};
+use crate::control::encode;
 
 fn asked(asked: &Asked, method: &str, path: &str) -> Result<Value, Ended> {
     let (status, text) = ask(&asked.file.config, method, path).map_err(|message| {
@@ -67,6 +68,16 @@ pub(super) fn upgrade(args: &Asked) -> Ended {
     done(args, "POST", "/api/v1/upgrade", |value| {
         say!("process {} serves now; the old one drains and ends", value["process"])
     })
+}
+
+pub(super) fn pool(args: &Asked, wish: &str, pool: &str, server: &str) -> Ended {
+    let path = format!("/api/v1/pool/{wish}?pool={}&server={}", encode(pool), encode(server));
+    let told = match wish {
+        "enable" => "is back in rotation, as its health allows",
+        "disable" => "gets nothing and is not checked",
+        _ => "gets nothing new; what is open ends",
+    };
+    done(args, "POST", &path, |_| say!("{server} {told}"))
 }
 
 pub(super) fn status(args: &Asked) -> Ended {

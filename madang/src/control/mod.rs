@@ -16,6 +16,7 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use madang_balance::health::Wish;
 use madang_host::connection::Connection;
 use madang_http::body::Body;
 use madang_http::exchange::{Exchange, Outcome, Reply, Service};
@@ -41,6 +42,8 @@ pub enum Order {
     Upgrade,
     /// Open log files anew.
     Reopen,
+    /// What the operator wants of a server; the query names pool and server.
+    Pool(Wish, String),
 }
 
 /// An order's answer: status, media type, text.
@@ -64,6 +67,27 @@ pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
     (Method::Post, "/api/v1/stop", Order::Stop, false, "drain and stop"),
     (Method::Post, "/api/v1/upgrade", Order::Upgrade, false, "hand over to a new process"),
     (Method::Post, "/api/v1/reopen", Order::Reopen, false, "open log files anew"),
+    (
+        Method::Post,
+        "/api/v1/pool/drain",
+        Order::Pool(Wish::Drained, String::new()),
+        false,
+        "?pool=P&server=S: nothing new",
+    ),
+    (
+        Method::Post,
+        "/api/v1/pool/disable",
+        Order::Pool(Wish::Disabled, String::new()),
+        false,
+        "the same, without checks",
+    ),
+    (
+        Method::Post,
+        "/api/v1/pool/enable",
+        Order::Pool(Wish::Enabled, String::new()),
+        false,
+        "back in rotation",
+    ),
 ];
 
 /// Answers on one of the two surfaces.
@@ -119,7 +143,10 @@ impl Control {
             exchange.response.fields.set("allow", if *wanted == Method::Get { "GET, HEAD" } else { "POST" });
             return Reply::Now(exchange);
         }
-        let (orders, order) = (self.orders.clone(), order.clone());
+        let (orders, mut order) = (self.orders.clone(), order.clone());
+        if let Order::Pool(_, query) = &mut order {
+            exchange.head.query().unwrap_or_default().clone_into(query);
+        }
         Reply::Later(Box::pin(async move {
             let (answer, wait) = oneshot::channel();
             let sent = orders.send(Request { order, answer }).await.is_ok();
@@ -134,6 +161,33 @@ impl Control {
             exchange
         }))
     }
+}
+
+/// A parameter of a query, decoded (WHATWG URL, application/x-www-form-urlencoded, without `+`).
+pub fn parameter(query: &str, name: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    let (mut out, mut bytes) = (Vec::new(), value.bytes());
+    while let Some(byte) = bytes.next() {
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        match byte {
+            b'%' => out.push(u8::try_from(digit()? * 16 + digit()?).ok()?),
+            other => out.push(other),
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+/// The same the other way.
+pub fn encode(value: &str) -> String {
+    value.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_') {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
 }
 
 /// `127.0.0.1`, `[::1]`, `localhost`: what a page of another site cannot be loaded from.
