@@ -3,7 +3,7 @@
 //! **Job.** Make many well spread numbers of one that was handed in. **Called by** `pick`, `health`, `retry`.
 //!
 //! This is SplitMix64 (Steele, Lea, Flood 2014): one addition and two multiplications a number, and any seed will do.
-//! Nobody must not be able to guess these numbers; keys are made elsewhere.
+//! These numbers can be guessed by whoever sees a few of them: no secret is made of them.
 //!
 //! Not here: where seeds come from (the caller).
 

@@ -380,6 +380,36 @@ fn the_operator_wins_and_health_is_followed_meanwhile() {
     assert!(!world.pool.is_in_panic());
 }
 
+// Found by the simulation (seed 218): a rest went on behind the operator's back, and more than half were out.
+#[test]
+fn a_server_that_the_operator_enables_does_not_go_on_resting() {
+    let mut world = World::new(3, false, |_| {});
+    world.failed(0, 5, true);
+    world.health.wish(world.id(0), Wish::Disabled, world.now);
+    assert_eq!(one(&world.settle()), (State::Ejected, State::Disabled, Why::Operator));
+    world.health.wish(world.id(0), Wish::Enabled, world.now);
+    assert_eq!(one(&world.settle()), (State::Disabled, State::Up, Why::Operator));
+    // To say it of a server that is not taken out changes nothing.
+    world.failed(0, 5, true);
+    world.health.wish(world.id(0), Wish::Enabled, world.now);
+    assert!(world.settle().is_empty());
+    assert_eq!(world.state(0), State::Ejected);
+}
+
+// Found by the simulation (seed 300): the trial of a drained server was due at once, but only told at the next look.
+#[test]
+fn the_rest_of_a_drained_server_ends_without_a_deadline_that_is_over() {
+    let mut world = World::new(3, true, |_| {});
+    world.run(ms(1000), FINE);
+    world.failed(0, 5, true);
+    world.health.wish(world.id(0), Wish::Drained, world.now);
+    world.settle();
+    // `run` refuses deadlines that do not lie ahead.
+    world.run(ms(15_000), FINE);
+    world.health.wish(world.id(0), Wish::Enabled, world.now);
+    assert_eq!(one(&world.settle()).1, State::Up);
+}
+
 #[test]
 fn who_is_new_waits_for_its_first_check_and_who_stays_keeps_its_state() {
     let mut world = World::new(3, true, |_| {});

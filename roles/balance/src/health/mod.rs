@@ -114,7 +114,12 @@ impl Health {
     /// What the operator wants.
     pub fn wish(&mut self, server: ServerId, wish: Wish, now: Instant) {
         if let Some(index) = self.index(server) {
-            self.servers[index].wish = wish;
+            let watched = &mut self.servers[index];
+            if wish == Wish::Enabled && watched.wish != wish {
+                // A rest from before says nothing about what the operator has repaired since.
+                watched.ejection.pardon(now);
+            }
+            watched.wish = wish;
             self.settle(index, Why::Operator, now);
         }
     }
@@ -148,6 +153,15 @@ impl Health {
 
     /// What time alone changes.
     fn advance(&mut self, index: usize, now: Instant) {
+        // First: the trial behind a rest is a probe that is due now.
+        let watched = &mut self.servers[index];
+        if watched.ejection.wakes(now) {
+            if let Some(active) = &mut watched.active {
+                active.forget_good();
+                active.hurry(now);
+            }
+            self.settle(index, Why::RestOver, now);
+        }
         if let Some(rules) = &self.settings.health {
             let watched = &mut self.servers[index];
             if let Some(deadline) = watched.probe_due(rules, &mut self.draws, now) {
@@ -156,14 +170,6 @@ impl Health {
             if watched.active.as_ref().is_some_and(|active| active.is_lost(now)) {
                 self.answered(index, Err(ProbeFailure::Late), now);
             }
-        }
-        let watched = &mut self.servers[index];
-        if watched.ejection.wakes(now) {
-            if let Some(active) = &mut watched.active {
-                active.forget_good();
-                active.hurry(now);
-            }
-            self.settle(index, Why::RestOver, now);
         }
         let watched = &mut self.servers[index];
         if let Some(standing) = watched.ramp(&self.settings, now) {

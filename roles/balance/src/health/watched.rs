@@ -178,7 +178,7 @@ impl Watched {
     pub(super) fn deadline(&self, settings: &PoolSettings) -> Option<Instant> {
         let probe = self.active.as_ref().filter(|_| self.wish != Wish::Disabled).map(Active::deadline);
         let ramp = self.ramp.map(|since| {
-            let step = u32::from((self.told.share - SHARE_LEAST) / step_share()) + 1;
+            let step = u32::from(self.told.share.saturating_sub(SHARE_LEAST) / step_share()) + 1;
             since + (settings.slow_start / RAMP_STEPS).saturating_mul(step)
         });
         [probe, self.ejection.deadline(), ramp].into_iter().flatten().min()

@@ -12,7 +12,7 @@ use super::{Ask, NoneUp, Pick, Tier};
 use crate::breaker::Circuit;
 use crate::pool::{Member, Pool};
 use crate::random::Draws;
-use crate::server::{InFlight, Server, State};
+use crate::server::{InFlight, Server, Standing, State};
 
 /// How fit a server must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,30 +63,55 @@ const PANIC: [Pass; 6] = [
     pass(true, Fit::Any, true, Tier::Again),
 ];
 
-impl Pass {
-    /// How many of the last passes take servers that were tried before.
-    pub(super) const AGAIN: usize = 2;
-
-    pub(super) const fn in_order(panic: bool) -> &'static [Self] {
-        if panic { &PANIC } else { &CALM }
-    }
-}
+/// How many of the last passes take servers that were tried before.
+const AGAIN: usize = 2;
 
 /// The servers as one pick sees them.
 pub(super) struct Candidates<'a> {
     pub(super) pool: &'a Pool,
     pub(super) ask: &'a Ask<'a>,
     pub(super) now: Instant,
+    panic: bool,
+    /// Whether health checks try an ejected server; else requests must.
+    checked: bool,
+    /// Whether there are circuits to look at.
+    circuits: bool,
     pass: Cell<Pass>,
     saw_full: Cell<bool>,
     saw_open: Cell<bool>,
     saw_any: Cell<bool>,
 }
 
+/// A server at one glance.
+#[derive(Clone, Copy)]
+struct Glance {
+    standing: Standing,
+    circuit: Circuit,
+    /// Requests have to show that it is well again.
+    on_trial: bool,
+}
+
 impl<'a> Candidates<'a> {
     pub(super) fn new(pool: &'a Pool, ask: &'a Ask<'a>, now: Instant) -> Self {
         let no = || Cell::new(false);
-        Self { pool, ask, now, pass: Cell::new(CALM[0]), saw_full: no(), saw_open: no(), saw_any: no() }
+        Self {
+            pool,
+            ask,
+            now,
+            panic: pool.is_in_panic(),
+            checked: pool.settings().health.is_some(),
+            circuits: pool.settings().breaker.is_some(),
+            pass: Cell::new(CALM[0]),
+            saw_full: no(),
+            saw_open: no(),
+            saw_any: no(),
+        }
+    }
+
+    /// The passes of this pick. Without servers tried before, the last ones would only repeat the first.
+    pub(super) fn passes(&self) -> &'static [Pass] {
+        let all: &[Pass] = if self.panic { &PANIC } else { &CALM };
+        if self.ask.tried.is_empty() { &all[..all.len() - AGAIN] } else { all }
     }
 
     pub(super) fn enter(&self, pass: Pass) {
@@ -111,33 +136,44 @@ impl<'a> Candidates<'a> {
         if !pass.again && self.ask.tried.holds(member.server.id()) {
             return 0;
         }
-        if !self.can(member, pass.fit) {
+        let glance = self.glance(member);
+        if !self.can(member, glance, pass.fit) {
             return 0;
         }
-        (u32::from(member.weight) * u32::from(member.server.standing().share)).max(1)
+        (u32::from(member.weight) * u32::from(glance.standing.share)).max(1)
+    }
+
+    fn glance(&self, member: &Member) -> Glance {
+        let standing = member.server.standing();
+        let circuit = if self.circuits { member.server.circuit(self.now) } else { Circuit::Closed };
+        let on_trial = match standing.state {
+            State::Up => circuit == Circuit::HalfOpen,
+            State::Probing => !self.checked,
+            _ => false,
+        };
+        Glance { standing, circuit, on_trial }
     }
 
     /// Whether a server is fit and has room.
-    fn can(&self, member: &Member, fit: Fit) -> bool {
-        let standing = member.server.standing();
-        if standing.state.is_taken_out() {
+    fn can(&self, member: &Member, glance: Glance, fit: Fit) -> bool {
+        if glance.standing.state.is_taken_out() {
             return false;
         }
         self.saw_any.set(true);
         let fits = match fit {
-            Fit::Healthy => standing.state == State::Up && !self.is_on_trial(member),
-            Fit::Trial => self.is_on_trial(member),
-            Fit::Answering => !standing.silent,
+            Fit::Healthy => glance.standing.state == State::Up && !glance.on_trial,
+            Fit::Trial => glance.on_trial,
+            Fit::Answering => !glance.standing.silent,
             Fit::Any => true,
         };
         if !fits {
             return false;
         }
-        if self.circuit(member) == Circuit::Open {
+        if glance.circuit == Circuit::Open {
             self.saw_open.set(true);
             return false;
         }
-        let limit = self.limit(member);
+        let limit = self.limit(member, glance);
         let room = limit == 0 || member.server.in_flight() < limit;
         if !room {
             self.saw_full.set(true);
@@ -145,44 +181,26 @@ impl<'a> Candidates<'a> {
         room
     }
 
-    fn circuit(&self, member: &Member) -> Circuit {
-        match self.pool.settings().breaker {
-            None => Circuit::Closed,
-            Some(_) => member.server.circuit(self.now),
-        }
-    }
-
-    /// Whether requests have to show that it is well again. Where the pool has health checks, those try an ejected server.
-    fn is_on_trial(&self, member: &Member) -> bool {
-        match member.server.standing().state {
-            State::Up => self.circuit(member) == Circuit::HalfOpen,
-            State::Probing => self.pool.settings().health.is_none(),
-            _ => false,
-        }
-    }
-
     /// Requests that may be open at a server: one while it is on trial.
-    fn limit(&self, member: &Member) -> u32 {
-        let panic = self.pool.is_in_panic() && self.circuit(member) != Circuit::HalfOpen;
-        if !panic && self.is_on_trial(member) { 1 } else { member.max_connections }
+    fn limit(&self, member: &Member, glance: Glance) -> u32 {
+        let one = glance.circuit == Circuit::HalfOpen || (glance.on_trial && !self.panic);
+        if one { 1 } else { member.max_connections }
     }
 
-    /// A server whose turn it is to be tried: each in a tenth of all picks, or they would wait for ever under a rule that
-    /// finds them slow or heavy.
+    /// A server on trial, in one of [`TRIAL_EVERY`] picks: or it would wait for ever under a rule that finds it slow or
+    /// heavy.
     pub(super) fn trial(&self, draws: &mut Draws) -> Option<usize> {
-        let settings = self.pool.settings();
-        if settings.health.is_some() && settings.breaker.is_none() {
+        if (self.checked && !self.circuits) || draws.below(TRIAL_EVERY) != 0 {
             return None;
         }
         let is_due = |index: &usize| {
             let member = &self.pool.members()[*index];
-            self.is_on_trial(member)
-                && member.weight > 0
+            member.weight > 0
                 && !self.ask.tried.holds(member.server.id())
-                && self.can(member, Fit::Trial)
-                && draws.below(TRIAL_EVERY) == 0
+                && self.can(member, self.glance(member), Fit::Trial)
         };
-        (0..self.len()).find(is_due)
+        let from = usize::try_from(draws.below(self.len() as u64)).unwrap_or_default();
+        (from..self.len()).chain(0..from).find(is_due)
     }
 
     /// The server the client belongs to, when that one is fit, has room and was not tried. Its weight may be 0.
@@ -190,14 +208,16 @@ impl<'a> Candidates<'a> {
         let id = self.ask.sticky?;
         let index = self.pool.members().iter().position(|member| member.server.id() == id)?;
         let member = &self.pool.members()[index];
-        (!self.ask.tried.holds(id) && self.can(member, Fit::Healthy)).then_some(index)
+        let can = !self.ask.tried.holds(id) && self.can(member, self.glance(member), Fit::Healthy);
+        can.then_some(index)
     }
 
     /// Takes a place; `None` when another worker was faster.
     pub(super) fn take(&self, index: usize) -> Option<InFlight> {
         let member = self.pool.members().get(index)?;
-        let place = member.server.begin(self.limit(member))?;
-        if self.circuit(member) == Circuit::HalfOpen {
+        let glance = self.glance(member);
+        let place = member.server.begin(self.limit(member, glance))?;
+        if glance.circuit == Circuit::HalfOpen {
             member.server.breaker.begin_trial();
         }
         Some(place)

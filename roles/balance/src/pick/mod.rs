@@ -23,7 +23,7 @@ mod two_choices;
 use std::fmt;
 use std::time::Instant;
 
-use self::candidates::{Candidates, Pass};
+use self::candidates::Candidates;
 use crate::config::{Balance, Sticky};
 use crate::pool::Pool;
 use crate::random::Draws;
@@ -52,7 +52,8 @@ impl Tried {
 
     /// Whether it was tried.
     pub fn holds(&self, id: ServerId) -> bool {
-        self.ids.contains(&Some(id))
+        // The first attempt has tried nobody: the common case is one comparison.
+        !self.is_empty() && self.ids.contains(&Some(id))
     }
 
     /// Whether none was.
@@ -226,10 +227,7 @@ impl Picker {
         if let Some(index) = candidates.trial(draws) {
             return Some((index, Why { rule: Rule::Trial, tier: Tier::Trial }));
         }
-        let passes = Pass::in_order(candidates.pool.is_in_panic());
-        // Without servers tried before, the last passes would only repeat the first.
-        let count = if candidates.ask.tried.is_empty() { passes.len() - Pass::AGAIN } else { passes.len() };
-        passes.iter().take(count).find_map(|pass| {
+        candidates.passes().iter().find_map(|pass| {
             candidates.enter(*pass);
             let (index, rule) = self.by_rule(candidates, draws)?;
             Some((index, Why { rule, tier: pass.tier }))
