@@ -242,6 +242,17 @@ impl Here {
     }
 }
 
+impl Waiting {
+    /// One more who wants to be woken. Looks that are over would pile up while no place is given back on this worker.
+    fn add(&self, wake: oneshot::Sender<()>) {
+        let mut all = self.wake.borrow_mut();
+        while all.front().is_some_and(oneshot::Sender::is_closed) {
+            all.pop_front();
+        }
+        all.push_back(wake);
+    }
+}
+
 /// A place in the line of those who wait.
 pub(crate) struct Line {
     line: Rc<Waiting>,
@@ -256,7 +267,7 @@ impl Line {
             return false;
         }
         let (wake, woken) = oneshot::channel();
-        self.line.wake.borrow_mut().push_back(wake);
+        self.line.add(wake);
         // Places are given back on other workers too, which do not tell.
         let _ = tokio::time::timeout(LOOK_EVERY.min(self.until - now), woken).await;
         true
