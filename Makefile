@@ -53,7 +53,7 @@ hostile: ## 2,000 idle, slow and never-reading clients: does a good client keep 
 soak: ## 200 reloads and 20 upgrades under load: no failed request, no growth
 	tests/setup/install bench
 	$(CARGO) build --locked --release -p madang
-	$(PYTHON) tests/soak/soak.py --madang target/release/madang --reloads 200 --upgrades 20
+	$(PYTHON) tests/soak/soak.py --madang target/release/madang --reloads 200 --upgrades 20 --pressure
 
 fuzz: ## every fuzz target for SECONDS_EACH seconds (needs cargo-fuzz and a nightly toolchain)
 	fuzz/run-all $(SECONDS_EACH)

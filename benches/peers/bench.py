@@ -5,12 +5,13 @@ Budgets (CPU per request over nginx's): 0.75 for 1 KiB, 1.05 for 1 MiB, 0.70 ove
 TLS connection; resident memory under 20 MiB idle and under 6 KiB for an idle plain connection.
 
 Method: every server has one worker on core 0, every generator one thread on core 1. All stand at once; a round does every
-work against each in turn (A B C, A B C ...), the median of the rounds counts. CPU is user and system time of all the
+work against each in turn (A B C, A B C ...). What counts is the median of the rounds; of ratios the median of each round's own,
+so that what else the machine does meanwhile meets both sides. CPU is user and system time of all the
 server's processes over the answers given. Access logs are off for all; the rest of the settings is in this folder. Memory
 is measured on servers freshly started. wrk drives HTTP/1.1, h2load HTTP/2 and new connections (it never offers a session
 again, which nginx's own log has to confirm here).
 
-Usage: bench.py --madang BIN [--seconds 4] [--rounds 3] [--held 10000] [--quick] [--only WORK]
+Usage: bench.py --madang BIN [--seconds 2] [--rounds 7] [--held 10000] [--quick] [--only WORK]
        [--json FILE] [--markdown FILE]
 """
 
@@ -151,7 +152,8 @@ class Bench:
             for number in range(self.options.rounds):
                 for work in works:
                     for name, server in servers.items():
-                        work.load(server.ports[work.port], 1)  # warm: caches, clock rate, connection buffers
+                        if number == 0:
+                            work.load(server.ports[work.port], 1)  # warm: caches, connection buffers
                         found[work.name][name].append(self.once(work, server))
                         last = found[work.name][name][-1]
                         say(f"round {number + 1} {work.name}, {name}: {last['us']:.2f} us, {last['rate']:.0f}/s")
@@ -218,14 +220,14 @@ def tables(facts_, memory, works):
     """The result as Markdown, which reads well on a terminal too."""
     lines = [
         f"{facts_['cores']} cores of {facts_['processor']}, Linux {facts_['kernel']}. {facts_['madang']}, nginx"
-        f" {facts_['nginx']}, Caddy {facts_['caddy']}. {facts_['rounds']} rounds of {facts_['seconds']} s, median.",
+        f" {facts_['nginx']}, Caddy {facts_['caddy']}. {facts_['rounds']} rounds of {facts_['seconds']} s: medians, of ratios too.",
         "", "CPU microseconds per request (user and system, all processes of the server):", "",
         "| work | madang | nginx | caddy | madang/nginx | budget |", "|---|---:|---:|---:|---:|---|",
     ]
     budgets = {work.name: work.budget for work in WORKS}
     for name, peers in works.items():
         us = {peer: middle(rounds, "us") for peer, rounds in peers.items()}
-        ratio = us["madang"] / us["nginx"]
+        ratio = median([ours["us"] / theirs["us"] for ours, theirs in zip(peers["madang"], peers["nginx"])])
         lines.append(f"| {name} | {us['madang']:.1f} | {us['nginx']:.1f} | {us['caddy']:.1f} | {ratio:.2f} |"
                      f" {verdict(ratio, budgets[name])} |")
     lines += ["", "Requests per second through one core, and what the slowest hundredth waited (32 connections at full speed):",
@@ -256,16 +258,16 @@ def say(line):
 def main():
     parser = argparse.ArgumentParser(description="Madang beside nginx and Caddy.")
     parser.add_argument("--madang", required=True, help="the program")
-    parser.add_argument("--seconds", type=int, default=4, help="of one measurement (default 4)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=2, help="of one measurement (default 2)")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--held", type=int, default=10_000, help="idle connections to measure memory with; 0: none")
-    parser.add_argument("--quick", action="store_true", help="three minutes: 2 s, 2 rounds")
+    parser.add_argument("--quick", action="store_true", help="three minutes: 1 s, 5 rounds")
     parser.add_argument("--only", default="", help="works whose name holds this text")
     parser.add_argument("--json", metavar="FILE", default=ROOT / "bench-results/peers.json")
     parser.add_argument("--markdown", metavar="FILE", default=ROOT / "bench-results/peers.md")
     options = parser.parse_args()
     if options.quick:
-        options.seconds, options.rounds = 2, 2
+        options.seconds, options.rounds = 1, 5
     if raise_fd_limit() < options.held + 100:
         print(f"too few descriptors for {options.held} connections: raise the limit or lower --held", file=sys.stderr)
         return 2
