@@ -27,7 +27,10 @@ fn house(made: &Made, files: &[(&str, &[u8])]) -> House {
 }
 
 async fn connect(address: SocketAddr, made: &Made) -> TlsStream<TcpStream> {
-    let socket = TcpStream::connect(address).await.unwrap();
+    secure(TcpStream::connect(address).await.unwrap(), made).await
+}
+
+async fn secure(socket: TcpStream, made: &Made) -> TlsStream<TcpStream> {
     let connector = TlsConnector::from(trusting(made, &[b"h2", b"http/1.1"]));
     let stream = connector.connect("localhost".try_into().unwrap(), socket).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "h2 is chosen when offered");
@@ -118,6 +121,29 @@ fn http2_answers_head_conditions_and_ranges() {
         let range = ask("GET", "range", "bytes=2-4").await;
         assert_eq!(range.status(), 206);
         assert_eq!(content(range).await, b"pha");
+    });
+}
+
+// Goal: a client whose socket is always full gets all of a large answer: nothing is forgotten on its way through TLS.
+// Method: the smallest receive buffer and the widest windows, so that the server's writes end in the middle of a record.
+#[test]
+fn a_full_socket_forgets_nothing() {
+    let made = certificate(&["localhost"]);
+    let large = pattern(1024 * 1024 + 17);
+    let house = house(&made, &[("public/large.bin", &large)]);
+    run(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let stream = secure(socket.connect(house.address(0)).await.unwrap(), &made).await;
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(8 << 20).initial_connection_window_size(8 << 20);
+        let (mut client, connection) = builder.handshake::<_, bytes::Bytes>(stream).await.unwrap();
+        tokio::spawn(connection);
+        for turn in 0..5 {
+            client = client.ready().await.unwrap();
+            let answer = client.send_request(get("/large.bin"), true).unwrap().0.await.unwrap();
+            assert!(content(answer).await == large, "turn {turn}: the content differs");
+        }
     });
 }
 

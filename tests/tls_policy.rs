@@ -205,6 +205,42 @@ fn sessions_are_resumed_and_the_exchange_is_post_quantum() {
     }
 }
 
+// Goal: the server's order of cipher suites holds, but for a client whose first choice is ChaCha20.
+// Method: the same suites offered forwards, backwards and with ChaCha20 in front, in both versions.
+#[test]
+fn the_servers_order_of_ciphers_holds_unless_chacha20_is_wanted() {
+    use rustls::crypto::aws_lc_rs::cipher_suite as suite;
+    let made = certificate(&["localhost"]);
+    let house = house(&made);
+    let (strong, quick, chacha) = (
+        [suite::TLS13_AES_256_GCM_SHA384, suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384],
+        [suite::TLS13_AES_128_GCM_SHA256, suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256],
+        [suite::TLS13_CHACHA20_POLY1305_SHA256, suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256],
+    );
+    for (number, version) in [&rustls::version::TLS13, &rustls::version::TLS12].into_iter().enumerate() {
+        let (strong, quick, chacha) = (strong[number], quick[number], chacha[number]);
+        let check = |offered: [rustls::SupportedCipherSuite; 3], want: rustls::SupportedCipherSuite| {
+            let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+            provider.cipher_suites = offered.to_vec();
+            let config = ClientConfig::builder_with_provider(Arc::new(provider))
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_root_certificates(made.roots())
+                .with_no_client_auth();
+            let mut socket = TcpStream::connect_timeout(&house.address(0), PATIENCE).unwrap();
+            let mut connection =
+                ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+            while connection.is_handshaking() {
+                connection.complete_io(&mut socket).unwrap();
+            }
+            assert_eq!(connection.negotiated_cipher_suite().unwrap(), want, "offered {offered:?}");
+        };
+        check([strong, quick, chacha], strong);
+        check([quick, chacha, strong], strong);
+        check([chacha, quick, strong], chacha);
+    }
+}
+
 // Goal: a certificate that was renewed on disk is used without anybody saying so; a broken one changes nothing.
 #[test]
 fn a_certificate_replaced_on_disk_is_used_by_itself() {

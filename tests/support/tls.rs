@@ -24,6 +24,15 @@ pub struct Made {
     der: CertificateDer<'static>,
 }
 
+impl Made {
+    /// Trust in this certificate alone.
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).unwrap();
+        roots
+    }
+}
+
 /// A certificate for these names (ECDSA P-256).
 pub fn certificate(names: &[&str]) -> Made {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -43,13 +52,11 @@ pub fn speaking(
     protocols: &[&[u8]],
     versions: &[&'static SupportedProtocolVersion],
 ) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(made.der.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .unwrap()
-        .with_root_certificates(roots)
+        .with_root_certificates(made.roots())
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Arc::new(config)
@@ -61,13 +68,11 @@ pub fn showing(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(made.der.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS12, &TLS13])
         .unwrap()
-        .with_root_certificates(roots)
+        .with_root_certificates(made.roots())
         .with_client_auth_cert(chain, key);
     Arc::new(config.unwrap())
 }

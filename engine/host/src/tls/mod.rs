@@ -158,7 +158,8 @@ pub async fn accept(
     let start = LazyConfigAcceptor::new(HelloReader::default(), stream).await.map_err(rejected)?;
     let sni = start.client_hello().server_name().map(|name| names::normal(name).into_owned());
     let policy = policies.for_name(sni.as_deref());
-    let stream = start.into_stream(policy.config()).await.map_err(rejected)?;
+    let config = policy.config(start.client_hello().cipher_suites());
+    let stream = start.into_stream(config).await.map_err(rejected)?;
     let facts = facts(&stream, sni, policy);
     Ok((stream, facts))
 }

@@ -16,9 +16,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::ServerSessionMemoryCache;
+use rustls::{CipherSuite, ServerConfig};
 
 pub use super::client::ClientAuth;
 use super::names::{NameIndex, normal};
@@ -93,7 +93,10 @@ pub struct Policy {
 
 /// What rustls runs with, and the files about clients it was made from.
 struct Built {
+    /// Our order of cipher suites: the provider's, strongest first.
     config: Arc<ServerConfig>,
+    /// The same but for the order, which is the client's; sessions go on from one to the other.
+    as_offered: Arc<ServerConfig>,
     stamps: [Option<Stamp>; 2],
 }
 
@@ -107,14 +110,17 @@ impl Policy {
         client: &ClientAuth,
     ) -> Result<Self, PolicyError> {
         let stamps = stamps(client);
-        let config = build(&store, version, client)?;
-        let now = RwLock::new(Built { config, stamps });
+        let now = RwLock::new(Built::new(build(&store, version, client)?, stamps));
         Ok(Self { name: name.into(), hosts, store, version, client: client.clone(), now })
     }
 
-    /// What a new connection runs with.
-    pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner).config)
+    /// What a new connection runs with, whose client offers these cipher suites.
+    ///
+    /// Ours is the order, unless the client's first choice is ChaCha20: then its processor has no AES and would pay several
+    /// times for it. All suites are AEAD with forward secrecy, so nothing is lost either way.
+    pub fn config(&self, offered: &[CipherSuite]) -> Arc<ServerConfig> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(if prefers_chacha20(offered) { &now.as_offered } else { &now.config })
     }
 
     /// Reads the authorities and the list of withdrawn client certificates again if they changed; `None` when they did
@@ -127,8 +133,29 @@ impl Policy {
         let built = build(&self.store, self.version, &self.client);
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         now.stamps = stamps;
-        Some(built.map(|config| now.config = config))
+        Some(built.map(|config| *now = Built::new(config, stamps)))
     }
+}
+
+impl Built {
+    fn new(config: ServerConfig, stamps: [Option<Stamp>; 2]) -> Self {
+        let mut as_offered = config.clone();
+        as_offered.ignore_client_order = false;
+        Self { config: Arc::new(config), as_offered: Arc::new(as_offered), stamps }
+    }
+}
+
+/// Whether the first suite that is meant (not GREASE, RFC 8701) is one with ChaCha20.
+fn prefers_chacha20(offered: &[CipherSuite]) -> bool {
+    let grease = |suite: u16| suite & 0x0f0f == 0x0a0a && suite >> 8 == suite & 0xff;
+    offered.iter().find(|suite| !grease(u16::from(**suite))).is_some_and(|first| {
+        matches!(
+            first,
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+                | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+        )
+    })
 }
 
 fn stamps(client: &ClientAuth) -> [Option<Stamp>; 2] {
@@ -139,7 +166,7 @@ fn build(
     store: &Arc<CertificateStore>,
     version: VersionMin,
     client: &ClientAuth,
-) -> Result<Arc<ServerConfig>, PolicyError> {
+) -> Result<ServerConfig, PolicyError> {
     let config_error = |error: rustls::Error| PolicyError::Config { why: error.to_string() };
     // The default provider prefers X25519MLKEM768, takes AEAD suites with forward secrecy only.
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -164,7 +191,8 @@ fn build(
     config.send_tls13_tickets = 1;
     // No early data (0-RTT): what it carries can be sent again by anybody who saw it (RFC 8446 8).
     config.max_early_data_size = 0;
-    Ok(Arc::new(config))
+    config.ignore_client_order = true;
+    Ok(config)
 }
 
 /// The policies of one listener, in the settings' order.

@@ -6,7 +6,8 @@
 //!
 //! Invariants
 //! 1. At most `HELD_BYTES_MAX` wait; when they do, h2 waits for the socket: back-pressure is as without us.
-//! 2. Whoever lets h2 write pours before it waits: nothing stays here while the task sleeps, unless the socket is full.
+//! 2. Whoever lets h2 write pours before it waits: nothing stays here or in TLS while the task sleeps, unless the socket is
+//!    full; then the socket wakes the task, and h2 looks again.
 //! 3. A connection with nothing to write holds no buffer.
 //!
 //! Not here: what is written (h2).
@@ -29,6 +30,10 @@ struct Inner {
     io: Tunnel,
     held: Vec<u8>,
     written: usize,
+    /// All was written, but TLS may still keep some of it.
+    unflushed: bool,
+    /// h2 was told to wait: whoever pours must have it look again.
+    blocked: bool,
     pool: Rc<Pool>,
 }
 
@@ -38,7 +43,14 @@ pub(super) struct Cork(Rc<RefCell<Inner>>);
 
 impl Cork {
     pub(super) fn new(io: Tunnel, pool: Rc<Pool>) -> Self {
-        Self(Rc::new(RefCell::new(Inner { io, held: Vec::new(), written: 0, pool })))
+        Self(Rc::new(RefCell::new(Inner {
+            io,
+            held: Vec::new(),
+            written: 0,
+            unflushed: false,
+            blocked: false,
+            pool,
+        })))
     }
 
     /// Writes out what waits. Ready when nothing does any more.
@@ -49,24 +61,35 @@ impl Cork {
 
 impl Inner {
     fn poll_pour(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.held.capacity() == 0 {
-            return Poll::Ready(Ok(()));
-        }
         while self.written < self.held.len() {
             match ready!(Pin::new(&mut self.io).poll_write(cx, &self.held[self.written..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.written += count,
             }
+            self.unflushed = true;
         }
-        self.pool.give_output(std::mem::take(&mut self.held));
-        self.written = 0;
-        Pin::new(&mut self.io).poll_flush(cx)
+        if self.held.capacity() > 0 {
+            self.pool.give_output(std::mem::take(&mut self.held));
+            self.written = 0;
+        }
+        // There is room again: the socket wakes nobody for what it has taken already.
+        if std::mem::take(&mut self.blocked) {
+            cx.waker().wake_by_ref();
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Room for at least one byte.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.blocked = false;
         if self.held.len() >= HELD_BYTES_MAX {
-            ready!(self.poll_pour(cx))?;
+            let poured = self.poll_pour(cx);
+            self.blocked = poured.is_pending();
+            ready!(poured)?;
         }
         if self.held.capacity() == 0 {
             self.held = self.pool.output();
