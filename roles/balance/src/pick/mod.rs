@@ -11,7 +11,7 @@
 //! 4. A server that this request tried already is chosen only when no other can.
 //! 5. An open circuit is obeyed in every tier.
 //!
-//! Why so: docs/decisions/0007-who-gets-a-request.md.
+//! Why so: docs/decisions/0008-who-gets-a-request.md.
 //!
 //! Not here: what to do with a pick (the proxy), waiting in line (the proxy, by `queue`), states (`health`).
 
