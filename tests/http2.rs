@@ -167,3 +167,62 @@ fn a_stop_lets_an_open_stream_finish() {
     });
     assert!(house.ended().success());
 }
+
+// Goal: an upgrade drops no request of HTTP/2: open connections are told to go (GOAWAY) and what was asked is answered.
+// Method: four clients ask on and on over one connection each, come again when they are told to, through two upgrades.
+#[test]
+fn an_upgrade_drops_no_request() {
+    let made = std::sync::Arc::new(certificate(&["localhost"]));
+    let mut house = house(&made, &[("public/a.txt", b"alpha")]);
+    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (address, theirs, stop) =
+        (house.address(0), std::sync::Arc::clone(&made), std::sync::Arc::clone(&over));
+    let (asked, answered) = std::sync::mpsc::channel();
+    let clients = std::thread::spawn(move || {
+        let mut goodbyes = 0;
+        run(async {
+            let mut all = tokio::task::JoinSet::new();
+            for _ in 0..4 {
+                let (made, stop, asked) = (theirs.clone(), stop.clone(), asked.clone());
+                all.spawn(async move {
+                    let mut goodbyes = 0;
+                    loop {
+                        let (client, connection) =
+                            h2::client::handshake(connect(address, &made).await).await.unwrap();
+                        let driving = tokio::spawn(connection);
+                        let mut client = client;
+                        // Not ready any more: told to go. Whatever was sent before that has to be answered.
+                        while let Ok(mut ready) = client.clone().ready().await {
+                            if stop.load(std::sync::atomic::Ordering::SeqCst) {
+                                return goodbyes;
+                            }
+                            let (answer, _) = ready.send_request(get("/a.txt"), true).unwrap();
+                            assert_eq!(content(answer.await.unwrap()).await, b"alpha");
+                            // The test's end is nobody's failure.
+                            let _ = asked.send(());
+                            client = ready;
+                        }
+                        drop(client);
+                        driving.await.unwrap().unwrap();
+                        goodbyes += 1;
+                    }
+                });
+            }
+            while let Some(done) = all.join_next().await {
+                goodbyes += done.unwrap();
+            }
+        });
+        goodbyes
+    });
+    let some = || (0..100).for_each(|_| answered.recv_timeout(PATIENCE).unwrap());
+    some();
+    for _ in 0..2 {
+        house.upgrade();
+        some();
+    }
+    over.store(true, std::sync::atomic::Ordering::SeqCst);
+    let goodbyes = clients.join().unwrap();
+    // A client that is still on its way at an upgrade arrives at the new process and is told nothing.
+    assert!((4..=8).contains(&goodbyes), "four clients were told to go {goodbyes} times in two upgrades");
+    assert!(house.ended().success(), "{}", house.said());
+}
