@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lab import pressure
 from lab.raw import DEADLINE_S, Download, Held
 from lab.server import (
-    Failed, Server, adopt_orphans, command, free_port, make_certificate, raise_fd_limit, scratch, status,
+    Failed, Server, adopt_orphans, command, end_orphans, free_port, make_certificate, raise_fd_limit, scratch, status,
 )
 from lab.steady import Steady, Target
 
@@ -332,6 +332,8 @@ def main():
             soak.run()
         except Failed as failed:
             failure = str(failed)
+        finally:
+            end_orphans()
     report = {**soak.report, "reloads_done": len(soak.report["reload_ms"]), "upgrades_done": len(soak.report["upgrade_ms"]),
               "seconds": round(time.monotonic() - begun, 1), "failure": failure}
     if options.json:
