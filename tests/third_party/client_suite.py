@@ -248,7 +248,7 @@ def upload_nobody_reads(client):
         got = client.curl(*words, "--data-binary", f"@{body}", "--header", "Expect:", f"{base}/")
         same((got.facts["response_code"], got.content), (200, b"posted\n"), base)
         got = client.curl(*words, "--data-binary", f"@{body}", "--header", "Expect:", f"{base}/page.html")
-        same(got.facts["response_code"], 405, base)
+        same(got.facts["response_code"], 405, f"{base} {words}")
 
 
 def redirects_are_followed(client):

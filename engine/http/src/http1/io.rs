@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::body_in::BodyIn;
 use crate::endpoint::{BUFFER_BYTES, Pool};
 
-/// What a peer may still send after our goodbye before we stop reading it.
+/// What a peer may still send after our goodbye before we stop reading it. It keeps its connection for `linger` all the same.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// Why a connection's driver stops.
@@ -309,6 +309,10 @@ impl Io {
                 _ => return,
             }
         }
+        // Closing now would reset the connection under a peer that still sends and take our answer with it. Nobody reads any
+        // more: with its window shut the peer looks at what came, until the limit of this phase.
+        let connection = &self.connection;
+        poll_fn(|cx| if connection.poll_cut(cx).is_some() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
     /// The stream and what was read too early.

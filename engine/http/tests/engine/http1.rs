@@ -318,3 +318,25 @@ fn a_client_that_goes_away_ends_the_work_for_it() {
         }
     });
 }
+
+// Goal: who is refused while still sending a large body gets the answer, not a reset.
+// Method: sends without reading until nothing more is taken, then looks.
+#[test]
+fn a_refusal_reaches_a_client_that_goes_on_sending() {
+    with_house(Setup::default(), |house| async move {
+        let mut stream = house.connect().await;
+        let head = format!("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 1_u64 << 30);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let piece = vec![b'x'; 64 * 1024];
+        let mut sent = 0;
+        while tokio::time::timeout(Duration::from_millis(300), stream.writable()).await.is_ok() {
+            match stream.try_write(&piece) {
+                Ok(count) => sent += count,
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "after {sent} bytes"),
+            }
+            assert!(sent < 1 << 30, "it takes everything");
+        }
+        let answer = read_until(&mut stream, |text| text.ends_with("POST /a\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    });
+}
