@@ -140,7 +140,9 @@ fn a_server_that_dies_fails_no_idempotent_request() {
                 let (mut good, mut refused) = (0, Vec::new());
                 while over.load(Ordering::SeqCst) == 0 {
                     let answer = client.get("/x");
-                    assert_eq!((answer.status, answer.text()), (200, "fine".to_owned()), "{}", answer.head);
+                    if (answer.status, answer.text()) != (200, "fine".to_owned()) {
+                        return Err(format!("{}{}", answer.head, answer.text()));
+                    }
                     let body = format!("{number}-{good}");
                     client.send(format!(
                         "POST /p HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
@@ -151,7 +153,7 @@ fn a_server_that_dies_fails_no_idempotent_request() {
                     }
                     good += 1;
                 }
-                (good, refused)
+                Ok((good, refused))
             })
         })
         .collect();
@@ -169,8 +171,10 @@ fn a_server_that_dies_fails_no_idempotent_request() {
     over.store(1, Ordering::SeqCst);
     let mut total = 0;
     for client in clients {
-        let (good, _refused) = client.join().unwrap();
-        total += good;
+        match client.join().unwrap() {
+            Ok((good, _refused)) => total += good,
+            Err(answer) => panic!("an idempotent request failed: {answer}\n{}", house.said()),
+        }
     }
     let mut posts = posts.lock().unwrap().clone();
     let count = posts.len();

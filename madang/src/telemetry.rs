@@ -225,7 +225,8 @@ impl madang_web::Recorder for WorkerTelemetry {
     }
 
     fn failed(&self, exchange: &Exchange, failure: &Failure) {
-        if failure.blame == Blame::Us || failure.blame == Blame::Operator {
+        // What went wrong behind us is the operator's to repair too; the load that a limit refuses is not.
+        if matches!(failure.blame, Blame::Us | Blame::Operator | Blame::Upstream) {
             let detail = format!("{} {}: {failure}", exchange.head.method_str(), exchange.head.target());
             self.telemetry.log.tell(Level::Error, failure.name, &detail);
         }

@@ -224,6 +224,7 @@ impl Proxy {
                 body_kept: body.can_rewind(),
                 answer_begun: false,
                 idle_connection: stale,
+                refused: fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::Refused),
                 retry_after: retry_after(exchange),
                 attempts,
                 started,

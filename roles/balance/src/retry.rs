@@ -8,7 +8,9 @@
 //!
 //! Invariants
 //! 1. Nothing is tried again once a byte of an answer went to the client, or when its body is not there any more.
-//! 2. Of the last 10 s, attempts beyond the first are at most `budget_percent` of the requests, or [`RETRIES_FREE`].
+//! 2. Of the last 10 s, attempts beyond the first are at most `budget_percent` of the requests, or [`RETRIES_FREE`]. Not
+//!    counted are those whose first went nowhere: nobody listened, or an idle connection had been closed. They put no load on
+//!    anybody that a budget would have to bound; `attempts` and `deadline` bound them.
 //! 3. No attempt begins later than `deadline` after the first, nor more than `attempts`.
 //!
 //! Not here: choosing the other server (`pick`, which knows who was tried).
@@ -87,6 +89,8 @@ pub struct Attempt {
     pub answer_begun: bool,
     /// Whether it broke on a connection that was idle before: the server may just have closed it.
     pub idle_connection: bool,
+    /// Whether the machine answered that nobody listens there: no server had any work from it.
+    pub refused: bool,
     /// The Retry-After of the answer (RFC 9110 10.2.3), as a span.
     pub retry_after: Option<Duration>,
     /// Attempts made, this one counted.
@@ -218,7 +222,8 @@ pub fn judge(
     if (now + wait).saturating_duration_since(attempt.started) >= rules.deadline {
         return Verdict::No(WhyNot::Deadline);
     }
-    if !fresh_connection && !budget.take(rules.budget_percent, now) {
+    let went_nowhere = fresh_connection || attempt.refused;
+    if !went_nowhere && !budget.take(rules.budget_percent, now) {
         return Verdict::No(WhyNot::Budget);
     }
     Verdict::Again { wait, fresh_connection }

@@ -23,6 +23,7 @@ fn attempt(started: Instant) -> Attempt {
         body_kept: true,
         answer_begun: false,
         idle_connection: false,
+        refused: false,
         retry_after: None,
         attempts: 1,
         started,
@@ -65,6 +66,7 @@ fn an_answer_that_begun_is_never_repeated_whatever_else_is_true() {
             sent: on(1),
             body_kept: on(2),
             idle_connection: on(3),
+            refused: false,
             another: on(4),
             ..attempt(now)
         };
@@ -101,6 +103,19 @@ fn a_closed_idle_connection_costs_no_budget_but_must_be_safe_too() {
     assert_eq!(refused, Verdict::No(WhyNot::NotSafe));
     let other_failure = judge(&none, &mut RetryBudget::new(now), &attempt(now), 7, now);
     assert_eq!(other_failure, Verdict::No(WhyNot::Budget));
+}
+
+// A server that was killed refuses a third of all requests until its checks have failed: more than any budget. None of it
+// was work for anybody, so none of it is counted.
+#[test]
+fn a_refused_connection_costs_no_budget() {
+    let now = start();
+    let none = RetrySettings { budget_percent: 0, ..rules() };
+    let lost = Attempt { failure: Failure::NotConnected, sent: false, ..attempt(now) };
+    let refused = Attempt { refused: true, ..lost };
+    assert_eq!(judge(&none, &mut RetryBudget::new(now), &refused, 7, now), AT_ONCE);
+    // No answer to the connection may mean that the server has too much to do.
+    assert_eq!(judge(&none, &mut RetryBudget::new(now), &lost, 7, now), Verdict::No(WhyNot::Budget));
 }
 
 #[test]

@@ -393,6 +393,7 @@ impl World {
             body_kept: true,
             answer_begun: false,
             idle_connection: false,
+            refused: false,
             retry_after: None,
             attempts: request.attempts,
             started: request.started,
