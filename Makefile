@@ -9,7 +9,7 @@ PYTHON = .tools/venv/bin/python
 SECONDS_EACH ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test rust-test third-party bench bench-quick hostile soak fuzz clean-tools
+.PHONY: help run test rust-test third-party bench bench-quick bench-pool hostile soak fuzz clean-tools
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,11 @@ bench-quick: ## the same in three minutes, rougher
 	tests/setup/install bench
 	$(CARGO) build --locked --profile quick -p madang
 	$(PYTHON) benches/peers/bench.py --madang target/quick/madang --quick
+
+bench-pool: ## three servers beside one, and servers killed under load
+	tests/setup/install bench
+	$(CARGO) build --locked --release -p madang
+	$(PYTHON) benches/pool/three.py --madang target/release/madang --kills 50
 
 hostile: ## 2,000 idle, slow and never-reading clients: does a good client keep 80 % of its rate?
 	tests/setup/install bench

@@ -369,7 +369,7 @@ fn kept_places(before: &Pool, server: &ServerSettings) -> Vec<Endpoint> {
 fn sentence(pool: &Pool, event: &Event) -> String {
     let name = pool.member(event.server).map_or("a server that left", |member| member.server.name());
     if event.from == event.to {
-        format!("{name} stays {}: {}", event.to, event.why)
+        format!("{name} is {}: {}", event.to, event.why)
     } else {
         format!("{name} was {}, is {}: {}", event.from, event.to, event.why)
     }
