@@ -216,6 +216,29 @@ fn the_limit_of_open_files_is_raised_to_the_hard_one() {
     assert_eq!(line.split_whitespace().nth(3), Some("512"), "{line}");
 }
 
+// Goal: a folder that the server's user may not enter is told before a start, by name and with the remedy.
+// Method: as root only, the check is run as nobody.
+#[test]
+fn a_folder_that_may_not_be_entered_is_told() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = folder(PLAIN);
+    let program = folder.path().join("madang");
+    std::fs::copy(env!("CARGO_BIN_EXE_madang"), &program).unwrap();
+    std::fs::set_permissions(folder.path().join("public"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(&program)
+        .args(["check", "-c"])
+        .arg(folder.path().join("madang.toml"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("cannot enter the folder") && text.contains("help:"), "{text}");
+}
+
 // Goal: logrotate's way works too: the file is moved away, USR1 opens a new one.
 #[test]
 fn a_reopened_log_goes_on_in_a_new_file() {

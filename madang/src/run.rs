@@ -42,6 +42,8 @@ use crate::watchdog;
 
 /// Orders that may wait for the main loop.
 const ORDERS_MAX: usize = 32;
+/// A limit of open files that leaves room for fewer connections than this is worth a warning.
+const CONNECTIONS_FEW: u32 = 4096;
 /// How often certificate files are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
 
@@ -161,7 +163,9 @@ async fn live(
                 "the limit of open files leaves room for {room} connections, server.connections_max is {wanted}; \
                  raise it (LimitNOFILE= in the unit, ulimit -n in a shell)"
             );
-            log.always(Level::Warn, "open-files", &sentence);
+            // The usual limits are enough for a small machine; `doctor` tells them too.
+            let level = if room < CONNECTIONS_FEW { Level::Warn } else { Level::Debug };
+            log.tell(level, "open-files", &sentence);
         }
     }
     ready.set(true);

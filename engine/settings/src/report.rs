@@ -60,7 +60,10 @@ impl Files {
         let start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
         let line = text[..start].matches('\n').count() + 1;
         let end = text[start..].find('\n').map_or(text.len(), |at| start + at);
-        (line, text[start..offset].chars().count() + 1, text[start..end].trim_end_matches('\r'))
+        // Only the line end itself goes: a CR that stands alone has a column like any other.
+        let shown = &text[start..end];
+        let shown = if end < text.len() { shown.strip_suffix('\r').unwrap_or(shown) } else { shown };
+        (line, text[start..offset].chars().count() + 1, shown)
     }
 }
 

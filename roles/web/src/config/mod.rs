@@ -459,7 +459,16 @@ impl Route {
     fn files(r: &mut Reader<'_>, compress: bool) -> Option<Action> {
         let root = r.path_value("files")?;
         match std::fs::metadata(&root) {
-            Ok(meta) if meta.is_dir() => {}
+            Ok(meta) if meta.is_dir() => {
+                if let Err(error) = rustix::fs::access(&root, rustix::fs::Access::EXEC_OK) {
+                    let help = "let the user who runs this enter it: chmod o+x, or another owner".to_owned();
+                    r.error(
+                        "files",
+                        format!("cannot enter the folder {}: {error}", root.display()),
+                        Some(help),
+                    );
+                }
+            }
             Ok(_) => r.error("files", format!("{} is a file, a folder is needed", root.display()), None),
             Err(error) => {
                 let help = match error.kind() {
