@@ -366,3 +366,62 @@ fn requests_wait_in_line_for_a_place() {
     assert!(good >= 8, "two at work and six in line: {statuses:?}");
     assert!(server.connections() <= 2, "{} connections", server.connections());
 }
+
+fn stream(server: &[&Upstream], options: &str) -> String {
+    let addresses: Vec<String> = server.iter().map(|server| format!("\"{}\"", server.address)).collect();
+    format!(
+        "[server]\nworkers = 1\n[stream.db]\nlisten = \"tcp://127.0.0.1:0\"\nproxy = \"db\"\n{options}\n\
+         [pool.db]\nservers = [{}]\n",
+        addresses.join(", ")
+    )
+}
+
+// Goal: bytes go through as they are, both ways, however many, and the end of one direction leaves the other open.
+#[test]
+fn a_stream_passes_bytes_as_they_are() {
+    let server = Upstream::raw(|mut stream| {
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap(); // until the client's half is closed
+        all.reverse();
+        stream.write_all(&all).unwrap();
+    });
+    let house = House::start(&stream(&[&server], ""), &[]);
+    let mut socket = std::net::TcpStream::connect(house.address(0)).unwrap();
+    let sent = pattern(3 * 1024 * 1024);
+    socket.write_all(&sent).unwrap();
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut back = Vec::new();
+    socket.read_to_end(&mut back).unwrap();
+    back.reverse();
+    assert!(back == sent, "the content differs");
+}
+
+// Goal: a connection goes to a server that is there, an open one lives through a reload, and the server is told whose it is.
+#[test]
+fn a_stream_finds_a_server_and_lives_through_reloads() {
+    let gone = Upstream::named("gone");
+    gone.die();
+    let echo = Upstream::raw(|mut stream| {
+        let mut piece = [0; 1024];
+        while let Ok(count @ 1..) = stream.read(&mut piece) {
+            stream.write_all(&piece[..count]).unwrap();
+        }
+    });
+    let settings = stream(&[&gone, &echo], "proxy_protocol = \"v1\"");
+    let house = House::start(&settings, &[]);
+    for _ in 0..5 {
+        let mut client = house.client();
+        client.send("hello\n");
+        let all = String::from_utf8(client.exactly(6)).unwrap();
+        assert!(all.starts_with("PROXY "), "{all}");
+    }
+    let mut client = house.client();
+    client.send("one");
+    house.until(|| String::from_utf8_lossy(&client.exactly(1)) == "e");
+    house.reload(&format!(
+        "{settings}[site.new]\nlisten = \"http://127.0.0.1:0\"\nroute = [{{ respond = \"x\" }}]\n"
+    ));
+    client.send("two");
+    house.until(|| String::from_utf8_lossy(&client.exactly(1)) == "w");
+    assert_eq!(house.json("connections").as_array().unwrap().len(), 1);
+}

@@ -206,6 +206,7 @@ impl House {
                 sites: open.plan.sites.clone(),
                 tls: open.plan.tls.clone(),
                 gate: Arc::clone(&open.plan.gate),
+                stream: open.plan.stream.clone(),
             };
             let sockets = if with_sockets {
                 open.sockets.for_worker(at, self.workers.len()).map_err(HouseError::Worker)?
@@ -314,11 +315,16 @@ impl House {
     /// The open listeners.
     pub fn listeners(&self) -> Vec<ListenerView> {
         let view = |open: &Open| {
-            let scheme = if open.plan.listen.secure { "https" } else { "http" };
+            let scheme = match (&open.plan.stream, open.plan.listen.secure) {
+                (Some(_), _) => "tcp",
+                (None, true) => "https",
+                (None, false) => "http",
+            };
+            let stream = open.plan.stream.iter().map(|stream| stream.name.to_string());
             ListenerView {
                 name: open.plan.listen.name.clone(),
                 bound: format!("{scheme}://{}", open.sockets.bound),
-                sites: open.plan.sites.iter().map(|site| site.name.to_string()).collect(),
+                sites: open.plan.sites.iter().map(|site| site.name.to_string()).chain(stream).collect(),
                 open: open.plan.gate.open(),
             }
         };

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use madang_balance::config::StreamSettings;
 use madang_host::config::{Certificates, Listen, TlsSettings};
 use madang_host::gate::{ListenerGate, ListenerRules};
 use madang_host::tls::local_ca::{LocalCa, LocalCaError};
@@ -39,6 +40,8 @@ pub struct ListenerPlan {
     pub tls: Option<TlsPolicies>,
     /// Its part of the gate.
     pub gate: Arc<ListenerGate>,
+    /// Where its bytes go, when it is no web listener.
+    pub stream: Option<Arc<StreamSettings>>,
 }
 
 /// Why settings that were checked cannot run after all.
@@ -78,7 +81,18 @@ impl Plan {
         for (listen, sites) in settings.listeners() {
             let tls = if listen.secure { policies(&sites, &settings, &mut local_ca, now)? } else { None };
             let gate = Arc::new(ListenerGate::new(rules(&listen)));
-            listeners.push(ListenerPlan { listen, sites, tls, gate });
+            listeners.push(ListenerPlan { listen, sites, tls, gate, stream: None });
+        }
+        for stream in &settings.streams {
+            for listen in &stream.listen {
+                listeners.push(ListenerPlan {
+                    listen: listen.clone(),
+                    sites: Vec::new(),
+                    tls: None,
+                    gate: Arc::new(ListenerGate::new(rules(listen))),
+                    stream: Some(Arc::clone(stream)),
+                });
+            }
         }
         Ok(Self { listeners, settings })
     }

@@ -10,17 +10,20 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use madang_balance::config::StreamSettings;
 use madang_balance::here::{Here, LookNow};
 use madang_balance::pool::Pool as Snapshot;
 use madang_balance::proxy::{Proxy, ProxyRoute};
+use madang_balance::stream::{StreamAcceptor, StreamDoor};
 use madang_host::config::{Limits, Listen};
 use madang_host::gate::ListenerGate;
 use madang_host::net::listen::Listener;
 use madang_host::tls::TlsPolicies;
-use madang_host::worker::{Accepting, Worker};
+use madang_host::worker::{Accepting, Acceptor, Worker};
 use madang_http::accept::HttpAcceptor;
 use madang_http::endpoint::{Endpoint, HttpLimits, Pool, Serving};
 use madang_http::exchange::Service;
@@ -51,8 +54,14 @@ pub struct PoolKit {
 }
 
 struct Place {
-    endpoint: Rc<Endpoint>,
+    door: Door,
     accepting: Vec<Accepting>,
+}
+
+/// Who takes a listener's connections.
+enum Door {
+    Http(Rc<Endpoint>),
+    Stream(Rc<StreamDoor>),
 }
 
 /// What one worker needs to know of one listener; travels between threads.
@@ -66,6 +75,8 @@ pub struct Seat {
     pub tls: Option<TlsPolicies>,
     /// Admission.
     pub gate: Arc<ListenerGate>,
+    /// Where its bytes go, when it is no web listener.
+    pub stream: Option<Arc<StreamSettings>>,
 }
 
 impl Room {
@@ -134,27 +145,16 @@ impl Room {
         sockets: Vec<Listener>,
     ) -> std::io::Result<()> {
         let name = seat.listen.name.clone();
-        self.join_roles(&seat.sites);
-        let serving = Serving {
-            service: self.web.serve(&seat.listen, &seat.sites),
-            limits: http_limits(limits),
-            tls: seat.tls,
-            proxy_trusted: seat.listen.proxy_protocol.clone(),
-            h2c: seat.listen.h2c,
-        };
-        let place = match self.places.get_mut(&name) {
-            Some(place) => {
-                place.endpoint.swap(serving);
-                place
-            }
-            None => {
-                let endpoint = Endpoint::new(Rc::clone(worker), Rc::clone(&self.pool), serving);
-                self.places.entry(name.clone()).or_insert(Place { endpoint, accepting: Vec::new() })
-            }
+        let place = match seat.stream.clone() {
+            None => self.web_place(worker, &seat, limits),
+            Some(stream) => self.stream_place(&name, stream)?,
         };
         let name: Rc<str> = name.into();
         for socket in sockets {
-            let acceptor = Rc::new(HttpAcceptor { endpoint: Rc::clone(&place.endpoint) });
+            let acceptor: Rc<dyn Acceptor> = match &place.door {
+                Door::Http(endpoint) => Rc::new(HttpAcceptor { endpoint: Rc::clone(endpoint) }),
+                Door::Stream(door) => Rc::new(StreamAcceptor { door: Rc::clone(door) }),
+            };
             let accepting = worker.listen(
                 Rc::clone(&name),
                 seat.listen.secure,
@@ -165,6 +165,44 @@ impl Room {
             place.accepting.push(accepting);
         }
         Ok(())
+    }
+
+    fn web_place(&mut self, worker: &Rc<Worker>, seat: &Seat, limits: &Limits) -> &mut Place {
+        self.join_roles(&seat.sites);
+        let serving = Serving {
+            service: self.web.serve(&seat.listen, &seat.sites),
+            limits: http_limits(limits),
+            tls: seat.tls.clone(),
+            proxy_trusted: seat.listen.proxy_protocol.clone(),
+            h2c: seat.listen.h2c,
+        };
+        match self.places.entry(seat.listen.name.clone()) {
+            Entry::Occupied(place) => {
+                let place = place.into_mut();
+                if let Door::Http(endpoint) = &place.door {
+                    endpoint.swap(serving);
+                }
+                place
+            }
+            Entry::Vacant(free) => {
+                let endpoint = Endpoint::new(Rc::clone(worker), Rc::clone(&self.pool), serving);
+                free.insert(Place { door: Door::Http(endpoint), accepting: Vec::new() })
+            }
+        }
+    }
+
+    fn stream_place(&mut self, name: &str, stream: Arc<StreamSettings>) -> std::io::Result<&mut Place> {
+        let here = self.pools.borrow().get(stream.pool.as_str()).map(Rc::clone);
+        // The settings were checked: the pool is there.
+        let here = here.ok_or_else(|| std::io::Error::other(format!("no pool {}", stream.pool)))?;
+        let place = self.places.entry(name.to_owned()).or_insert_with(|| Place {
+            door: Door::Stream(StreamDoor::new(Arc::clone(&stream), Rc::clone(&here), &self.pool)),
+            accepting: Vec::new(),
+        });
+        if let Door::Stream(door) = &place.door {
+            door.renew(stream, here);
+        }
+        Ok(place)
     }
 
     /// Ends a listener: no new connections; open ones are the caller's to drain. What it gives resolves as its sockets

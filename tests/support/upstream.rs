@@ -79,6 +79,15 @@ impl Upstream {
         address: SocketAddr,
         answer: impl Fn(&Seen, &mut TcpStream) -> Then + Send + Sync + 'static,
     ) -> Self {
+        Self::listening(address, move |stream, all| serve(stream, all, &answer))
+    }
+
+    /// A server that speaks no HTTP.
+    pub fn raw(speak: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        Self::listening("127.0.0.1:0".parse().unwrap(), move |stream, _| speak(stream))
+    }
+
+    fn listening(address: SocketAddr, speak: impl Fn(TcpStream, &Shared) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -87,7 +96,7 @@ impl Upstream {
             connections: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
-        let (all, answer) = (Arc::clone(&shared), Arc::new(answer));
+        let (all, speak) = (Arc::clone(&shared), Arc::new(speak));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if all.stopped.load(Ordering::SeqCst) {
@@ -96,8 +105,13 @@ impl Upstream {
                 let Ok(stream) = stream else { continue };
                 all.connections.fetch_add(1, Ordering::SeqCst);
                 all.streams.lock().unwrap().push(stream.try_clone().unwrap());
-                let (all, answer) = (Arc::clone(&all), Arc::clone(&answer));
-                std::thread::spawn(move || serve(stream, &all, &*answer));
+                let (all, speak) = (Arc::clone(&all), Arc::clone(&speak));
+                std::thread::spawn(move || {
+                    let peer = stream.peer_addr().ok();
+                    speak(stream, &all);
+                    // The copy kept for `die` would hold the connection open.
+                    all.streams.lock().unwrap().retain(|kept| kept.peer_addr().ok() != peer);
+                });
             }
         });
         Self { address, shared }
@@ -157,9 +171,6 @@ fn serve(mut stream: TcpStream, all: &Shared, answer: &dyn Fn(&Seen, &mut TcpStr
             }
         }
     }
-    // The copy kept for `die` would hold the connection open.
-    let peer = stream.peer_addr().ok();
-    all.streams.lock().unwrap().retain(|kept| kept.peer_addr().ok() != peer);
 }
 
 /// The next request; `None` when the other side closed.

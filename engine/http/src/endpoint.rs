@@ -124,11 +124,12 @@ impl Pool {
             exchanges: RefCell::default(),
         })
     }
-    /// A buffer of `BUFFER_BYTES` initialised bytes.
-    pub(crate) fn input(&self) -> Vec<u8> {
+    /// A buffer of 16 KiB, initialised.
+    pub fn input(&self) -> Vec<u8> {
         self.inputs.borrow_mut().pop().unwrap_or_else(|| vec![0; BUFFER_BYTES])
     }
-    pub(crate) fn give_input(&self, buffer: Vec<u8>) {
+    /// Back from use.
+    pub fn give_input(&self, buffer: Vec<u8>) {
         let mut kept = self.inputs.borrow_mut();
         if buffer.len() == BUFFER_BYTES && kept.len() < BUFFERS_KEPT {
             kept.push(buffer);

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use madang_balance::config::{POOL, PoolSettings};
+use madang_balance::config::{POOL, PoolSettings, STREAM, StreamSettings};
 use madang_host::config::{Certificates, LIMITS, LOG, Limits, Listen, LogSettings, SERVER, Server};
 use madang_host::net::listen::Address;
 use madang_host::rights::{Identity, RightsError};
@@ -46,6 +46,12 @@ pub static ROOT: Section = Section {
         Key { name: "log", kind: Kind::Table(&LOG), default: "", doc: "Logs." },
         Key { name: "site", kind: Kind::Named(&SITE), default: "", doc: "Web sites by name." },
         Key { name: "pool", kind: Kind::Named(&POOL), default: "", doc: "Pools of servers by name." },
+        Key {
+            name: "stream",
+            kind: Kind::Named(&STREAM),
+            default: "",
+            doc: "Connections that go to a pool byte by byte.",
+        },
     ],
 };
 
@@ -60,6 +66,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// The pools in the order they were written.
     pub pools: Vec<Arc<PoolSettings>>,
+    /// The streams in the order they were written.
+    pub streams: Vec<Arc<StreamSettings>>,
     /// The sites in the order they were written.
     pub sites: Vec<Arc<Site>>,
     /// What was written, for `plan`.
@@ -129,8 +137,11 @@ pub fn load_from(
     });
     let pools: Vec<Arc<PoolSettings>> =
         root.named("pool", &POOL, |r, name| Arc::new(PoolSettings::read(r, name)));
+    let streams: Vec<Arc<StreamSettings>> =
+        root.named("stream", &STREAM, |r, name| Arc::new(StreamSettings::read(r, name)));
     check_pools(&mut root, &sites, &pools);
-    if sites.is_empty() && !root.has("site") && !root.report.has_errors() {
+    check_streams(&mut root, &streams, &sites, &pools);
+    if sites.is_empty() && streams.is_empty() && !root.has("site") && !root.report.has_errors() {
         let help = Some("the smallest one:\n    [site.main]\n    listen = \"http://127.0.0.1:8080\"\n    route = [{ files = \"public\" }]".to_owned());
         root.report.error(root.mark(), "site", "there is no site to serve", help);
     }
@@ -140,7 +151,7 @@ pub fn load_from(
     if report.has_errors() {
         return (None, report);
     }
-    (Some(Settings { server, limits, log, pools, sites, tree }), report)
+    (Some(Settings { server, limits, log, pools, streams, sites, tree }), report)
 }
 
 /// The data folder of a file that may be broken in other places: commands must find the running server.
@@ -209,6 +220,36 @@ fn check_pools(root: &mut Reader<'_>, sites: &[Arc<Site>], pools: &[Arc<PoolSett
             let mark = root.mark_below(&["site", &site.name, "route"]);
             let key = format!("site.{}.route[{place}].proxy", site.name);
             root.report.error(mark, &key, format!("there is no pool {:?}", proxy.pool), Some(help));
+        }
+    }
+}
+
+/// A stream leads to a pool that is there, by an address that nobody else has.
+fn check_streams(
+    root: &mut Reader<'_>,
+    streams: &[Arc<StreamSettings>],
+    sites: &[Arc<Site>],
+    pools: &[Arc<PoolSettings>],
+) {
+    let mut taken: Vec<(&Address, String)> = sites
+        .iter()
+        .flat_map(|site| site.listen.iter().map(move |l| (&l.address, format!("site.{}", site.name))))
+        .collect();
+    for stream in streams {
+        let mark = root.mark_below(&["stream", &stream.name, "proxy"]);
+        if !stream.pool.is_empty() && !pools.iter().any(|pool| *pool.name == *stream.pool) {
+            let known: Vec<&str> = pools.iter().map(|pool| &*pool.name).collect();
+            let help = (!known.is_empty()).then(|| format!("known here: {}", known.join(", ")));
+            let key = format!("stream.{}.proxy", stream.name);
+            root.report.error(mark, &key, format!("there is no pool {:?}", stream.pool), help);
+        }
+        for listen in &stream.listen {
+            if let Some((_, whose)) = taken.iter().find(|(have, _)| overlap(have, &listen.address)) {
+                let mark = root.mark_below(&["stream", &stream.name, "listen"]);
+                let key = format!("stream.{}.listen", stream.name);
+                root.report.error(mark, &key, format!("{} is taken by {whose}", listen.address), None);
+            }
+            taken.push((&listen.address, format!("stream.{}", stream.name)));
         }
     }
 }

@@ -31,4 +31,5 @@ pub mod retry;
 pub mod server;
 pub mod split;
 pub mod sticky;
+pub mod stream;
 mod window;

@@ -8,6 +8,7 @@
 mod address;
 mod keys;
 mod rules;
+mod stream;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use self::keys::{BREAKER, HEALTH, PASSIVE, POOL, QUEUE, RETRY, SERVER, STICK
 pub use self::rules::{
     BreakerSettings, Check, HealthSettings, PassiveSettings, RetryOn, RetrySettings, StatusRange,
 };
+pub use self::stream::{ProxyHeader, STREAM, StreamSettings};
 
 /// Servers that one pool may have, names resolved.
 pub const SERVERS_MAX: usize = 256;
