@@ -3,7 +3,8 @@
 use crate::support::house::House;
 use crate::support::tls::{Made, certificate, connect, speaking, trusting};
 
-const SECURE: &str = r#"
+/// One https site with a certificate by file.
+pub const SECURE: &str = r#"
 [server]
 workers = 1
 [site.main]
@@ -13,7 +14,8 @@ tls    = { cert = "cert.pem", key = "key.pem" }
 route  = [{ path = "/*", files = "public" }]
 "#;
 
-fn house(made: &Made) -> House {
+/// It, serving `a.txt`.
+pub fn house(made: &Made) -> House {
     House::start(
         SECURE,
         &[

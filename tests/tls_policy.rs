@@ -11,27 +11,7 @@ use crate::support::PATIENCE;
 use crate::support::client::Client;
 use crate::support::house::House;
 use crate::support::tls::{Made, certificate, connect, showing, speaking, trusting};
-
-const SECURE: &str = r#"
-[server]
-workers = 1
-[site.main]
-listen = "https://127.0.0.1:0"
-hosts  = ["localhost"]
-tls    = { cert = "cert.pem", key = "key.pem" }
-route  = [{ path = "/*", files = "public" }]
-"#;
-
-fn house(made: &Made) -> House {
-    House::start(
-        SECURE,
-        &[
-            ("cert.pem", made.certificate.as_bytes()),
-            ("key.pem", made.key.as_bytes()),
-            ("public/a.txt", b"alpha"),
-        ],
-    )
-}
+use crate::tls::{SECURE, house};
 
 /// An authority of clients, and certificates it signs.
 struct Authority {

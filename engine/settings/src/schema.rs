@@ -31,6 +31,11 @@ pub struct Key {
     pub doc: &'static str,
 }
 
+/// One key of a table, as tables of keys are written.
+pub const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, default, doc }
+}
+
 /// What values a key takes.
 #[derive(Debug)]
 pub enum Kind {

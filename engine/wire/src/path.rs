@@ -126,15 +126,33 @@ fn hex(digit: u8) -> Option<u8> {
 
 /// Appends `path` percent-encoded as a path: everything but unreserved, sub-delims, `:`, `@` and `/`.
 pub fn percent_encode_path(path: &str, out: &mut Vec<u8>) {
-    for &byte in path.as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte) {
-            out.push(byte);
-        } else {
-            const HEX: &[u8; 16] = b"0123456789ABCDEF";
-            out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        }
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut rest = path.as_bytes();
+    // Most paths are one run of bytes that stay as they are.
+    while let Some(at) = rest.iter().position(|byte| !STAYS[usize::from(*byte)]) {
+        let byte = rest[at];
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
 }
+
+/// Bytes that need no encoding in a path.
+const STAYS: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"/-._~!$&'()*+,;=:@";
+    let mut i = 0;
+    while i < marks.len() {
+        table[marks[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@
 //! Not here: forwarding (`proxy`), deciding states (`health`), probes (`keeper`).
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,7 +47,8 @@ pub struct Here {
     pool: RefCell<Arc<Pool>>,
     picker: RefCell<Picker>,
     budget: RefCell<RetryBudget>,
-    upstreams: RefCell<HashMap<ServerId, Known>>,
+    /// A handful: a walk beats a hash.
+    upstreams: RefCell<Vec<Known>>,
     sticky: RefCell<Option<StickyCookies>>,
     secret: [u8; 32],
     draws: RefCell<Draws>,
@@ -58,6 +59,7 @@ pub struct Here {
 }
 
 struct Known {
+    id: ServerId,
     name: Rc<str>,
     /// `None` until the first request goes there.
     upstream: Option<Rc<Upstream>>,
@@ -106,12 +108,12 @@ impl Here {
         if !same(before.settings(), pool.settings()) {
             upstreams.clear();
         }
-        upstreams.retain(|id, _| pool.member(*id).is_some());
+        upstreams.retain(|known| pool.member(known.id).is_some());
     }
 
     /// Closes connections that were unused for too long.
     pub fn sweep(&self) {
-        for known in self.upstreams.borrow().values() {
+        for known in self.upstreams.borrow().iter() {
             if let Some(upstream) = &known.upstream {
                 upstream.sweep();
             }
@@ -146,24 +148,29 @@ impl Here {
         self.buffers.give_output(buffer);
     }
 
-    /// The name of a server as records hold it.
-    pub(crate) fn name_of(&self, server: &Server) -> Rc<str> {
+    /// The name of a server as records hold it, and the connections to it.
+    pub(crate) fn way_to(&self, pool: &Pool, server: &Server) -> (Rc<str>, Result<Rc<Upstream>, String>) {
         let mut upstreams = self.upstreams.borrow_mut();
-        let known = upstreams
-            .entry(server.id())
-            .or_insert_with(|| Known { name: server.name().into(), upstream: None });
-        Rc::clone(&known.name)
+        let at = match upstreams.iter().position(|known| known.id == server.id()) {
+            Some(at) => at,
+            None => {
+                upstreams.push(Known { id: server.id(), name: server.name().into(), upstream: None });
+                upstreams.len() - 1
+            }
+        };
+        let known = &mut upstreams[at];
+        let name = Rc::clone(&known.name);
+        if let Some(upstream) = &known.upstream {
+            return (name, Ok(Rc::clone(upstream)));
+        }
+        let made = self.connections_to(pool, server);
+        if let Ok(upstream) = &made {
+            known.upstream = Some(Rc::clone(upstream));
+        }
+        (name, made)
     }
 
-    /// The connections to a server.
-    pub(crate) fn upstream(&self, pool: &Pool, server: &Server) -> Result<Rc<Upstream>, String> {
-        let mut upstreams = self.upstreams.borrow_mut();
-        let known = upstreams
-            .entry(server.id())
-            .or_insert_with(|| Known { name: server.name().into(), upstream: None });
-        if let Some(upstream) = &known.upstream {
-            return Ok(Rc::clone(upstream));
-        }
+    fn connections_to(&self, pool: &Pool, server: &Server) -> Result<Rc<Upstream>, String> {
         let settings = pool.settings();
         let address = match server.place() {
             Place::Ip(address) => listen::Address::Tcp(*address),
@@ -178,8 +185,7 @@ impl Here {
             idle_connections_max: settings.keep_alive,
             ..UpstreamLimits::default()
         };
-        let upstream = Upstream::new(address, tls, limits, &self.worker, &self.buffers);
-        Ok(Rc::clone(known.upstream.insert(upstream)))
+        Ok(Upstream::new(address, tls, limits, &self.worker, &self.buffers))
     }
 
     /// How an attempt ended.

@@ -167,8 +167,9 @@ impl Proxy {
         (tried, attempts, started): (&mut Tried, u8, Instant),
     ) -> Result<(), Next> {
         let server = Arc::clone(chosen.place.server());
-        exchange.notes.upstream = Some(self.here.name_of(&server));
-        let upstream = match self.here.upstream(pool, &server) {
+        let (name, upstream) = self.here.way_to(pool, &server);
+        exchange.notes.upstream = Some(name);
+        let upstream = match upstream {
             Ok(upstream) => upstream,
             Err(detail) => {
                 return Err(Next::Give(Refusal { status: 502, name: "upstream-tls-setup", detail }));

@@ -22,6 +22,7 @@ mod stream;
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -30,6 +31,7 @@ use h2::Reason;
 use h2::server::{Builder, Connection as H2Connection};
 use madang_host::connection::{Connection, Phase};
 use madang_host::net::stream::Stream;
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::endpoint::{Endpoint, HttpLimits};
 use crate::tunnel::Tunnel;
@@ -42,6 +44,8 @@ const CHATTER_BYTES_PER_REQUEST: u64 = 1024;
 const FRAME_BYTES: u64 = 32;
 /// One byte in for so many out: a client that reads 512 bytes at a time sends 13 of WINDOW_UPDATE for each.
 const BYTES_OUT_PER_BYTE_IN: u64 = 32;
+/// What a peer may still send after the goodbyes before we stop reading it.
+const LINGER_BYTES_MAX: usize = 64 * 1024;
 /// So many answered requests make up for one glitch.
 const REQUESTS_PER_PARDON: u64 = 10;
 
@@ -137,7 +141,11 @@ pub(crate) async fn serve(
                 }
                 start(request, respond, &connection, &endpoint, &score, &limits);
             }
-            Step::Accepted(Some(Err(_)) | None) | Step::Gone => break,
+            Step::Accepted(None) => {
+                drop(h2);
+                return linger(cork, &connection).await;
+            }
+            Step::Accepted(Some(Err(_))) | Step::Gone => break,
             Step::Leave => {
                 leaving = true;
                 h2.graceful_shutdown();
@@ -153,6 +161,28 @@ pub(crate) async fn serve(
                 say_last(&mut h2, &cork, Reason::NO_ERROR, &connection).await;
                 break;
             }
+        }
+    }
+}
+
+/// Reads until the peer has gone too: its last frames (an acknowledgement, its own goodbye) would meet a closed socket, which
+/// answers with a reset, and a reset may overtake what we sent.
+async fn linger(mut cork: Cork, connection: &Connection) {
+    connection.enter(Phase::Closing);
+    let mut seen = 0;
+    let mut piece = [0; 1024];
+    while seen < LINGER_BYTES_MAX {
+        let read = poll_fn(|cx| {
+            if connection.poll_cut(cx).is_some() {
+                return Poll::Ready(0);
+            }
+            let mut room = ReadBuf::new(&mut piece);
+            let read = Pin::new(&mut cork).poll_read(cx, &mut room);
+            read.map(|read| if read.is_ok() { room.filled().len() } else { 0 })
+        });
+        match read.await {
+            0 => return,
+            count => seen += count,
         }
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn fill(
         response.fields.add(Text::from(copy.slice(name.clone())), Text::from(copy.slice(value.clone())));
     }
     if head.status == 101 {
-        if let Some(upgrade) = head.upgrade {
+        if let Some(upgrade) = head.upgrade.clone() {
             response.fields.add("upgrade", Text::from(copy.slice(upgrade)));
         }
         let (early, mut watch) = (copy.slice(head_end..), watch());
@@ -85,6 +85,7 @@ pub(super) fn fill(
             if head.keep_alive && sent_whole && in_step {
                 upstream.give_back(stream);
             }
+            upstream.give_head(head);
         }
         None => {
             let keep = head.keep_alive && sent_whole;

@@ -64,7 +64,7 @@ pub(super) async fn run(
         sent: false,
         input: upstream.pool.input(),
         end: 0,
-        answer: AnswerHead::default(),
+        answer: upstream.head(),
         interim: 0,
         deadline: upstream.deadline(if body.is_none() {
             upstream.limits.first_byte
@@ -87,6 +87,7 @@ pub(super) async fn run(
         }),
         Err((step, kind)) => {
             upstream.pool.give_input(attempt.input);
+            upstream.give_head(attempt.answer);
             Err(Fault { step, kind, sent: attempt.sent, reused })
         }
     }

@@ -32,6 +32,7 @@ use madang_host::net::listen::Address;
 use madang_host::net::stream::Stream;
 use madang_host::tls::connect::ClientTls;
 use madang_host::worker::Worker;
+use madang_wire::http1::answer_head::AnswerHead;
 
 use crate::endpoint::Pool;
 use crate::exchange::Exchange;
@@ -78,7 +79,12 @@ pub struct Upstream {
     worker: Rc<Worker>,
     pool: Rc<Pool>,
     idle: RefCell<VecDeque<Idle>>,
+    /// Heads between uses: their tables keep their room.
+    heads: RefCell<Vec<AnswerHead>>,
 }
+
+/// Heads kept.
+const HEADS_KEPT: usize = 16;
 
 struct Idle {
     stream: Stream,
@@ -101,6 +107,7 @@ impl Upstream {
             worker: Rc::clone(worker),
             pool: Rc::clone(pool),
             idle: RefCell::default(),
+            heads: RefCell::default(),
         };
         Rc::new(this)
     }
@@ -161,6 +168,17 @@ impl Upstream {
             Poll::Pending => deadline.poll(cx).map(|()| Err(FaultKind::Timeout)),
         });
         connected.await.map_err(|kind| Fault { step: Step::Connect, kind, sent: false, reused: false })
+    }
+
+    fn head(&self) -> AnswerHead {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn give_head(&self, head: AnswerHead) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < HEADS_KEPT {
+            heads.push(head);
+        }
     }
 
     fn deadline(&self, after: Duration) -> Deadline {

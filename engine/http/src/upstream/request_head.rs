@@ -180,6 +180,16 @@ struct Shown(IpAddr);
 impl Shown {
     /// `quoted`: as RFC 7239 6 wants version 6.
     fn write(&self, out: &mut Vec<u8>, quoted: bool) {
+        if let IpAddr::V4(v4) = self.0 {
+            // The usual one, without the machinery of formatting.
+            for (index, octet) in v4.octets().iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                out.extend_from_slice(itoa::Buffer::new().format(*octet).as_bytes());
+            }
+            return;
+        }
         let mut text = arrayed();
         // 45 bytes hold every address.
         let _ = match self.0 {

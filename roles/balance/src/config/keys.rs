@@ -4,11 +4,7 @@
 //!
 //! Not here: reading them (`config`), which pool a request goes to (the routes of a site).
 
-use madang_settings::schema::{Key, Kind, Section};
-
-const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    Key { name, kind, default, doc }
-}
+use madang_settings::schema::{Kind, Section, key};
 
 const TEXTS: Kind = Kind::List(&Kind::Text);
 

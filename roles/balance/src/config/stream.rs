@@ -11,11 +11,7 @@ use std::time::Duration;
 use madang_host::config::Listen;
 use madang_host::net::listen::Address;
 use madang_settings::reader::Reader;
-use madang_settings::schema::{Key, Kind, Section};
-
-const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    Key { name, kind, default, doc }
-}
+use madang_settings::schema::{Kind, Section, key};
 
 /// `[stream.NAME]`.
 pub const STREAM: Section = Section {

@@ -5,11 +5,7 @@
 //! Not here: reading them (`config`).
 
 use madang_host::config::{CERTIFICATE, CLIENT_AUTH, LISTEN};
-use madang_settings::schema::{Key, Kind, Section};
-
-const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    Key { name, kind, default, doc }
-}
+use madang_settings::schema::{Kind, Section, key};
 
 const TEXTS: Kind = Kind::List(&Kind::Text);
 

@@ -10,7 +10,6 @@
 //!
 //! Not here: how the page looks (`listing_page`).
 
-use std::cell::Cell;
 use std::cmp::Ordering;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
@@ -29,6 +28,7 @@ use serde::Serialize;
 use super::compress::compress;
 use super::conditional::{self, Outcome, Present};
 use super::encoding::{Acceptable, Coding};
+use super::place::Place;
 use super::quality;
 use super::root::{Beneath, Missing, Opened};
 use super::{Folder, failure, listing_page, path, upload_page};
@@ -87,7 +87,7 @@ pub(super) struct Contents {
 
 /// Answers with the listing of `folder_path`, later.
 pub(super) fn answer(folder: &Rc<Folder>, head: &RequestHead, folder_path: &str) -> Verdict {
-    let Some(place) = Place::take(&folder.caches.listings) else {
+    let Some(place) = Place::take(&folder.caches.listings, JOBS_MAX) else {
         return Failure::new(503, Blame::Load, "listings-busy", "too many folders are being listed at once")
             .into();
     };
@@ -114,25 +114,6 @@ pub(super) fn answer(folder: &Rc<Folder>, head: &RequestHead, folder_path: &str)
             (exchange, verdict)
         })
     }))
-}
-
-/// One of the listings in the making.
-struct Place(Rc<Cell<u32>>);
-
-impl Place {
-    fn take(count: &Rc<Cell<u32>>) -> Option<Self> {
-        if count.get() >= JOBS_MAX {
-            return None;
-        }
-        count.set(count.get() + 1);
-        Some(Self(Rc::clone(count)))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
 }
 
 impl Request {

@@ -25,6 +25,7 @@ mod media_type;
 mod multipart;
 mod options;
 mod path;
+mod place;
 pub(crate) mod quality;
 mod range;
 mod root;

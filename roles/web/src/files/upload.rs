@@ -13,7 +13,6 @@
 //!
 //! Not here: how large a body may be (`phases`, `limits`), folders (they are not made).
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -31,6 +30,7 @@ use rustix::io::Errno;
 
 use super::cache::Found;
 use super::conditional::{self, Outcome, Present};
+use super::place::Place;
 use super::root::{Identity, Missing, Opened};
 use super::{Folder, failure, path};
 use crate::verdict::{Blame, Failure, Verdict};
@@ -62,7 +62,7 @@ pub(super) fn answer(folder: &Rc<Folder>, head: &RequestHead, rel_path: &str) ->
         Ok(replaces) => replaces,
         Err(failure) => return failure.into(),
     };
-    let Some(place) = Place::take(&folder.caches.uploads) else {
+    let Some(place) = Place::take(&folder.caches.uploads, UPLOADS_MAX) else {
         return Failure::new(503, Blame::Load, "uploads-busy", "too many uploads at once").into();
     };
     let (parent, name) = wanted.rsplit_once('/').unwrap_or(("", wanted));
@@ -254,24 +254,5 @@ impl Drop for Part {
             // Somebody else's doing if it is gone: the end is the same.
             let _ = fs::unlinkat(&self.directory, &self.hidden, AtFlags::empty());
         }
-    }
-}
-
-/// One of the uploads of this worker.
-struct Place(Rc<Cell<u32>>);
-
-impl Place {
-    fn take(count: &Rc<Cell<u32>>) -> Option<Self> {
-        if count.get() >= UPLOADS_MAX {
-            return None;
-        }
-        count.set(count.get() + 1);
-        Some(Self(Rc::clone(count)))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
