@@ -215,8 +215,8 @@ fn the_servers_order_of_ciphers_holds_unless_chacha20_is_wanted() {
             }
             assert_eq!(connection.negotiated_cipher_suite().unwrap(), want, "offered {offered:?}");
         };
-        check([strong, quick, chacha], strong);
-        check([quick, chacha, strong], strong);
+        check([strong, quick, chacha], quick);
+        check([quick, chacha, strong], quick);
         check([chacha, quick, strong], chacha);
     }
 }
