@@ -18,13 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use madang_balance::config::{POOL, PoolSettings, STREAM, StreamSettings};
+use madang_balance::config::{Check, POOL, PoolSettings, Protocol, STREAM, StreamSettings};
 use madang_host::config::{Certificates, LIMITS, LOG, Limits, Listen, LogSettings, SERVER, Server};
 use madang_host::net::listen::Address;
 use madang_host::rights::{Identity, RightsError};
 use madang_host::tls::store::{CertificateError, Pair};
 use madang_settings::reader::Reader;
-use madang_settings::report::Report;
+use madang_settings::report::{Mark, Report};
 use madang_settings::schema::{Key, Kind, Section};
 use madang_settings::source::{self, Source};
 use madang_settings::tree::Table;
@@ -211,16 +211,44 @@ fn check_pools(root: &mut Reader<'_>, sites: &[Arc<Site>], pools: &[Arc<PoolSett
             if pools.iter().any(|pool| *pool.name == *proxy.pool) {
                 continue;
             }
-            let known: Vec<&str> = pools.iter().map(|pool| &*pool.name).collect();
-            let help = if known.is_empty() {
-                format!("for example\n    [pool.{}]\n    servers = [\"127.0.0.1:3000\"]", proxy.pool)
-            } else {
-                format!("known here: {}", known.join(", "))
-            };
             let mark = root.mark_below(&["site", &site.name, "route"]);
             let key = format!("site.{}.route[{place}].proxy", site.name);
-            root.report.error(mark, &key, format!("there is no pool {:?}", proxy.pool), Some(help));
+            no_such_pool(root, mark, &key, &proxy.pool, pools);
         }
+    }
+    pools.iter().for_each(|pool| refuse_what_is_to_come(root, pool));
+}
+
+fn no_such_pool(root: &mut Reader<'_>, mark: Mark, key: &str, wanted: &str, pools: &[Arc<PoolSettings>]) {
+    let known: Vec<&str> = pools.iter().map(|pool| &*pool.name).collect();
+    let help = if known.is_empty() {
+        format!("for example\n    [pool.{wanted}]\n    servers = [\"127.0.0.1:3000\"]")
+    } else {
+        format!("known here: {}", known.join(", "))
+    };
+    root.report.error(mark, key, format!("there is no pool {wanted:?}"), Some(help));
+}
+
+/// What the role can decide and nobody does yet is refused: a setting that is taken has its effect.
+fn refuse_what_is_to_come(root: &mut Reader<'_>, pool: &PoolSettings) {
+    let mut refuse = |keys: &[&str], what: &str, help: &str| {
+        let path = ["pool", &pool.name].iter().chain(keys).copied().collect::<Vec<_>>();
+        let mark = root.mark_below(&path);
+        root.report.error(
+            mark,
+            &path.join("."),
+            format!("{what} is not in this version"),
+            Some(help.to_owned()),
+        );
+    };
+    if pool.servers.iter().any(|server| server.address.protocol == Protocol::H2c) {
+        refuse(&["servers"], "HTTP/2 to servers (h2c://)", "give the address without a scheme: HTTP/1.1");
+    }
+    if pool.health.as_ref().is_some_and(|health| matches!(health.check, Check::Grpc { .. })) {
+        refuse(&["health", "grpc"], "the health check of gRPC", "use health = { tcp = true } or a path");
+    }
+    if pool.retry.hedge_after.is_some() {
+        refuse(&["retry", "hedge_after"], "asking a second server at the same time", "leave it out");
     }
 }
 
@@ -238,10 +266,8 @@ fn check_streams(
     for stream in streams {
         let mark = root.mark_below(&["stream", &stream.name, "proxy"]);
         if !stream.pool.is_empty() && !pools.iter().any(|pool| *pool.name == *stream.pool) {
-            let known: Vec<&str> = pools.iter().map(|pool| &*pool.name).collect();
-            let help = (!known.is_empty()).then(|| format!("known here: {}", known.join(", ")));
             let key = format!("stream.{}.proxy", stream.name);
-            root.report.error(mark, &key, format!("there is no pool {:?}", stream.pool), help);
+            no_such_pool(root, mark, &key, &stream.pool, pools);
         }
         for listen in &stream.listen {
             if let Some((_, whose)) = taken.iter().find(|(have, _)| overlap(have, &listen.address)) {

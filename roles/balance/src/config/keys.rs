@@ -276,7 +276,12 @@ pub const TIMEOUTS: Section = Section {
             "From the request's last byte to the answer's first.",
         ),
         key("idle", Kind::Duration("10ms", "1d"), "\"60s\"", "The longest pause inside an answer or a body."),
-        key("whole", Kind::Duration("0s", "7d"), "\"0s\"", "The whole exchange, all attempts. 0s: no limit."),
+        key(
+            "whole",
+            Kind::Duration("0s", "7d"),
+            "\"0s\"",
+            "All attempts together, until the answer begins. 0s: no limit.",
+        ),
     ],
 };
 
