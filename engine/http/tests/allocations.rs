@@ -2,14 +2,10 @@
 //!
 //! Method: an allocator that counts what the worker's thread asks of it, and a client on another thread. The service
 //! answers `/count` with the count so far; between two such answers lie a thousand plain requests.
-//!
-//! **Why this may be:** a global allocator cannot be written in safe code; this one only counts, and passes every call on
-//! to the system's allocator unchanged.
-#![allow(unsafe_code)]
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at what it did not expect
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
@@ -25,25 +21,7 @@ use madang_http::body::Body;
 use madang_http::endpoint::{Endpoint, HttpLimits, Pool, Serving};
 use madang_http::exchange::{Exchange, Outcome, Reply, Service};
 
-struct Counting;
-
-thread_local! {
-    static ASKED: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Gone at the thread's end: nobody counts there.
-        let _ = ASKED.try_with(|asked| asked.set(asked.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above, that is from the system's allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use counting::{ASKED, Counting};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

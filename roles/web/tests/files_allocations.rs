@@ -1,13 +1,9 @@
 //! A small file that is in the cache is answered without touching the heap.
 //!
 //! Method: an allocator that counts what this thread asks of it, and the plain requests of a warm worker.
-//!
-//! **Why this may be:** a global allocator cannot be written in safe code; this one only counts, and passes every call on
-//! to the system's allocator unchanged.
-#![allow(unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../../../engine/http/tests/counting/mod.rs"]
+mod counting;
 
 use madang_host::clock;
 use madang_host::connection::Connection;
@@ -17,25 +13,7 @@ use madang_web::verdict::Verdict;
 use madang_wire::http1::head::{HeadParser, Parsed};
 use madang_wire::request::HeadLimits;
 
-struct Counting;
-
-thread_local! {
-    static ASKED: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Gone at the thread's end: nobody counts there.
-        let _ = ASKED.try_with(|asked| asked.set(asked.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above, that is from the system's allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use counting::{ASKED, Counting};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
