@@ -69,7 +69,9 @@ impl Site {
         let clock = Rc::clone(&now_ms);
         let caches = Caches::new(CacheLimits::default(), move || clock.get());
         let files = Files::new(options, &caches).expect("the root opens");
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        // One thread for slow work: whoever holds it decides when that begins (`ask_together`).
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(1).build().expect("a runtime");
         Self { files, now_ms, caches, directory, runtime }
     }
 
@@ -142,6 +144,9 @@ impl Site {
     /// Several clients ask at once, before any of them is answered.
     pub(crate) fn ask_together(&self, target: &str, fields: &[(&str, &str)], clients: usize) -> Vec<Answer> {
         self.runtime.block_on(async {
+            // Nothing slow is done before all have asked: else the last may find it done already.
+            let (all_asked, hold) = std::sync::mpsc::channel::<()>();
+            let held = tokio::task::spawn_blocking(move || hold.recv());
             let mut begun = Vec::new();
             for _ in 0..clients {
                 let mut exchange = exchange("GET", target, fields).expect("a good head");
@@ -149,6 +154,8 @@ impl Site {
                 assert!(matches!(verdict, Verdict::Wait(_)), "it must be waited for: {verdict:?}");
                 begun.push((exchange, verdict));
             }
+            drop(all_asked);
+            assert!(held.await.expect("the thread").is_err(), "it was held until the sender went");
             let mut answers = Vec::new();
             for (exchange, verdict) in begun {
                 answers.push(collect(exchange, verdict).await);
