@@ -12,7 +12,6 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Instant;
 
 use ipnet::IpNet;
 use madang_host::clock;
@@ -147,14 +146,15 @@ impl Pool {
             kept.push(buffer);
         }
     }
+    /// An empty exchange. Whoever fills it says when it started.
     pub(crate) fn exchange(&self, connection: &Rc<Connection>) -> Box<Exchange> {
-        let now: Instant = clock::now();
         match self.exchanges.borrow_mut().pop() {
             Some(mut exchange) => {
-                exchange.clear(connection, now);
+                let started = exchange.started;
+                exchange.clear(connection, started);
                 exchange
             }
-            None => Box::new(Exchange::new(Rc::clone(connection), now)),
+            None => Box::new(Exchange::new(Rc::clone(connection), clock::now())),
         }
     }
     pub(crate) fn give_exchange(&self, mut exchange: Box<Exchange>) {

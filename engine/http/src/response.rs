@@ -11,6 +11,7 @@
 //! Not here: how bytes leave (`http1::write`, `http2::respond`), what is answered (roles).
 
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -106,9 +107,47 @@ impl fmt::Debug for Text {
 }
 
 /// The fields of an answer, in order. A handful, so a plain list beats a map.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Fields {
-    list: Vec<(Text, Text)>,
+    list: Vec<Field>,
+    /// The bytes that passed-on fields point into: one copy for all of them, its room kept from answer to answer.
+    passed: Vec<u8>,
+}
+
+enum Field {
+    Own(Text, Text),
+    /// Name and value in `passed`.
+    Passed(Span, Span),
+}
+
+#[derive(Clone, Copy)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    fn of(range: &Range<usize>) -> Option<Self> {
+        Some(Self { start: u32::try_from(range.start).ok()?, end: u32::try_from(range.end).ok()? })
+    }
+    fn in_bytes(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+impl Field {
+    fn name<'a>(&'a self, passed: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Own(name, _) => name.as_bytes(),
+            Self::Passed(name, _) => name.in_bytes(passed),
+        }
+    }
+    fn value<'a>(&'a self, passed: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Own(_, value) => value.as_bytes(),
+            Self::Passed(_, value) => value.in_bytes(passed),
+        }
+    }
 }
 
 impl Fields {
@@ -120,57 +159,118 @@ impl Fields {
         if value.as_bytes().iter().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
             return;
         }
-        self.list.push((name, value));
+        self.list.push(Field::Own(name, value));
+    }
+
+    /// Adds the fields of an answer that is passed on: where their names and values are in `head`. One copy for all, names made
+    /// lower case in it. Must have been tokenised: no value may hold a line break.
+    pub(crate) fn pass_on<'a>(
+        &mut self,
+        head: &[u8],
+        fields: impl Iterator<Item = &'a (Range<usize>, Range<usize>)>,
+    ) {
+        let base = self.passed.len();
+        self.passed.extend_from_slice(head);
+        for (name, value) in fields {
+            let moved = |range: &Range<usize>| Span::of(&(range.start + base..range.end + base));
+            if let (Some(name), Some(value)) = (moved(name), moved(value)) {
+                self.passed[name.start as usize..name.end as usize].make_ascii_lowercase();
+                self.list.push(Field::Passed(name, value));
+            }
+        }
     }
 
     /// Sets a field, replacing every other of the same name.
     pub fn set(&mut self, name: impl Into<Text>, value: impl Into<Text>) {
         let name = name.into();
-        self.list.retain(|(have, _)| *have != name);
+        self.remove_named(name.as_bytes());
         self.add(name, value);
     }
 
     /// Sets a field only where there is none of that name.
     pub fn set_default(&mut self, name: impl Into<Text>, value: impl Into<Text>) {
         let name = name.into();
-        if !self.list.iter().any(|(have, _)| *have == name) {
+        if self.find(name.as_bytes()).is_none() {
             self.add(name, value);
         }
     }
 
     /// Takes every field of this name out.
     pub fn remove(&mut self, name: &str) {
-        self.list.retain(|(have, _)| have.as_bytes() != name.as_bytes());
+        self.remove_named(name.as_bytes());
+    }
+
+    fn remove_named(&mut self, name: &[u8]) {
+        let passed = &self.passed;
+        self.list.retain(|field| field.name(passed) != name);
+    }
+
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        self.list.iter().position(|field| field.name(&self.passed) == name)
     }
 
     /// The first value of a field.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.list
-            .iter()
-            .find(|(have, _)| have.as_bytes() == name.as_bytes())
-            .map(|(_, value)| value.as_bytes())
+        self.find(name.as_bytes()).map(|at| self.list[at].value(&self.passed))
     }
 
-    /// All fields in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Text, &Text)> {
-        self.list.iter().map(|(name, value)| (name, value))
+    /// All fields in order: names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.list.iter().map(|field| (field.name(&self.passed), field.value(&self.passed)))
     }
 
     /// Adds a member to a list field such as `vary`, unless it is there.
     pub fn add_to_list(&mut self, name: &'static str, member: &'static str) {
-        let Some((_, value)) = self.list.iter_mut().find(|(have, _)| have.as_bytes() == name.as_bytes())
-        else {
+        let Some(at) = self.find(name.as_bytes()) else {
             return self.add(name, member);
         };
-        let text = value.as_str();
+        let text = std::str::from_utf8(self.list[at].value(&self.passed)).unwrap_or("");
         if text == "*" || text.split(',').any(|have| have.trim().eq_ignore_ascii_case(member)) {
             return;
         }
-        *value = Text::from(format!("{text}, {member}"));
+        self.list[at] = Field::Own(Text::from(name), Text::from(format!("{text}, {member}")));
     }
 
     /// Drops all fields; capacity stays.
     pub fn clear(&mut self) {
         self.list.clear();
+        self.passed.clear();
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes| String::from_utf8_lossy(bytes);
+        f.debug_map().entries(self.iter().map(|(name, value)| (text(name), text(value)))).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: fields that are passed on behave like any other, and two heads do not get into each other's way.
+    #[test]
+    fn passed_on_fields_are_fields_like_others() {
+        let mut fields = Fields::default();
+        fields.add("vary", "origin");
+        fields.pass_on(b"Server: x\r\nSet-Cookie: a", [(0..6, 8..9), (11..21, 23..24)].iter());
+        fields.pass_on(b"Vary: y", [(0..4, 6..7)].iter());
+        let all = |fields: &Fields| {
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            fields.iter().map(|(name, value)| format!("{}={}", text(name), text(value))).collect::<Vec<_>>()
+        };
+        assert_eq!(all(&fields), ["vary=origin", "server=x", "set-cookie=a", "vary=y"]);
+        assert_eq!(fields.get("server"), Some(&b"x"[..]));
+        fields.set_default("server", "z");
+        fields.set("set-cookie", "b");
+        fields.remove("vary");
+        assert_eq!(all(&fields), ["server=x", "set-cookie=b"]);
+        fields.pass_on(b"Vary: y", [(0..4, 6..7)].iter());
+        fields.add_to_list("vary", "Y");
+        fields.add_to_list("vary", "accept-encoding");
+        assert_eq!(fields.get("vary"), Some(&b"y, accept-encoding"[..]));
+        fields.clear();
+        assert_eq!(all(&fields), [""; 0]);
     }
 }

@@ -21,7 +21,7 @@ use madang_http::upstream::{Fault, FaultKind, Replay, Step, Watch};
 use madang_wire::request::{Method, RequestHead};
 
 use crate::config::{HashBy, PoolSettings};
-use crate::here::{Here, Line};
+use crate::here::Here;
 use crate::pick::hash::key_of;
 use crate::pick::{Ask, Chosen, NoneUp, Pick, Tried};
 use crate::pool::Pool;
@@ -65,20 +65,7 @@ impl Proxy {
         let whole = self.here.pool().settings().timeouts.whole;
         let outcome = match whole {
             None => self.attempts(&mut exchange).await,
-            Some(whole) => {
-                let deadline = self.here.deadline(whole);
-                let mut attempts = std::pin::pin!(self.attempts(&mut exchange));
-                std::future::poll_fn(|cx| {
-                    if let std::task::Poll::Ready(outcome) = attempts.as_mut().poll(cx) {
-                        return std::task::Poll::Ready(outcome);
-                    }
-                    deadline.poll(cx).map(|()| {
-                        let detail = "timeouts.whole is over".to_owned();
-                        Err(Refusal { status: 504, name: "upstream-whole-timeout", detail })
-                    })
-                })
-                .await
-            }
+            Some(whole) => Box::pin(self.within(whole, &mut exchange)).await,
         };
         if let Err(Refusal { status, name, detail }) = outcome {
             exchange.response.clear();
@@ -92,6 +79,22 @@ impl Proxy {
         exchange
     }
 
+    /// Attempts for as long as `whole`.
+    async fn within(&self, whole: Duration, exchange: &mut Exchange) -> Result<(), Refusal> {
+        let deadline = self.here.deadline(whole);
+        let mut attempts = std::pin::pin!(self.attempts(exchange));
+        std::future::poll_fn(|cx| {
+            if let std::task::Poll::Ready(outcome) = attempts.as_mut().poll(cx) {
+                return std::task::Poll::Ready(outcome);
+            }
+            deadline.poll(cx).map(|()| {
+                let detail = "timeouts.whole is over".to_owned();
+                Err(Refusal { status: 504, name: "upstream-whole-timeout", detail })
+            })
+        })
+        .await
+    }
+
     /// Attempts until one answers or no more may be made.
     async fn attempts(&self, exchange: &mut Exchange) -> Result<(), Refusal> {
         let started = clock::now();
@@ -100,25 +103,33 @@ impl Proxy {
         let keep = usize::try_from(pool.settings().body_buffer).unwrap_or(usize::MAX);
         let mut body = Replay::new(std::mem::take(&mut exchange.body), keep);
         let mut tried = Tried::default();
-        let (mut attempts, mut head) = (0_u8, self.here.buffer());
+        let (mut attempts, mut head, mut now) = (0_u8, self.here.buffer(), started);
         let result = loop {
             let pool = self.here.pool();
-            let chosen = match self.choose(&pool, exchange, &tried).await {
-                Ok(chosen) => chosen,
-                Err(refusal) => break Err(refusal),
+            let chosen = match self.choose(&pool, exchange, &tried, now) {
+                Pick::Server(chosen) => chosen,
+                Pick::NoneUp(why) => break Err(nobody(why, &pool.settings().name)),
+                // Rare and large: kept out of the future that every request carries.
+                Pick::Wait => match Box::pin(self.stand_in_line(&pool, exchange, &tried)).await {
+                    Ok(chosen) => {
+                        now = clock::now();
+                        chosen
+                    }
+                    Err(refusal) => break Err(refusal),
+                },
             };
             attempts = attempts.saturating_add(1);
-            let again = self
-                .attempt(&pool, chosen, exchange, &mut head, &mut body, (&mut tried, attempts, started))
-                .await;
+            let so_far = (&mut tried, attempts, started, now);
+            let again = self.attempt(&pool, chosen, exchange, &mut head, &mut body, so_far).await;
             match again {
                 Ok(()) => break Ok(()),
                 Err(Next::Give(refusal)) => break Err(refusal),
                 Err(Next::Again { wait }) => {
                     if !wait.is_zero() {
-                        tokio::time::sleep(wait).await;
+                        Box::pin(tokio::time::sleep(wait)).await;
                     }
                     body.rewind();
+                    now = clock::now();
                 }
             }
         };
@@ -126,35 +137,35 @@ impl Proxy {
         result
     }
 
-    /// A server with a place for us, after standing in line where that is allowed.
-    async fn choose(&self, pool: &Arc<Pool>, exchange: &Exchange, tried: &Tried) -> Result<Chosen, Refusal> {
-        let settings = pool.settings();
-        let key = hash_key(settings, exchange);
+    /// A server with a place for us, if there is one at this moment.
+    fn choose(&self, pool: &Pool, exchange: &Exchange, tried: &Tried, now: Instant) -> Pick {
+        let key = hash_key(pool.settings(), exchange);
         let sticky = self.here.sticky_of(&exchange.head);
-        let mut line: Option<Line> = None;
-        loop {
-            let ask = Ask { key, sticky, tried, random: self.here.random() };
-            match self.here.picker().pick(pool, &ask, clock::now()) {
+        let ask = Ask { key, sticky, tried, random: self.here.random() };
+        self.here.picker().pick(pool, &ask, now)
+    }
+
+    /// A server with a place for us, after standing in line for it.
+    async fn stand_in_line(
+        &self,
+        pool: &Pool,
+        exchange: &Exchange,
+        tried: &Tried,
+    ) -> Result<Chosen, Refusal> {
+        let settings = pool.settings();
+        let Some(mut line) = self.here.stand_in_line(settings.queue.length, settings.queue.wait) else {
+            let detail = format!("pool {}: every place is taken and so is the queue", settings.name);
+            return Err(Refusal { status: 503, name: "pool-queue-full", detail });
+        };
+        while line.next().await {
+            match self.choose(pool, exchange, tried, clock::now()) {
                 Pick::Server(chosen) => return Ok(chosen),
                 Pick::NoneUp(why) => return Err(nobody(why, &settings.name)),
                 Pick::Wait => {}
             }
-            let stand = match &mut line {
-                Some(line) => line,
-                none => match self.here.stand_in_line(settings.queue.length, settings.queue.wait) {
-                    Some(place) => none.insert(place),
-                    None => {
-                        let detail =
-                            format!("pool {}: every place is taken and so is the queue", settings.name);
-                        return Err(Refusal { status: 503, name: "pool-queue-full", detail });
-                    }
-                },
-            };
-            if !stand.next().await {
-                let detail = format!("pool {}: no place within queue.wait", settings.name);
-                return Err(Refusal { status: 503, name: "pool-queue-timeout", detail });
-            }
         }
+        let detail = format!("pool {}: no place within queue.wait", settings.name);
+        Err(Refusal { status: 503, name: "pool-queue-timeout", detail })
     }
 
     async fn attempt(
@@ -164,7 +175,7 @@ impl Proxy {
         exchange: &mut Exchange,
         head: &mut Vec<u8>,
         body: &mut Replay,
-        (tried, attempts, started): (&mut Tried, u8, Instant),
+        (tried, attempts, started, begun): (&mut Tried, u8, Instant, Instant),
     ) -> Result<(), Next> {
         let server = Arc::clone(chosen.place.server());
         let (name, upstream) = self.here.way_to(pool, &server);
@@ -177,7 +188,6 @@ impl Proxy {
         };
         head.clear();
         self.write_head(head, exchange);
-        let begun = clock::now();
         let mut fresh = false;
         let mut place = Some(chosen.place);
         loop {

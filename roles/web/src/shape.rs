@@ -106,8 +106,8 @@ mod tests {
     use std::time::Duration;
 
     fn shown(response: &Response) -> String {
-        let lines =
-            response.fields.iter().map(|(name, value)| format!("{}: {}", name.as_str(), value.as_str()));
+        let text = |bytes| String::from_utf8_lossy(bytes);
+        let lines = response.fields.iter().map(|(name, value)| format!("{}: {}", text(name), text(value)));
         lines.collect::<Vec<_>>().join("\n")
     }
 

@@ -206,15 +206,59 @@ macro_rules! each {
     };
 }
 
+/// One call into the kernel, by rustix and not by libc: libc's `send` and `recv` are points where a thread can be cancelled, and
+/// cost two atomic exchanges each for it. A short count means that the socket has no more (or takes no more): its readiness is
+/// cleared at once, as edge-triggered polling allows, so that the next turn does not cost a call that says `EAGAIN`.
+macro_rules! once_ready {
+    ($stream:expr, $cx:expr, $ready:ident, $interest:expr, $wanted:expr, $call:expr) => {{
+        let (stream, wanted) = ($stream, $wanted);
+        loop {
+            ready!(stream.$ready($cx))?;
+            let mut short = None;
+            let result = stream.try_io($interest, || match $call(&*stream) {
+                Ok(count) if count > 0 && count < wanted => {
+                    short = Some(count);
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                Ok(count) => Ok(count),
+                Err(error) => Err(io::Error::from(error)),
+            });
+            match (short, result) {
+                (Some(count), _) => break Poll::Ready(Ok(count)),
+                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                (None, Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                (None, result) => break Poll::Ready(result),
+            }
+        }
+    }};
+}
+
 impl AsyncRead for Plain {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_read(cx, buf))
+        // What is not initialised yet is tokio's business: ours always is.
+        if buf.initialized().len() < buf.capacity() {
+            return each!(self, stream => Pin::new(stream).poll_read(cx, buf));
+        }
+        let flags = rustix::net::RecvFlags::empty();
+        let room = buf.initialize_unfilled();
+        let wanted = room.len();
+        let read: Poll<io::Result<usize>> = each!(self, stream => once_ready!(
+            stream, cx, poll_read_ready, Interest::READABLE, wanted,
+            |stream| rustix::net::recv(stream, &mut *room, flags).map(|(count, _)| count)
+        ));
+        let count = ready!(read)?;
+        buf.advance(count);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Plain {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        each!(self, stream => Pin::new(stream).poll_write(cx, buf))
+        let flags = rustix::net::SendFlags::NOSIGNAL;
+        each!(self, stream => once_ready!(
+            stream, cx, poll_write_ready, Interest::WRITABLE, buf.len(),
+            |stream| rustix::net::send(stream, buf, flags)
+        ))
     }
     fn poll_write_vectored(
         self: Pin<&mut Self>,

@@ -286,9 +286,9 @@ fn write_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &Plan, date: &[u8; 2
     let response = &exchange.response;
     write_status_line(out, response.status);
     for (name, value) in response.fields.iter() {
-        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(name);
         out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(value);
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"date: ");

@@ -52,6 +52,7 @@ pub(super) async fn serve(
     let date = endpoint.worker.clock.date();
     let (parts, body) = request.into_parts();
     let mut exchange = endpoint.pool.exchange(connection);
+    exchange.started = clock::now();
     if let Err(malformed) = fill(&mut exchange, &parts, &body, connection.secure, &serving.limits.head) {
         serving.service.refused(connection, malformed.status(), malformed.name());
         exchange.response.text(malformed.status(), format!("{} {malformed}\n", malformed.status()));
@@ -302,9 +303,7 @@ fn response_head(exchange: &Exchange, length: Option<u64>, date: [u8; 29]) -> Op
     *head.version_mut() = http::Version::HTTP_2;
     let map = head.headers_mut();
     for (name, value) in exchange.response.fields.iter() {
-        if let (Ok(name), Ok(value)) =
-            (http::HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes()))
-        {
+        if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
             map.append(name, value);
         }
     }

@@ -4,7 +4,7 @@
 //! it can be used again. **Called by** `Upstream::send`. **Calls** `body`.
 //!
 //! Invariants
-//! 1. A short answer that came whole costs one allocation for head and body together.
+//! 1. Passing on a head allocates nothing on a warm connection, a short body that came whole one piece of its size.
 //!
 //! Not here: fields that a route adds or takes out (`roles/web`, `roles/balance`).
 
@@ -28,7 +28,9 @@ pub trait Watch {
 }
 
 /// Names that are written by the protocol towards the client, not copied.
-const NOT_COPIED: [&[u8]; 1] = [b"date"];
+fn is_ours(name: &[u8]) -> bool {
+    name.len() == 4 && name.eq_ignore_ascii_case(b"date")
+}
 
 pub(super) fn fill(
     upstream: &Rc<Upstream>,
@@ -44,24 +46,18 @@ pub(super) fn fill(
         }
         BodyFraming::Chunked | BodyFraming::UntilClose => None,
     };
-    // One copy for the head and what came behind it: fields and body are slices of it.
-    let mut copy = input[..end].to_vec();
-    upstream.pool.give_input(input);
-    head.lower_names(&mut copy);
-    let copy = Bytes::from(copy);
     let response = &mut exchange.response;
     response.status = head.status;
-    for (name, value) in &head.fields {
-        if NOT_COPIED.contains(&&copy[name.clone()]) {
-            continue;
-        }
-        response.fields.add(Text::from(copy.slice(name.clone())), Text::from(copy.slice(value.clone())));
-    }
+    let copied = head.fields.iter().filter(|(name, _)| !is_ours(&input[name.clone()]));
+    response.fields.pass_on(&input[..head_end], copied);
+    let behind = Bytes::copy_from_slice(&input[head_end..end]);
+    let upgrade = head.upgrade.clone().map(|range| Bytes::copy_from_slice(&input[range]));
+    upstream.pool.give_input(input);
     if head.status == 101 {
-        if let Some(upgrade) = head.upgrade.clone() {
-            response.fields.add("upgrade", Text::from(copy.slice(upgrade)));
+        if let Some(upgrade) = upgrade {
+            response.fields.add("upgrade", Text::from(upgrade));
         }
-        let (early, mut watch) = (copy.slice(head_end..), watch());
+        let (early, mut watch) = (behind, watch());
         response.body = Body::Upgrade(Box::new(move |mut client| {
             Box::pin(async move {
                 let mut stream = stream;
@@ -80,7 +76,9 @@ pub(super) fn fill(
             let in_step = head_end + length == end;
             response.length_hint = head.announced;
             if length > 0 {
-                response.body = Body::Bytes(copy.slice(head_end..head_end + length));
+                let mut body = behind;
+                body.truncate(length);
+                response.body = Body::Bytes(body);
             }
             if head.keep_alive && sent_whole && in_step {
                 upstream.give_back(stream);
@@ -89,8 +87,7 @@ pub(super) fn fill(
         }
         None => {
             let keep = head.keep_alive && sent_whole;
-            let body =
-                UpstreamBody::new(upstream, stream, copy.slice(head_end..), head.framing, keep, watch());
+            let body = UpstreamBody::new(upstream, stream, behind, head.framing, keep, watch());
             response.body = Body::Stream(Box::new(body));
         }
     }

@@ -144,7 +144,8 @@ impl Upstream {
         let idle = if fresh { None } else { self.take_idle().await };
         let (stream, reused) = match idle {
             Some(stream) => (stream, true),
-            None => (self.open().await?, false),
+            // Rare and large: kept out of the future that every request carries.
+            None => (Box::pin(self.open()).await?, false),
         };
         let answered = attempt::run(self, stream, reused, exchange, head, body).await?;
         answer::fill(self, exchange, answered, watch);

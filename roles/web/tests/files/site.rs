@@ -276,12 +276,7 @@ async fn collect(exchange: Box<Exchange>, verdict: Verdict) -> Answer {
         other => panic!("neither answer nor failure: {other:?}"),
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let fields = exchange
-        .response
-        .fields
-        .iter()
-        .map(|(name, value)| (text(name.as_bytes()), text(value.as_bytes())))
-        .collect();
+    let fields = exchange.response.fields.iter().map(|(name, value)| (text(name), text(value))).collect();
     let body = std::mem::take(&mut exchange.response.body);
     let head = exchange.head.method() == Method::Head;
     let length = if head && body.is_empty() { exchange.response.length_hint } else { body.length() };
