@@ -35,15 +35,15 @@ third-party: ## only the suites of others: HTTP/2 conformance, HTTP lint, TLS sc
 	$(CARGO) build --locked -p madang
 	$(PYTHON) tests/third_party/run.py --madang target/debug/madang
 
-bench: ## beside nginx and Caddy in one run; the table and JSON go to bench-results/
+bench: ## beside nginx, HAProxy and Caddy in one run; the table and JSON go to bench-results/. ONLY=proxy: only such works
 	tests/setup/install bench
 	$(CARGO) build --locked --release -p madang
-	$(PYTHON) benches/peers/bench.py --madang target/release/madang
+	$(PYTHON) benches/peers/bench.py --madang target/release/madang --only "$(ONLY)"
 
-bench-quick: ## the same in three minutes, rougher
+bench-quick: ## the same in six minutes, rougher
 	tests/setup/install bench
 	$(CARGO) build --locked --profile quick -p madang
-	$(PYTHON) benches/peers/bench.py --madang target/quick/madang --quick
+	$(PYTHON) benches/peers/bench.py --madang target/quick/madang --quick --only "$(ONLY)"
 
 bench-pool: ## three servers beside one, and servers killed under load
 	tests/setup/install bench

@@ -1,18 +1,19 @@
-"""Madang beside nginx and Caddy: the same work, the same machine, one run.
+"""Madang beside nginx, HAProxy and Caddy: the same work, the same machine, one run.
 
 Questions: what does a request cost, how many come through one core, what does the server hold in memory?
-Budgets (CPU per request over nginx's): 0.75 for 1 KiB, 1.05 for 1 MiB, 0.70 over TLS on kept connections, 0.60 for a new
-TLS connection; resident memory under 20 MiB idle and under 6 KiB for an idle plain connection.
+Budgets are in WORKS: CPU per request over nginx's for files, over that of the better of nginx and HAProxy for the proxy, over
+HAProxy's for streams (L4). Resident memory under 20 MiB idle and under 6 KiB for an idle plain connection.
 
-Method: every server has one worker on core 0, every generator one thread on core 1. All stand at once; a round does every
-work against each in turn (A B C, A B C ...). What counts is the median of the rounds; of ratios the median of each round's own,
-so that what else the machine does meanwhile meets both sides. CPU is user and system time of all the
-server's processes over the answers given. Access logs are off for all; the rest of the settings is in this folder. Memory
-is measured on servers freshly started. wrk drives HTTP/1.1, h2load HTTP/2 and new connections (it never offers a session
-again, which nginx's own log has to confirm here).
+Method: every server has one worker on core 0, every generator one thread on core 1. What the proxies pass on comes from one
+nginx on core 1 too, so that a proxy has its core alone. All stand at once; a round does every work against each in turn
+(A B C, A B C ...). What counts is the median of the rounds; of ratios the median of each round's own, so that what else the
+machine does meanwhile meets both sides. CPU is user and system time of all the server's processes over the answers given.
+Access logs are off for all; the rest of the settings is in this folder. Memory is measured on servers freshly started. wrk
+drives HTTP/1.1, h2load HTTP/2 and new connections (it never offers a session again, which nginx's own log has to confirm here).
 
-Usage: bench.py --madang BIN [--seconds 2] [--rounds 7] [--held 10000] [--quick] [--only WORK]
+Usage: bench.py --madang BIN [--seconds 2] [--rounds 7] [--held 10000] [--quick] [--only WORK] [--peers NAMES]
        [--json FILE] [--markdown FILE]
+One line again, in half a minute: bench.py --madang BIN --quick --only "proxy 1 KiB" --peers madang,nginx,haproxy,haproxy-tuned
 """
 
 import argparse
@@ -47,11 +48,12 @@ IDLE_BYTES_MAX, HELD_BYTES_MAX = 20 * MIB, 6 * KIB
 
 @dataclass(frozen=True)
 class Work:
-    """One line of the table: how the load is made, and the budget for CPU per request over nginx's."""
+    """One line of the table: how the load is made, beside whom Madang is judged, and the budget for its CPU per request over theirs."""
 
     name: str
     port: str
     load: object
+    beside: tuple = ("nginx",)
     budget: float | None = None
 
 
@@ -67,14 +69,24 @@ def new_connections(scheme, port, seconds):
     return load.new_connections(f"{scheme}://127.0.0.1:{port}/1k.bin", seconds, core=CLIENT_CORE)
 
 
+FILE, PROXY, STREAM = ("nginx",), ("nginx", "haproxy"), ("haproxy",)
 WORKS = [
-    Work("static 1 KiB", "plain", wrk("1k.bin"), 0.75),
-    Work("static 100 KiB", "plain", wrk("100k.bin")),
-    Work("static 1 MiB", "plain", wrk("1m.bin"), 1.05),
-    Work("new connection 1 KiB", "plain", partial(new_connections, "http")),
-    Work("TLS 1.3 kept 1 KiB", "tls", wrk("1k.bin", "https"), 0.70),
-    Work("TLS 1.3 new connection", "tls", partial(new_connections, "https"), 0.60),
-    Work("HTTP/2 1 KiB", "tls", h2load),
+    Work("static 1 KiB", "plain", wrk("1k.bin"), FILE, 0.75),
+    Work("static 100 KiB", "plain", wrk("100k.bin"), FILE),
+    Work("static 1 MiB", "plain", wrk("1m.bin"), FILE, 1.05),
+    Work("new connection 1 KiB", "plain", partial(new_connections, "http"), FILE),
+    Work("TLS 1.3 kept 1 KiB", "tls", wrk("1k.bin", "https"), FILE, 0.70),
+    Work("TLS 1.3 new connection", "tls", partial(new_connections, "https"), FILE, 0.60),
+    Work("HTTP/2 1 KiB", "tls", h2load, FILE),
+    Work("proxy 1 KiB", "proxy", wrk("1k.bin"), PROXY, 0.85),
+    Work("proxy 1 KiB, 3 servers", "proxy_three", wrk("1k.bin"), PROXY, 0.85),
+    Work("proxy 100 KiB", "proxy", wrk("100k.bin"), PROXY, 1.00),
+    Work("proxy new connection", "proxy", partial(new_connections, "http"), PROXY),
+    Work("proxy TLS 1.3 kept 1 KiB", "proxy_tls", wrk("1k.bin", "https"), PROXY, 0.80),
+    Work("proxy HTTP/2 1 KiB", "proxy_tls", h2load, PROXY),
+    Work("proxy L4 1 KiB", "stream", wrk("1k.bin"), STREAM, 1.00),
+    Work("proxy L4 100 KiB", "stream", wrk("100k.bin"), STREAM, 1.00),
+    Work("proxy L4 new connection", "stream", partial(new_connections, "http"), STREAM),
 ]
 
 
@@ -87,7 +99,12 @@ class Bench:
         for name, size in FILES.items():
             (self.folder / "www" / name).write_bytes(os.urandom(size))
         self.cert, self.key = make_certificate(self.folder)
-        self.peers = {"madang": self.madang, "nginx": self.nginx, "tuned": self.tuned, "caddy": self.caddy}
+        peers = {"madang": self.madang, "nginx": self.nginx, "nginx-tuned": self.nginx_tuned, "haproxy": self.haproxy,
+                 "haproxy-tuned": self.haproxy_tuned, "caddy": self.caddy}
+        self.peers = {name: start for name, start in peers.items() if not options.peers or name in options.peers.split(",")}
+        self.pem = self.folder / "both.pem"
+        self.pem.write_text(self.cert.read_text() + self.key.read_text())
+        self.upstream_ports = {"up1": free_port(), "up2": free_port(), "up3": free_port()}
         self.failed = 0
 
     # The peers
@@ -96,30 +113,58 @@ class Bench:
         """One peer on free ports."""
         folder = self.folder / f"{name}-{free_port()}"
         folder.mkdir()
-        ports = {"plain": free_port(), "tls": free_port()}
-        values = {"folder": folder, "www": self.folder / "www", "cert": self.cert, "key": self.key, **ports}
+        wanted = ["proxy", "proxy_three", "proxy_tls"]
+        wanted += [] if name.startswith("haproxy") else ["plain", "tls"]
+        wanted += [] if name == "caddy" else ["stream"]
+        ports = {port: free_port() for port in wanted}
+        values = {"folder": folder, "www": self.folder / "www", "cert": self.cert, "key": self.key, "pem": self.pem,
+                  # As root nginx's workers would become a user who may not look into our folder.
+                  "user": "user root;" if os.geteuid() == 0 else "", **ports, **self.upstream_ports}
         return self.peers[name](values, ports, folder)
+
+    def upstream(self):
+        """The servers behind the proxies."""
+        folder = self.folder / "upstream"
+        folder.mkdir()
+        values = {"folder": folder, "www": self.folder / "www", "kibibyte": "m" * KIB,
+                  "user": "user root;" if os.geteuid() == 0 else "", **self.upstream_ports}
+        settings = fill(HERE / "upstream.conf", values, folder / "nginx.conf")
+        return Server("upstream", [nginx_program(), "-p", folder, "-c", settings], self.upstream_ports, folder, CLIENT_CORE)
 
     def madang(self, values, ports, folder):
         settings = fill(HERE / "madang.toml", values, folder / "madang.toml")
         return Server("madang", [Path(self.options.madang).resolve(), "run", "-c", settings], ports, folder, SERVER_CORE)
 
     def nginx(self, values, ports, folder):
-        """As Debian's package sets it up: sendfile, tcp_nopush, nothing cached."""
-        return self.any_nginx("nginx", values | {"cache": ""}, ports, folder)
+        """As Debian's package sets it up: sendfile, tcp_nopush, nothing cached; to the servers Debian's proxy_params."""
+        more = {"cache": "", "told": "include /etc/nginx/proxy_params;", "proxied": "", "kept": "", "streamed": ""}
+        return self.any_nginx("nginx", values | more, ports, folder)
 
-    def tuned(self, values, ports, folder):
-        """The same with what its own advice for static files adds."""
-        cache = "open_file_cache max=1024 inactive=60s; open_file_cache_valid 30s;"
-        return self.any_nginx("tuned", values | {"cache": cache}, ports, folder)
+    def nginx_tuned(self, values, ports, folder):
+        """What its own advice adds for files; as a proxy it tells the servers nothing and has room for a whole answer."""
+        more = {"cache": "open_file_cache max=1024 inactive=60s; open_file_cache_valid 30s;", "told": "",
+                "proxied": "proxy_buffer_size 16k; proxy_buffers 8 32k; proxy_busy_buffers_size 64k; proxy_max_temp_file_size 0;",
+                "kept": "keepalive_requests 1000000000; keepalive_timeout 300s;", "streamed": "proxy_buffer_size 64k;"}
+        return self.any_nginx("nginx-tuned", values | more, ports, folder)
 
     def any_nginx(self, name, values, ports, folder):
         self.counted, self.resumed = free_port(), folder / "resumed.log"
-        # As root its workers would become a user who may not look into our folder.
-        values |= {"counted": self.counted, "user": "user root;" if os.geteuid() == 0 else ""}
-        settings = fill(HERE / "nginx.conf", values, folder / "nginx.conf")
-        program = "/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else "nginx"
-        return Server(name, [program, "-p", folder, "-c", settings], ports, folder, SERVER_CORE)
+        settings = fill(HERE / "nginx.conf", values | {"counted": self.counted}, folder / "nginx.conf")
+        return Server(name, [nginx_program(), "-p", folder, "-c", settings], ports, folder, SERVER_CORE)
+
+    def haproxy(self, values, ports, folder):
+        """As Debian's package sets it up, and like Debian's nginx it tells the servers the client's address."""
+        more = {"global": "", "http": "", "told": "option forwardfor", "tcp": ""}
+        return self.any_haproxy("haproxy", values | more, ports, folder)
+
+    def haproxy_tuned(self, values, ports, folder):
+        """It tells the servers nothing, uses every kept connection for everyone, has larger buffers, splices streams."""
+        more = {"global": "tune.bufsize 65536", "http": "http-reuse always", "told": "", "tcp": "option splice-auto"}
+        return self.any_haproxy("haproxy-tuned", values | more, ports, folder)
+
+    def any_haproxy(self, name, values, ports, folder):
+        settings = fill(HERE / "haproxy.cfg", values, folder / "haproxy.cfg")
+        return Server(name, ["/usr/sbin/haproxy", "-db", "-f", settings], ports, folder, SERVER_CORE)
 
     def caddy(self, values, ports, folder):
         settings = fill(HERE / "Caddyfile", values, folder / "Caddyfile")
@@ -133,6 +178,8 @@ class Bench:
         """Resident bytes of each peer, freshly started, and what an idle plain connection adds."""
         found = {}
         for name in self.peers:
+            if name.startswith("haproxy"):
+                continue  # it has no files to hand out
             with self.start(name) as server:
                 # The first answers load what every later one needs.
                 Held(server.ports["plain"]).ask("/1k.bin")
@@ -152,20 +199,21 @@ class Bench:
     # Work
 
     def works(self):
-        """Every work, every round, every peer."""
-        works = [work for work in WORKS if self.options.only in work.name]
-        found = {work.name: {name: [] for name in self.peers} for work in works}
+        """Every work, every round, every peer that can do it."""
+        only = self.options.only
+        works = [work for work in WORKS if work.name == only] or [work for work in WORKS if only in work.name]
         with ExitStack() as open_servers:
+            open_servers.enter_context(self.upstream())
             servers = {name: open_servers.enter_context(self.start(name)) for name in self.peers}
             self.same_work(servers)
+            found = {work.name: {name: [] for name in servers if work.port in servers[name].ports} for work in works}
             for number in range(self.options.rounds):
                 for work in works:
-                    for name, server in servers.items():
+                    for name, rounds in found[work.name].items():
                         if number == 0:
-                            work.load(server.ports[work.port], 1)  # warm: caches, connection buffers
-                        found[work.name][name].append(self.once(work, server))
-                        last = found[work.name][name][-1]
-                        say(f"round {number + 1} {work.name}, {name}: {last['us']:.2f} us, {last['rate']:.0f}/s")
+                            work.load(servers[name].ports[work.port], 1)  # warm: caches, connection buffers
+                        rounds.append(self.once(work, servers[name]))
+                        say(f"round {number + 1} {work.name}, {name}: {rounds[-1]['us']:.2f} us, {rounds[-1]['rate']:.0f}/s")
         return found
 
     def once(self, work, server):
@@ -180,17 +228,26 @@ class Bench:
         """All answer the same bytes over the same TLS, and the generator of new connections resumes none."""
         want = (self.folder / "www/100k.bin").read_bytes()
         for name, server in servers.items():
-            if Held(server.ports["plain"]).ask("/100k.bin")[2] != want:
-                raise Failed(f"{name} serves other bytes")
-            with socket.create_connection(("127.0.0.1", server.ports["tls"]), timeout=10) as plain:
-                with trusting().wrap_socket(plain, server_hostname="localhost") as secure:
-                    have = (secure.version(), secure.getpeercert(binary_form=True))
-                    if have != ("TLSv1.3", ssl.PEM_cert_to_DER_cert(self.cert.read_text())):
-                        raise Failed(f"{name} speaks {have[0]} or shows another certificate")
+            for port in set(server.ports) & {"plain", "proxy", "proxy_three", "stream"}:
+                if Held(server.ports[port]).ask("/100k.bin")[2] != want:
+                    raise Failed(f"{name} serves other bytes on its port {port}")
+            for port in set(server.ports) & {"tls", "proxy_tls"}:
+                with socket.create_connection(("127.0.0.1", server.ports[port]), timeout=10) as plain:
+                    with trusting().wrap_socket(plain, server_hostname="localhost") as secure:
+                        have = (secure.version(), secure.getpeercert(binary_form=True))
+                        if have != ("TLSv1.3", ssl.PEM_cert_to_DER_cert(self.cert.read_text())):
+                            raise Failed(f"{name} speaks {have[0]} or shows another certificate")
+        if not any(name.startswith("nginx") for name in servers):
+            return
         load.new_connections(f"https://127.0.0.1:{self.counted}/1k.bin", 0.5, core=CLIENT_CORE)
         resumed = self.resumed.read_text().split()
         if "r" in resumed or not resumed:
             raise Failed(f"of {len(resumed)} new connections {resumed.count('r')} were resumed")
+
+
+def nginx_program():
+    """Debian has it where users have no path to."""
+    return "/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else "nginx"
 
 
 def caddy_program():
@@ -219,46 +276,64 @@ def facts(options):
     return {
         "processor": cpu[1] if cpu else platform.machine(), "cores": os.cpu_count(), "kernel": platform.release(),
         "madang": said(options.madang, "--version").stdout.strip(),
-        "nginx": said("/usr/sbin/nginx", "-v").stderr.strip().rpartition("/")[2],
+        "nginx": said(nginx_program(), "-v").stderr.strip().rpartition("/")[2],
+        "haproxy": said("/usr/sbin/haproxy", "-v").stdout.split()[2],
         "caddy": said(caddy_program(), "version").stdout.split()[0],
         "seconds": options.seconds, "rounds": options.rounds, "held": options.held,
     }
 
 
-def tables(facts_, memory, works):
+def best(peers, names):
+    """Of the peers of these names the one that spends least per request, or nothing where none was measured."""
+    measured = [name for name in peers if name in names]
+    return min(measured, key=lambda name: middle(peers[name], "us"), default=None)
+
+
+def over(peers, name):
+    """Madang's CPU per request over a peer's: the median of the rounds' own ratios."""
+    return median([ours["us"] / theirs["us"] for ours, theirs in zip(peers["madang"], peers[name])])
+
+
+def line(work, peers, names):
+    """One line of the first table."""
+    cells = [f"{middle(peers[name], 'us'):.1f}" if name in peers else "-" for name in names]
+    for beside, budgeted in ((work.beside, True), ([*work.beside, *(f"{name}-tuned" for name in work.beside)], False)):
+        name = best(peers, beside)
+        ratio = over(peers, name) if name and "madang" in peers else None
+        cells.append(f"{ratio:.2f} {name}" if ratio else "-")
+        if budgeted:
+            cells.append(verdict(ratio, work.budget) if ratio else "-")
+    return f"| {work.name} | {' | '.join(cells)} |"
+
+
+def tables(facts_, memory, works, names):
     """The result as Markdown, which reads well on a terminal too."""
     lines = [
-        f"{facts_['cores']} cores of {facts_['processor']}, Linux {facts_['kernel']}. {facts_['madang']}, nginx"
-        f" {facts_['nginx']}, Caddy {facts_['caddy']}. {facts_['rounds']} rounds of {facts_['seconds']} s: medians, of ratios too.",
+        f"{facts_['cores']} cores of {facts_['processor']}, Linux {facts_['kernel']}. {facts_['madang']}, nginx {facts_['nginx']},"
+        f" HAProxy {facts_['haproxy']}, Caddy {facts_['caddy']}. {facts_['rounds']} rounds of {facts_['seconds']} s: medians, of ratios too.",
         "", "CPU microseconds per request (user and system, all processes of the server):", "",
-        "| work | madang | nginx | nginx, tuned | caddy | madang/nginx | budget | madang/tuned |",
-        "|---|---:|---:|---:|---:|---:|---|---:|",
+        f"| work | {' | '.join(name.replace('-', ', ') for name in names)} | over the better as shipped | budget | over the best of all |",
+        f"|---|{'---:|' * len(names)}---|---|---|",
     ]
-    budgets = {work.name: work.budget for work in WORKS}
-    for name, peers in works.items():
-        us = {peer: middle(rounds, "us") for peer, rounds in peers.items()}
-        over = lambda peer: median(  # noqa: E731
-            [ours["us"] / theirs["us"] for ours, theirs in zip(peers["madang"], peers[peer])])
-        ratio = over("nginx")
-        lines.append(f"| {name} | {us['madang']:.1f} | {us['nginx']:.1f} | {us['tuned']:.1f} | {us['caddy']:.1f} |"
-                     f" {ratio:.2f} | {verdict(ratio, budgets[name])} | {over('tuned'):.2f} |")
+    lines += [line(work, works[work.name], names) for work in WORKS if work.name in works]
     lines += ["", "Requests per second through one core, and what the slowest hundredth waited (32 connections at full speed):",
-              "", "| work | madang | nginx | nginx, tuned | caddy |", "|---|---:|---:|---:|---:|"]
+              "", f"| work | {' | '.join(name.replace('-', ', ') for name in names)} |", f"|---|{'---:|' * len(names)}"]
     for name, peers in works.items():
         cells = []
-        for rounds in peers.values():
-            p99 = middle(rounds, "p99_ms")
-            cells.append(f"{middle(rounds, 'rate'):.0f}" + (f", {p99:.2f} ms" if p99 else ""))
+        for peer in names:
+            p99 = middle(peers.get(peer, []), "p99_ms")
+            rate = middle(peers.get(peer, []), "rate")
+            cells.append(f"{rate:.0f}" + (f", {p99:.2f} ms" if p99 else "") if rate else "-")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     if memory:
-        ours = memory["madang"]
-        kept = lambda value, limit: "kept" if value < limit else "MISSED"  # noqa: E731
+        ours = memory.get("madang")
+        kept = lambda key, limit: "-" if not ours else "kept" if ours[key] < limit else "MISSED"  # noqa: E731
         lines += ["", f"Resident memory; the connections are {facts_['held']} plain ones that each asked once:", "",
-                  "| | madang | nginx | nginx, tuned | caddy | budget |", "|---|---:|---:|---:|---:|---|"]
+                  f"| | {' | '.join(memory)} | budget |", f"|---|{'---:|' * len(memory)}---|"]
         lines.append("| idle, MiB | " + " | ".join(f"{one['idle_bytes'] / MIB:.1f}" for one in memory.values())
-                     + f" | 20 {kept(ours['idle_bytes'], IDLE_BYTES_MAX)} |")
+                     + f" | 20 {kept('idle_bytes', IDLE_BYTES_MAX)} |")
         lines.append("| an idle connection, bytes | " + " | ".join(f"{one['per_connection_bytes']:.0f}" for one in memory.values())
-                     + f" | {HELD_BYTES_MAX} {kept(ours['per_connection_bytes'], HELD_BYTES_MAX)} |")
+                     + f" | {HELD_BYTES_MAX} {kept('per_connection_bytes', HELD_BYTES_MAX)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -268,13 +343,14 @@ def say(line):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Madang beside nginx and Caddy.")
+    parser = argparse.ArgumentParser(description="Madang beside nginx, HAProxy and Caddy.")
     parser.add_argument("--madang", required=True, help="the program")
     parser.add_argument("--seconds", type=int, default=2, help="of one measurement (default 2)")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--held", type=int, default=10_000, help="idle connections to measure memory with; 0: none")
     parser.add_argument("--quick", action="store_true", help="three minutes: 1 s, 5 rounds")
-    parser.add_argument("--only", default="", help="works whose name holds this text")
+    parser.add_argument("--only", default="", help="the work of this name, or all whose names hold this text; no memory then")
+    parser.add_argument("--peers", default="", help="only these, of madang,nginx,nginx-tuned,haproxy,haproxy-tuned,caddy")
     parser.add_argument("--json", metavar="FILE", default=ROOT / "bench-results/peers.json")
     parser.add_argument("--markdown", metavar="FILE", default=ROOT / "bench-results/peers.md")
     options = parser.parse_args()
@@ -287,13 +363,13 @@ def main():
     with scratch("bench") as folder:
         bench = Bench(options, folder)
         try:
-            memory = bench.memory() if options.held else {}
+            memory = bench.memory() if options.held and not options.only else {}
             works = bench.works()
         except Failed as failed:
             print(f"bench: FAILED: {failed}", file=sys.stderr)
             return 1
     told = facts(options) | {"niceness": niceness}
-    text = tables(told, memory, works)
+    text = tables(told, memory, works, list(bench.peers))
     for path, content in ((options.json, json.dumps({"facts": told, "memory": memory, "works": works}, indent=1) + "\n"),
                           (options.markdown, text)):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
