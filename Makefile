@@ -45,10 +45,11 @@ bench-quick: ## the same in six minutes, rougher
 	$(CARGO) build --locked --profile quick -p madang
 	$(PYTHON) benches/peers/bench.py --madang target/quick/madang --quick --only "$(ONLY)"
 
-bench-pool: ## three servers beside one, and servers killed under load
+bench-pool: ## three servers beside one, servers killed under load, 10,000 clients over 100 connections (8 minutes)
 	tests/setup/install bench
 	$(CARGO) build --locked --release -p madang
 	$(PYTHON) benches/pool/three.py --madang target/release/madang --kills 50
+	$(PYTHON) benches/pool/crowd.py --madang target/release/madang
 
 hostile: ## 2,000 idle, slow and never-reading clients: does a good client keep 80 % of its rate?
 	tests/setup/install bench
