@@ -12,6 +12,7 @@ mod support;
 
 mod admin;
 mod balance;
+mod balance_answers;
 mod documents;
 mod files;
 mod folder;

@@ -65,7 +65,9 @@ pub struct Upstream {
 
 /// Answers a request with 200 and this text.
 pub fn ok(stream: &mut TcpStream, text: &str) {
-    let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len());
+    // In one write: a second small one would wait for the first to be acknowledged.
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len());
+    let _ = stream.write_all(answer.as_bytes());
 }
 
 impl Upstream {

@@ -53,6 +53,7 @@ route  = [
 class House:
     """A running server and what is known of it. Ports: plain http, http that takes HTTP/2 by prior knowledge, https."""
 
+    binary: str
     server: Server
     folder: Path
     plain: int
@@ -74,7 +75,7 @@ def start(binary, folder):
     made = subprocess.run([binary, "hash"], input="secret", capture_output=True, text=True, timeout=30, check=True)
     (folder / "madang.toml").write_text(SETTINGS.format(**ports, hash=made.stdout.strip()))
     command = [str(Path(binary).resolve()), "run", "-c", str(folder / "madang.toml")]
-    return House(Server("madang", command, ports, folder), folder, **ports)
+    return House(binary, Server("madang", command, ports, folder), folder, **ports)
 
 
 def write_files(public):

@@ -16,6 +16,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 import client_suite
 import corpus_suite
+import differential_suite
 import house
 import http2_suite
 import lint_suite
@@ -27,6 +28,7 @@ from verdict import judge, known
 SUITES = {
     "http2": http2_suite.run,
     "smuggling": corpus_suite.run,
+    "differential": differential_suite.run,
     "clients": client_suite.run,
     "lint": lint_suite.run,
     "tls": tls_suite.run,
@@ -57,7 +59,7 @@ def one(name, here, verbose):
         facts = f"{verdict.checks} checks by {verdict.tool}, {len(verdict.findings)} findings, {len(known(name))} explained"
     except Exception:
         wrong, facts, verdict = [traceback.format_exc(), tail(here.server.log)], "did not finish", None
-    print(f"{'ok  ' if not wrong else 'FAIL'} {name:10} {facts} ({time.monotonic() - start:.0f} s)", flush=True)
+    print(f"{'ok  ' if not wrong else 'FAIL'} {name:12} {facts} ({time.monotonic() - start:.0f} s)", flush=True)
     for line in wrong:
         print(f"     {line}", flush=True)
     if verbose and verdict:

@@ -56,6 +56,28 @@ fn head() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// Heads of answers, most of them fine.
+fn answer() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        6 => "HTTP/1\\.[01] (100|101|103|200|204|206|304|404|502)( [A-Za-z ]{0,9})?",
+        1 => "HTTP/[012]\\.[0-9] ?[0-9]{0,4} [ -~]{0,5}|[ -~]{0,9}",
+    ];
+    let field = prop_oneof![
+        3 => "(Content-Length|content-length): ?[0-9]{1,3}",
+        1 => "Content-Length:[0-9+ ,-]{0,4}",
+        2 => "Transfer-Encoding: (chunked|Chunked|gzip, chunked|chunked, chunked|x|)",
+        2 => "(Connection|connection): (close|keep-alive|Upgrade|x-a|date|content-length|, ){0,3}",
+        1 => "(Upgrade: websocket|Keep-Alive: 5|Proxy-Connection: close|X-A: 1)",
+        3 => "[A-Za-z_-]{1,12}:[ \t]{0,2}[ -~\\t]{0,20}",
+        1 => "[ -~]{0,12}",
+    ];
+    let end = prop_oneof![20 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r"), 1 => Just("\r\n ")];
+    (line, end.clone(), vec((field, end), 0..7), any::<Vec<u8>>()).prop_map(|(line, end, fields, behind)| {
+        let fields: String = fields.into_iter().flat_map(|(field, end)| [field, end.to_owned()]).collect();
+        [line.as_bytes(), end.as_bytes(), fields.as_bytes(), b"\r\n", &behind].concat()
+    })
+}
+
 /// Fields as HTTP/2 brings them: split, and any bytes in either half.
 fn part() -> impl Strategy<Value = (String, Vec<u8>)> {
     let name = prop_oneof![
@@ -92,6 +114,11 @@ proptest! {
     fn a_head_is_read_the_same_in_any_pieces_and_is_canonical(bytes in head(), secure: bool, pieces: u8, limits in 0..3_usize) {
         let limits = [laws::head::USUAL, laws::head::TIGHT, laws::head::ODD][limits];
         laws::head::hold(&bytes, secure, &limits, Pieces::new(pieces));
+    }
+
+    #[test]
+    fn an_answers_head_is_read_the_same_in_any_pieces_and_by_a_naive_reader(bytes in answer(), head: bool, pieces: u8, bytes_max in 0..3_usize) {
+        laws::answer::hold(&bytes, head, laws::answer::BYTES_MAX[bytes_max], Pieces::new(pieces));
     }
 
     #[test]
@@ -186,6 +213,7 @@ proptest! {
 #[test]
 fn the_corpora_of_the_fuzz_targets_keep_the_laws() {
     check("head", laws::head::from_fuzz);
+    check("answer_head", laws::answer::from_fuzz);
     check("chunked", laws::chunked::from_fuzz);
     check("proxy", laws::proxy::hold);
     check("path", laws::path::hold);

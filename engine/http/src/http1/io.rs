@@ -5,7 +5,7 @@
 //!
 //! Invariants
 //! 1. The input buffer is given back to the pool whenever a read would block and nothing is buffered.
-//! 2. Output is flushed before any read is awaited.
+//! 2. Output is on its way before any read is awaited, and its buffer is never given back with bytes in it.
 //!
 //! Not here: what the bytes mean.
 
@@ -175,8 +175,10 @@ impl Io {
             Poll::Pending => {
                 if self.input.is_empty() {
                     self.pool.give_input(std::mem::take(&mut self.input.buffer));
-                    self.pool.give_output(std::mem::take(&mut self.out));
-                    self.written = 0;
+                    if self.written == self.out.len() {
+                        self.pool.give_output(std::mem::take(&mut self.out));
+                        self.written = 0;
+                    }
                 }
                 Poll::Pending
             }
@@ -194,6 +196,12 @@ impl Io {
                 body.fail_gone();
             }
             return Poll::Ready(Ended::Cut(cut));
+        }
+        // An answer that was held back for this request's (pipelining) does not wait for a handler.
+        if self.written < self.out.len()
+            && let Poll::Ready(Err(ended)) = self.poll_flush_out(cx)
+        {
+            return Poll::Ready(ended);
         }
         if let Some(body) = body
             && !body.is_done()

@@ -8,6 +8,8 @@
 //!    request (response splitting; TRAPS 1).
 //! 2. Fields that concern this connection only are taken out and acted upon; what `connection` names goes with them.
 //! 3. Names are lower case. Every line ends in CR LF.
+//! 4. A 204 that announces content ends its connection, a 1xx that does is refused: the content may follow, and would be
+//!    taken for the next answer.
 //!
 //! Not here: the body (`chunked`), writing (`response`).
 
@@ -120,15 +122,13 @@ impl AnswerHead {
         asked: Asked,
         bytes_max: usize,
     ) -> Result<Option<usize>, BadAnswer> {
-        let Some(end) = find_end(buffer)? else {
+        // What lies behind the limit is not looked at: a head reads the same however much of it came at once.
+        let Some(end) = find_end(&buffer[..buffer.len().min(bytes_max)])? else {
             if buffer.len() > bytes_max {
                 return Err(BadAnswer::TooLarge { max: bytes_max });
             }
             return Ok(None);
         };
-        if end > bytes_max {
-            return Err(BadAnswer::TooLarge { max: bytes_max });
-        }
         self.fill(&buffer[..end], asked)?;
         Ok(Some(end))
     }
@@ -185,7 +185,8 @@ impl AnswerHead {
         }
         self.framing = seen.framing(status, asked, minor)?;
         self.announced = seen.length;
-        self.keep_alive = seen.keep_alive && !seen.close && self.framing != BodyFraming::UntilClose;
+        let ends_it = self.framing == BodyFraming::UntilClose || seen.announces_what_cannot_come(status);
+        self.keep_alive = seen.keep_alive && !seen.close && !ends_it;
         Ok(())
     }
 }
@@ -255,9 +256,18 @@ impl Seen {
         Ok(())
     }
 
+    /// Content where there is none by definition (RFC 9110 8.6, RFC 9112 6.1): who says so may also send it.
+    fn announces_what_cannot_come(&self, status: u16) -> bool {
+        matches!(status, 100..=199 | 204) && (self.chunked || self.length.is_some_and(|length| length > 0))
+    }
+
     fn framing(&self, status: u16, asked: Asked, minor: u8) -> Result<BodyFraming, BadAnswer> {
         if self.chunked && (self.length.is_some() || minor == 0) {
             return Err(BadAnswer::Coding);
+        }
+        if status < 200 && self.announces_what_cannot_come(status) {
+            // Another answer follows on this connection: where it begins, two readers would not agree.
+            return Err(if self.chunked { BadAnswer::Coding } else { BadAnswer::Length });
         }
         Ok(match status {
             100..=199 | 204 | 304 => BodyFraming::None,
@@ -302,7 +312,14 @@ mod tests {
         check("HTTP/1.1 200 OK\r\n\r\n", Ok((F::UntilClose, false)));
         check("HTTP/1.1 204 No Content\r\n\r\n", Ok((F::None, true)));
         check("HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n", Ok((F::None, true)));
+        check("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", Ok((F::None, true)));
+        check("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n", Ok((F::None, false)));
+        check("HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n", Ok((F::None, false)));
+        check("HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n", Ok((F::None, true)));
         check("HTTP/1.1 100 Continue\r\n\r\n", Ok((F::None, true)));
+        check("HTTP/1.1 103 Early Hints\r\ncontent-length: 0\r\n\r\n", Ok((F::None, true)));
+        check("HTTP/1.1 103 Early Hints\r\ncontent-length: 5\r\n\r\n", Err(BadAnswer::Length));
+        check("HTTP/1.1 101 Switching\r\ntransfer-encoding: chunked\r\n\r\n", Err(BadAnswer::Coding));
         check("HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n", Ok((F::Length(3), false)));
         check(
             "HTTP/1.0 200 OK\r\ncontent-length: 3\r\nconnection: keep-alive\r\n\r\n",
@@ -357,5 +374,7 @@ mod tests {
     fn an_endless_head_is_refused() {
         let text = format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(20_000));
         assert_eq!(read(&text).unwrap_err(), BadAnswer::TooLarge { max: 16 * 1024 });
+        // What lies behind the limit does not change why.
+        assert_eq!(read(&format!("{text}\n\n")).unwrap_err(), BadAnswer::TooLarge { max: 16 * 1024 });
     }
 }

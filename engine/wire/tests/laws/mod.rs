@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub)] // each fuzz target uses one law
 #![allow(clippy::unwrap_used, clippy::panic)] // a broken law stops the run: that is how it is told
 
+pub mod answer;
 pub mod chunked;
 pub mod head;
 pub mod path;
