@@ -24,3 +24,4 @@ mod quickstart;
 mod service;
 mod tls;
 mod tls_policy;
+mod upstream_http2;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use madang_balance::config::{Check, POOL, PoolSettings, Protocol, STREAM, StreamSettings};
+use madang_balance::config::{POOL, PoolSettings, STREAM, StreamSettings};
 use madang_host::config::{Certificates, LIMITS, LOG, Limits, Listen, LogSettings, SERVER, Server};
 use madang_host::net::listen::Address;
 use madang_host::rights::{Identity, RightsError};
@@ -241,12 +241,6 @@ fn refuse_what_is_to_come(root: &mut Reader<'_>, pool: &PoolSettings) {
             Some(help.to_owned()),
         );
     };
-    if pool.servers.iter().any(|server| server.address.protocol == Protocol::H2c) {
-        refuse(&["servers"], "HTTP/2 to servers (h2c://)", "give the address without a scheme: HTTP/1.1");
-    }
-    if pool.health.as_ref().is_some_and(|health| matches!(health.check, Check::Grpc { .. })) {
-        refuse(&["health", "grpc"], "the health check of gRPC", "use health = { tcp = true } or a path");
-    }
     if pool.retry.hedge_after.is_some() {
         refuse(&["retry", "hedge_after"], "asking a second server at the same time", "leave it out");
     }

@@ -23,7 +23,7 @@ use madang_host::tls::connect::{ClientTls, ClientTlsSettings};
 use madang_host::worker::Worker;
 use madang_http::endpoint::Pool as Buffers;
 use madang_http::exchange::Exchange;
-use madang_http::upstream::{Upstream, UpstreamLimits};
+use madang_http::upstream::{Spoken, Upstream, UpstreamLimits};
 use madang_wire::request::{RequestHead, Scheme};
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -102,7 +102,7 @@ impl Here {
         let before = self.pool.replace(Arc::clone(&pool));
         *self.sticky.borrow_mut() = StickyCookies::new(&pool, &self.secret);
         let same = |a: &PoolSettings, b: &PoolSettings| {
-            a.timeouts == b.timeouts && a.keep_alive == b.keep_alive && a.tls == b.tls
+            (a.timeouts, a.keep_alive, a.http2) == (b.timeouts, b.keep_alive, b.http2) && a.tls == b.tls
         };
         let mut upstreams = self.upstreams.borrow_mut();
         if !same(before.settings(), pool.settings()) {
@@ -177,7 +177,7 @@ impl Here {
             Place::Unix(path) => listen::Address::Unix(path.clone()),
             Place::Host(name, _) => return Err(format!("{name} has no address yet")),
         };
-        let tls = client_tls(settings, server)?;
+        let tls = client_tls(settings, server, settings.http2)?;
         let limits = UpstreamLimits {
             connect: settings.timeouts.connect,
             first_byte: settings.timeouts.first_byte,
@@ -185,7 +185,12 @@ impl Here {
             idle_connections_max: settings.keep_alive,
             ..UpstreamLimits::default()
         };
-        Ok(Upstream::new(address, tls, limits, &self.worker, &self.buffers))
+        let spoken = match server.address().protocol {
+            Protocol::H2c => Spoken::Http2,
+            Protocol::Https if settings.http2 => Spoken::Http2,
+            Protocol::Http | Protocol::Https => Spoken::Http1,
+        };
+        Ok(Upstream::new(address, tls, spoken, limits, &self.worker, &self.buffers))
     }
 
     /// How an attempt ended.
@@ -286,8 +291,12 @@ impl Drop for Line {
     }
 }
 
-/// TLS towards a server, where its address asks for it.
-pub(crate) fn client_tls(settings: &PoolSettings, server: &Server) -> Result<Option<ClientTls>, String> {
+/// TLS towards a server, where its address asks for it. `http2`: offered.
+pub(crate) fn client_tls(
+    settings: &PoolSettings,
+    server: &Server,
+    http2: bool,
+) -> Result<Option<ClientTls>, String> {
     if server.address().protocol != Protocol::Https {
         return Ok(None);
     }
@@ -305,7 +314,7 @@ pub(crate) fn client_tls(settings: &PoolSettings, server: &Server) -> Result<Opt
         ca: tls.ca.clone(),
         certificate: tls.identity.clone(),
         insecure: !tls.verify,
-        http2: false,
+        http2,
     };
     ClientTls::new(&wanted, &host).map(Some).map_err(|error| error.to_string())
 }

@@ -20,7 +20,7 @@ use madang_host::net::{listen, resolve};
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 
-use crate::config::{Check, Place, PoolSettings, ServerSettings};
+use crate::config::{Check, Place, PoolSettings, Protocol, ServerSettings};
 use crate::health::{Action, Event, Health, ProbeFailure, Wish};
 use crate::here::{LookNow, client_tls};
 use crate::pool::{Endpoint, Pool};
@@ -387,11 +387,13 @@ fn build(settings: &PoolSettings, server: &Server) -> Result<Probe, ProbeFailure
         Place::Unix(path) => listen::Address::Unix(path.clone()),
         Place::Host(..) => return Err(ProbeFailure::NotConnected),
     };
+    let is_grpc = matches!(health.check, Check::Grpc { .. });
     let tls = match health.tls {
         Some(false) => None,
-        _ => client_tls(settings, server).map_err(|_| ProbeFailure::Tls)?,
+        _ => client_tls(settings, server, settings.http2 || is_grpc).map_err(|_| ProbeFailure::Tls)?,
     };
     let tls = tls.filter(|_| health.check != Check::Tcp);
     let host = health.host.clone().unwrap_or_else(|| server.address().place.to_string());
-    Ok(Probe { address, tls, host, check: health.check.clone() })
+    let http2 = server.address().protocol == Protocol::H2c;
+    Ok(Probe { address, tls, host, http2, check: health.check.clone() })
 }

@@ -18,6 +18,7 @@
 
 pub mod breaker;
 pub mod config;
+mod grpc_health;
 pub mod health;
 pub mod here;
 pub mod keeper;

@@ -1,7 +1,7 @@
 //! Asking a server how it is.
 //!
-//! **Job.** One health check over a connection of its own: TCP, or HTTP with status, fields and text. **Called by**
-//! `keeper`. **Calls** `host::net::connect`, `wire::http1::answer_head`.
+//! **Job.** One health check over a connection of its own: TCP, HTTP with status, fields and text, or the health service of
+//! gRPC. **Called by** `keeper`. **Calls** `host::net::connect`, `wire::http1::answer_head`, `http::upstream::http2::ask`.
 //!
 //! Invariants
 //! 1. At most [`ANSWER_BYTES_MAX`] of an answer are read.
@@ -15,11 +15,13 @@ use madang_host::net::connect::connect;
 use madang_host::net::listen;
 use madang_host::net::stream::Stream;
 use madang_host::tls::connect::ClientTls;
+use madang_http::upstream::http2::ask::{self, Answer, NoAnswer};
 use madang_wire::http1::answer_head::{AnswerHead, Asked, BodyFraming};
 use madang_wire::http1::chunked::{Chunk, ChunkedDecoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::{Check, StatusRange};
+use crate::grpc_health;
 use crate::health::ProbeFailure;
 
 /// What of an answer is looked at.
@@ -30,6 +32,8 @@ pub(crate) struct Probe {
     pub(crate) address: listen::Address,
     pub(crate) tls: Option<ClientTls>,
     pub(crate) host: String,
+    /// Whether HTTP/2 is spoken without asking (h2c).
+    pub(crate) http2: bool,
     pub(crate) check: Check,
 }
 
@@ -43,6 +47,12 @@ impl Probe {
         })?;
         match &self.check {
             Check::Tcp => Ok(()),
+            Check::Http { path, statuses, body, headers } if self.http2 || stream.chose_http2() => {
+                let asked =
+                    ask::Asked { method: "GET", path, fields: &[("accept", "*/*")], body: Vec::new() };
+                let answer = self.ask(stream, asked).await?;
+                judge(&answer, statuses, headers, body.as_deref())
+            }
             Check::Http { path, statuses, body, headers } => {
                 let request = format!(
                     "GET {path} HTTP/1.1\r\nhost: {}\r\nuser-agent: madang-health\r\naccept: */*\r\nconnection: close\r\n\r\n",
@@ -53,16 +63,23 @@ impl Probe {
                 let answer = read(&mut stream, body.is_some()).await?;
                 judge(&answer, statuses, headers, body.as_deref())
             }
-            // The settings refuse it until there is an HTTP/2 client to ask with.
-            Check::Grpc { .. } => Err(ProbeFailure::Nonsense),
+            Check::Grpc { .. } if self.tls.is_some() && !stream.chose_http2() => Err(ProbeFailure::Nonsense),
+            Check::Grpc { service } => {
+                let fields = &[("content-type", "application/grpc"), ("te", "trailers")];
+                let (path, body) = ("/grpc.health.v1.Health/Check", grpc_health::request(service));
+                let answer = self.ask(stream, ask::Asked { method: "POST", path, fields, body }).await?;
+                grpc_health::judge(&answer)
+            }
         }
     }
-}
 
-struct Answer {
-    status: u16,
-    fields: Vec<(String, String)>,
-    body: Vec<u8>,
+    async fn ask(&self, stream: Stream, asked: ask::Asked<'_>) -> Result<Answer, ProbeFailure> {
+        let asked = ask::ask(stream, self.tls.is_some(), &self.host, asked, ANSWER_BYTES_MAX);
+        asked.await.map_err(|no_answer| match no_answer {
+            NoAnswer::Broken => ProbeFailure::Broken,
+            NoAnswer::Nonsense | NoAnswer::TooLarge => ProbeFailure::Nonsense,
+        })
+    }
 }
 
 /// The head, and the body where it matters.

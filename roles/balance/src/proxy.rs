@@ -205,7 +205,7 @@ impl Proxy {
             let took = now.saturating_duration_since(begun);
             self.here.place_given_back();
             let (failure, fault) = match result {
-                Ok(()) if exchange.response.status == 101 && exchange.head.upgrade().is_none() => {
+                Ok(()) if exchange.response.status == 101 && !offers_upgrade(&exchange.head) => {
                     (Failure::Nonsense, None)
                 }
                 Ok(()) => {
@@ -357,7 +357,8 @@ fn nobody(why: NoneUp, pool: &str) -> Refusal {
 /// What a fault says about the server; `None`: it is not the server's.
 fn failure_of(fault: &Fault) -> Option<Failure> {
     Some(match (&fault.kind, fault.step) {
-        (FaultKind::Client(_) | FaultKind::Exhausted, _) => return None,
+        // Any client can ask any server to upgrade.
+        (FaultKind::Client(_) | FaultKind::Exhausted | FaultKind::NoUpgrade(_), _) => return None,
         (FaultKind::Bad(_), _) => Failure::Nonsense,
         (FaultKind::Timeout, Step::Connect) => Failure::NotConnected,
         (FaultKind::Timeout, _) => Failure::Late,
@@ -369,9 +370,15 @@ fn failure_of(fault: &Fault) -> Option<Failure> {
 fn ours(fault: &Fault) -> Refusal {
     let status = match &fault.kind {
         FaultKind::Client(body) => body.status(),
+        FaultKind::NoUpgrade(_) => 502,
         _ => 503,
     };
     Refusal { status, name: fault.name(), detail: fault.to_string() }
+}
+
+/// RFC 9110 7.8, and the extended CONNECT of RFC 8441.
+fn offers_upgrade(head: &RequestHead) -> bool {
+    head.upgrade().is_some() || head.protocol().is_some()
 }
 
 /// Seconds only: a date would have to be believed (RFC 9110 10.2.3).

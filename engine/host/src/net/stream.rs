@@ -174,6 +174,11 @@ impl Stream {
 }
 
 impl Stream {
+    /// Whether the server we connected to chose HTTP/2 by ALPN.
+    pub fn chose_http2(&self) -> bool {
+        matches!(self, Self::TlsOut(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
     /// Whether an idle stream can be used again: the peer has neither closed it nor said anything nobody asked for.
     /// Costs no system call while nothing happened.
     pub fn poll_is_quiet(&mut self, cx: &mut Context<'_>) -> bool {

@@ -38,7 +38,7 @@ pub struct ClientTlsSettings {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Take whatever certificate comes.
     pub insecure: bool,
-    /// Offer HTTP/2.
+    /// Offer HTTP/2 before HTTP/1.1; else HTTP/1.1 alone.
     pub http2: bool,
 }
 
@@ -100,9 +100,19 @@ impl ClientTls {
                     .map_err(|error| shown(certificate, error.to_string()))?
             }
         };
-        config.alpn_protocols =
-            if settings.http2 { vec![b"h2".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+        config.alpn_protocols = if settings.http2 {
+            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+        } else {
+            vec![b"http/1.1".to_vec()]
+        };
         Ok(Self { config: Arc::new(config), name: server })
+    }
+
+    /// The same, but HTTP/1.1 alone is offered.
+    pub fn only_http1(&self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { config: Arc::new(config), name: self.name.clone() }
     }
 
     pub(crate) async fn handshake(&self, stream: Plain) -> io::Result<TlsStream<Plain>> {

@@ -1,8 +1,8 @@
-//! The output of one HTTP/2 connection, gathered.
+//! The output of one HTTP/2 connection, gathered: ours to a client, or ours to an upstream.
 //!
 //! **Job.** h2 writes and flushes frame by frame; each would be a TLS record and a system call of its own. Here frames wait
 //! until the connection's task has nothing more to do at once, and leave together.
-//! **Called by** h2 (as its stream), `http2` (which pours). **Calls** `tunnel`.
+//! **Called by** h2 (as its stream), `http2` and `upstream::http2` (which pour). **Calls** the stream below.
 //!
 //! Invariants
 //! 1. At most `HELD_BYTES_MAX` wait; when they do, h2 waits for the socket: back-pressure is as without us.
@@ -21,13 +21,12 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::endpoint::{BUFFER_BYTES, Pool};
-use crate::tunnel::Tunnel;
 
 /// Frames that wait together.
 const HELD_BYTES_MAX: usize = 4 * BUFFER_BYTES;
 
-struct Inner {
-    io: Tunnel,
+struct Inner<T> {
+    io: T,
     held: Vec<u8>,
     written: usize,
     /// All was written, but TLS may still keep some of it.
@@ -38,11 +37,16 @@ struct Inner {
 }
 
 /// One connection's gathered output: one handle for h2, one for whoever pours.
-#[derive(Clone)]
-pub(super) struct Cork(Rc<RefCell<Inner>>);
+pub(crate) struct Cork<T>(Rc<RefCell<Inner<T>>>);
 
-impl Cork {
-    pub(super) fn new(io: Tunnel, pool: Rc<Pool>) -> Self {
+impl<T> Clone for Cork<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Cork<T> {
+    pub(crate) fn new(io: T, pool: Rc<Pool>) -> Self {
         Self(Rc::new(RefCell::new(Inner {
             io,
             held: Vec::new(),
@@ -54,12 +58,12 @@ impl Cork {
     }
 
     /// Writes out what waits. Ready when nothing does any more.
-    pub(super) fn poll_pour(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_pour(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_pour(cx)
     }
 }
 
-impl Inner {
+impl<T: AsyncRead + AsyncWrite + Unpin> Inner<T> {
     fn poll_pour(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.held.len() {
             match ready!(Pin::new(&mut self.io).poll_write(cx, &self.held[self.written..]))? {
@@ -98,13 +102,13 @@ impl Inner {
     }
 }
 
-impl AsyncRead for Cork {
+impl<T: AsyncRead + Unpin> AsyncRead for Cork<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0.borrow_mut().io).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Cork {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Cork<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
@@ -146,6 +150,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
+    use crate::tunnel::Tunnel;
 
     // Goal: frames wait until they are poured, then leave together; no more waits than the bound.
     // Method: a unix socket whose other end looks without waiting; then writes until the cork takes no more.

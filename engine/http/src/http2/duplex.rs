@@ -1,6 +1,8 @@
 //! Both directions of an extended CONNECT stream as bytes.
 //!
-//! **Job.** Let a role speak its protocol over an HTTP/2 stream as it would over an upgraded connection.
+//! **Job.** Let a role speak its protocol over an HTTP/2 stream as it would over an upgraded connection, towards a client
+//! or towards an upstream. **Called by** `stream`, `upstream::http2`. **Calls** h2.
+//!
 //! Not here: what is spoken.
 
 use std::io;
@@ -14,15 +16,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Score;
 
-pub(super) struct H2Duplex {
+pub(crate) struct H2Duplex {
     receive: RecvStream,
     send: SendStream<Bytes>,
     rest: Bytes,
-    score: Rc<Score>,
+    /// Towards a client: what it may send is counted.
+    score: Option<Rc<Score>>,
 }
 
 impl H2Duplex {
-    pub(super) fn new(receive: RecvStream, send: SendStream<Bytes>, score: Rc<Score>) -> Self {
+    pub(crate) fn new(receive: RecvStream, send: SendStream<Bytes>, score: Option<Rc<Score>>) -> Self {
         Self { receive, send, rest: Bytes::new(), score }
     }
 }
@@ -40,7 +43,9 @@ impl AsyncRead for H2Duplex {
                 Some(Ok(data)) => {
                     // The stream has ended when this fails: the next read says so.
                     let _ = self.receive.flow_control().release_capacity(data.len());
-                    self.score.took(data.len());
+                    if let Some(score) = &self.score {
+                        score.took(data.len());
+                    }
                     self.rest = data;
                 }
             }

@@ -16,8 +16,8 @@
 //! Not here: HPACK, frames, flow control (h2), routing.
 
 mod body_in;
-mod cork;
-mod duplex;
+pub(crate) mod cork;
+pub(crate) mod duplex;
 mod stream;
 
 use std::cell::Cell;
@@ -51,7 +51,7 @@ const REQUESTS_PER_PARDON: u64 = 10;
 
 /// What one connection's streams tell it.
 #[derive(Default)]
-struct Score {
+pub(crate) struct Score {
     active: Cell<u32>,
     glitches: Cell<u64>,
     answered: Cell<u64>,
@@ -167,7 +167,7 @@ pub(crate) async fn serve(
 
 /// Reads until the peer has gone too: its last frames (an acknowledgement, its own goodbye) would meet a closed socket, which
 /// answers with a reset, and a reset may overtake what we sent.
-async fn linger(mut cork: Cork, connection: &Connection) {
+async fn linger(mut cork: Cork<Tunnel>, connection: &Connection) {
     connection.enter(Phase::Closing);
     let mut seen = 0;
     let mut piece = [0; 1024];
@@ -217,7 +217,12 @@ fn builder(limits: &HttpLimits) -> Builder {
 }
 
 /// Sends GOAWAY and gives it until the next limit to leave.
-async fn say_last(h2: &mut H2Connection<Cork, Bytes>, cork: &Cork, reason: Reason, connection: &Connection) {
+async fn say_last(
+    h2: &mut H2Connection<Cork<Tunnel>, Bytes>,
+    cork: &Cork<Tunnel>,
+    reason: Reason,
+    connection: &Connection,
+) {
     h2.abrupt_shutdown(reason);
     connection.enter(Phase::Closing);
     // Streams that still arrive are dropped here: they get no work.

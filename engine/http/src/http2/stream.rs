@@ -337,6 +337,6 @@ async fn upgrade(
     let Ok(send) = respond.send_response(head, false) else { return End::Reset };
     serving.service.record(&exchange, Outcome { bytes_out: 0, bytes_in: 0, complete: true });
     connection.enter_if_new(Phase::Tunnel);
-    task(Box::new(H2Duplex::new(body_in.into_stream(), send, Rc::clone(score)))).await;
+    task(Box::new(H2Duplex::new(body_in.into_stream(), send, Some(Rc::clone(score))))).await;
     End::Answered
 }

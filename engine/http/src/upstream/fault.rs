@@ -45,6 +45,12 @@ pub enum FaultKind {
     Timeout,
     /// The server closed or reset the connection.
     Closed,
+    /// HTTP/2: the server did not process the stream, and says so (REFUSED_STREAM).
+    RefusedStream,
+    /// HTTP/2: the server reset the stream, with this code (RFC 9113 7).
+    Reset(u32),
+    /// It does not switch to the protocol that was asked for, and why. Not a failure of the server.
+    NoUpgrade(&'static str),
     /// Another error of the network or of TLS.
     Network(io::ErrorKind, String),
     /// No descriptors or memory of ours.
@@ -85,6 +91,9 @@ impl Fault {
             (FaultKind::Timeout, _) => "upstream-first-byte-timeout",
             (FaultKind::Closed, Step::Answer) => "upstream-cut",
             (FaultKind::Closed, _) => "upstream-closed",
+            (FaultKind::RefusedStream, _) => "upstream-refused-stream",
+            (FaultKind::Reset(_), _) => "upstream-reset",
+            (FaultKind::NoUpgrade(_), _) => "upstream-no-upgrade",
             (FaultKind::Network(..), _) => "upstream-network",
             (FaultKind::Exhausted, _) => "no-descriptors",
             (FaultKind::Bad(bad), _) => bad.name(),
@@ -110,6 +119,9 @@ impl fmt::Display for Fault {
             FaultKind::Refused => write!(f, "{step}: nobody listens there"),
             FaultKind::Timeout => write!(f, "{step}: the time was up"),
             FaultKind::Closed => write!(f, "{step}: the server closed the connection"),
+            FaultKind::RefusedStream => write!(f, "{step}: the server refused the stream unprocessed"),
+            FaultKind::Reset(code) => write!(f, "{step}: the server reset the stream, code {code}"),
+            FaultKind::NoUpgrade(why) => write!(f, "the server does not upgrade: {why}"),
             FaultKind::Network(_, why) => write!(f, "{step}: {why}"),
             FaultKind::Exhausted => write!(f, "{step}: no file descriptor or memory left here"),
             FaultKind::Bad(bad) => bad.fmt(f),

@@ -50,6 +50,12 @@ impl Replay {
         self.at = 0;
     }
 
+    /// Takes what is still to come, for whoever goes on sending beside the answer; here it can no longer be sent again.
+    pub(super) fn take(&mut self) -> Self {
+        let nothing = Self { passed: true, ..Self::new(RequestBody::default(), 0) };
+        std::mem::replace(self, nothing)
+    }
+
     /// The trailer section, once the end was reached.
     pub fn trailers(&self) -> Vec<(Bytes, Bytes)> {
         self.body.trailers()

@@ -6,6 +6,7 @@
 //! Invariants
 //! 1. Forwarding fields say what *we* know; what the client sent under these names goes on only from a trusted proxy.
 //! 2. Framing is ours: the client's never gets here.
+//! 3. These are the rules for HTTP/2 too, which says the same head in its own way (`http2::request`).
 //!
 //! Not here: which values (`roles/balance` builds [`Forward`]).
 
@@ -14,6 +15,8 @@ use std::net::IpAddr;
 
 use madang_wire::path::percent_encode_path;
 use madang_wire::request::{Framing, RequestHead};
+
+use super::websocket;
 
 /// Which host the server is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +50,9 @@ pub struct Forward<'a> {
 
 /// Writes the head. The body's framing follows from the canonical one: a length stays a length, all else is chunked.
 pub fn write(out: &mut Vec<u8>, head: &RequestHead, forward: &Forward<'_>) {
-    out.extend_from_slice(head.method_str().as_bytes());
+    // RFC 8441 5: what is an extended CONNECT in HTTP/2 is an upgrade by GET in HTTP/1.1.
+    let method = if head.protocol().is_some() { "GET" } else { head.method_str() };
+    out.extend_from_slice(method.as_bytes());
     out.push(b' ');
     write_target(out, head, forward.path_from);
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
@@ -58,6 +63,10 @@ pub fn write(out: &mut Vec<u8>, head: &RequestHead, forward: &Forward<'_>) {
     out.extend_from_slice(b"\r\n");
     for (name, value) in head.fields() {
         if is_ours(name) || is_edited(name, forward) {
+            continue;
+        }
+        // Of HTTP/1.1 only: to that, the key is ours.
+        if head.protocol().is_some() && name == "sec-websocket-key" {
             continue;
         }
         field(out, name, value);
@@ -72,7 +81,10 @@ pub fn write(out: &mut Vec<u8>, head: &RequestHead, forward: &Forward<'_>) {
     if head.accepts_trailers() {
         out.extend_from_slice(b"te: trailers\r\n");
     }
-    match (forward.upgrade, head.upgrade()) {
+    if head.protocol() == Some("websocket") {
+        field(out, "sec-websocket-key", websocket::key().as_bytes());
+    }
+    match (forward.upgrade, head.upgrade().or(head.protocol())) {
         (true, Some(upgrade)) => {
             field(out, "upgrade", upgrade.as_bytes());
             out.extend_from_slice(b"connection: upgrade\r\n");
@@ -82,6 +94,8 @@ pub fn write(out: &mut Vec<u8>, head: &RequestHead, forward: &Forward<'_>) {
         _ => {}
     }
     match head.framing() {
+        // What follows is the tunnel's.
+        _ if head.protocol().is_some() => {}
         Framing::None => {
             // Said where a body is usual: some servers wait for one otherwise (RFC 9110 8.6).
             if matches!(head.method_str(), "POST" | "PUT" | "PATCH") {

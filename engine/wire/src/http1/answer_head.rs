@@ -55,6 +55,8 @@ pub enum BadAnswer {
     Length,
     /// `transfer-encoding` other than `chunked`, beside a length, or on HTTP/1.0.
     Coding,
+    /// Against the rules of HTTP/2 (RFC 9113 8.1.1): fields of a connection, a length that is not kept, frames out of place.
+    Protocol,
 }
 
 impl BadAnswer {
@@ -67,6 +69,7 @@ impl BadAnswer {
             Self::TooManyFields => "upstream-too-many-fields",
             Self::Length => "upstream-bad-length",
             Self::Coding => "upstream-bad-coding",
+            Self::Protocol => "upstream-http2-protocol",
         }
     }
 }
@@ -80,6 +83,7 @@ impl fmt::Display for BadAnswer {
             Self::TooManyFields => f.write_str("the answer has too many fields"),
             Self::Length => f.write_str("the answer's length cannot be read in one way"),
             Self::Coding => f.write_str("the answer's transfer coding cannot be read in one way"),
+            Self::Protocol => f.write_str("the server broke the rules of HTTP/2"),
         }
     }
 }

@@ -69,7 +69,13 @@ pub const POOL: Section = Section {
             "keep_alive",
             Kind::Count(0, 65_536),
             "64",
-            "Idle connections kept open to each server, per worker. 0: a fresh connection for each request.",
+            "Idle connections of HTTP/1.1 kept open to each server, per worker. 0: a fresh connection for each request. HTTP/2 shares a few connections: up to 128 requests on each and 64 of them.",
+        ),
+        key(
+            "http2",
+            Kind::Bool,
+            "true",
+            "Servers with https are offered HTTP/2, and choose. Those with h2c:// are spoken to in HTTP/2 always, all others in HTTP/1.1.",
         ),
         key(
             "body_buffer",

@@ -46,6 +46,8 @@ pub struct PoolSettings {
     pub breaker: Option<BreakerSettings>,
     pub timeouts: Timeouts,
     pub keep_alive: usize,
+    /// With https.
+    pub http2: bool,
     /// Bytes.
     pub body_buffer: u64,
     pub tls: UpstreamTls,
@@ -175,6 +177,7 @@ impl PoolSettings {
             breaker: r.table("breaker", &BREAKER, BreakerSettings::read),
             timeouts,
             keep_alive: rules::count(r, "keep_alive"),
+            http2: r.bool("http2"),
             body_buffer: r.size("body_buffer"),
             tls: r.table_or_default("tls", &UPSTREAM_TLS, UpstreamTls::read),
         }

@@ -1,0 +1,146 @@
+//! One attempt over HTTP/2: a request out on its stream, the head of its answer in.
+//!
+//! **Job.** Open the stream, send the body while listening for the answer, say what a broken stream means.
+//! **Called by** `Upstream::send`. **Calls** h2, `request`, `upload`, `answer`.
+//!
+//! Invariants
+//! 1. The waits are those of HTTP/1.1 (`upstream::attempt`): `idle` while the body goes out, `first_byte` after it.
+//! 2. Dropping the attempt resets its stream (CANCEL) and nothing else.
+//! 3. `sent: false` only where the server itself says that it did not process the stream, or where nothing left.
+//!
+//! Not here: the answer's body (`answer`), connections (`link`).
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
+use http::{Method, Response};
+use madang_host::deadline::Deadline;
+use madang_wire::http1::answer_head::BadAnswer;
+
+use super::upload::Upload;
+use super::{Place, answer, request};
+use crate::body::BodyFault;
+use crate::exchange::Exchange;
+use crate::upstream::{Fault, FaultKind, Replay, Step, Upstream, UpstreamLimits, Watch};
+
+/// What came back, and what is still on its way out.
+pub(super) struct Answered {
+    pub(super) response: Response<RecvStream>,
+    pub(super) upload: Upload,
+    pub(super) place: Place,
+    /// Whether the request was an extended CONNECT.
+    pub(super) tunnel: bool,
+}
+
+/// Sends a request as a stream; see `Upstream::send`.
+pub(in crate::upstream) async fn send(
+    upstream: &Rc<Upstream>,
+    place: Place,
+    exchange: &mut Exchange,
+    head: &[u8],
+    body: &mut Replay,
+    watch: impl FnOnce() -> Box<dyn Watch>,
+) -> Result<(), Fault> {
+    let answered = run(upstream, place, head, body).await?;
+    answer::fill(upstream, exchange, answered, body, watch)
+}
+
+async fn run(upstream: &Upstream, place: Place, head: &[u8], body: &mut Replay) -> Result<Answered, Fault> {
+    let reused = place.link.used.get();
+    let unsent = |kind| Fault { step: Step::Send, kind, sent: false, reused };
+    let Some(request) = request::of(head, upstream.tls.is_some()) else {
+        let what = "authority";
+        return Err(unsent(FaultKind::Client(BodyFault::Malformed { what })));
+    };
+    let tunnel = request.method() == Method::CONNECT;
+    let is_empty = tunnel || body.is_none();
+    let opened = place.link.opener().send_request(request, is_empty && !tunnel);
+    let (answer, stream) = opened.map_err(|error| unsent(kind_of(&error, &upstream.limits).0))?;
+    let limits = &upstream.limits;
+    let mut attempt = Attempt {
+        limits,
+        answer,
+        upload: Upload::new(stream, is_empty),
+        deadline: upstream.deadline(if is_empty { limits.first_byte } else { limits.idle }),
+    };
+    match poll_fn(|cx| attempt.poll(cx, body)).await {
+        Ok(response) => {
+            place.link.used.set(true);
+            Ok(Answered { response, upload: attempt.upload, place, tunnel })
+        }
+        Err((step, kind, sent)) => Err(Fault { step, kind, sent, reused }),
+    }
+}
+
+struct Attempt<'u> {
+    limits: &'u UpstreamLimits,
+    answer: ResponseFuture,
+    upload: Upload,
+    deadline: Deadline,
+}
+
+type Stopped = (Step, FaultKind, bool);
+
+impl Attempt<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Replay,
+    ) -> Poll<Result<Response<RecvStream>, Stopped>> {
+        let was_done = self.upload.is_done();
+        let uploaded = self.upload.poll(cx, body);
+        if self.upload.moved.take() {
+            self.deadline.set(self.limits.idle);
+        }
+        if !was_done && self.upload.is_done() {
+            self.deadline.set(self.limits.first_byte);
+        }
+        // An answer may come before the request is out, and tells more than what follows it.
+        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
+            return Poll::Ready(answer.map_err(|error| {
+                let (kind, sent) = kind_of(&error, self.limits);
+                (self.step(), kind, sent)
+            }));
+        }
+        if let Poll::Ready(Err(fault)) = uploaded {
+            return Poll::Ready(Err((Step::Send, FaultKind::Client(fault), true)));
+        }
+        self.deadline.poll(cx).map(|()| {
+            // A client that sends nothing is not the server's fault.
+            let kind = match self.upload.waits_for_client {
+                true => FaultKind::Client(BodyFault::TooSlow { limit: "timeouts.idle" }),
+                false => FaultKind::Timeout,
+            };
+            Err((self.step(), kind, true))
+        })
+    }
+
+    const fn step(&self) -> Step {
+        if self.upload.is_done() { Step::Wait } else { Step::Send }
+    }
+}
+
+/// What a failed stream means, and whether the server may have seen the request.
+pub(super) fn kind_of(error: &h2::Error, limits: &UpstreamLimits) -> (FaultKind, bool) {
+    let reason = error.reason();
+    match (error.is_remote(), error.is_reset(), error.is_go_away()) {
+        // Only streams above the last one that it names end by a GOAWAY: it did not process them.
+        (true, _, true) => (FaultKind::Closed, false),
+        (true, true, _) if reason == Some(Reason::REFUSED_STREAM) => (FaultKind::RefusedStream, false),
+        (true, true, _) => (FaultKind::Reset(reason.map_or(0, u32::from)), true),
+        _ if error.is_io() => {
+            let kind = error.get_io().map_or(std::io::ErrorKind::BrokenPipe, std::io::Error::kind);
+            (FaultKind::from(std::io::Error::from(kind)), true)
+        }
+        // h2 refuses what the server sent.
+        (false, true, _) if error.is_library() && reason == Some(Reason::REFUSED_STREAM) => {
+            (FaultKind::Bad(BadAnswer::TooLarge { max: limits.head_bytes_max }), true)
+        }
+        _ if error.is_library() => (FaultKind::Bad(BadAnswer::Protocol), true),
+        _ => (FaultKind::Closed, true),
+    }
+}
