@@ -20,6 +20,7 @@ mod gate;
 mod http1;
 mod http2;
 mod life;
+mod names;
 mod quickstart;
 mod service;
 mod tls;

@@ -152,7 +152,7 @@ impl House {
         observer: Box<dyn Observer>,
     ) -> Result<(), HouseError> {
         let seed = madang_host::random::seed();
-        let keeper = Keeper::start(&self.settings.pools, seed, observer);
+        let keeper = Keeper::start(&self.settings.pools, &self.settings.server.resolver, seed, observer);
         let kit = PoolKit { secret, seed, look_now: keeper.look_now() };
         self.pools = Some(Pools { keeper, kit });
         let limits = self.settings.limits;
@@ -238,7 +238,7 @@ impl House {
         self.settings = plan.settings;
         self.gate.set_limits(self.settings.server.gate);
         if let Some(Pools { keeper, .. }) = &self.pools {
-            keeper.update(&self.settings.pools);
+            keeper.update(&self.settings.pools, &self.settings.server.resolver);
         }
         self.send_pools().await?;
         let mut old = std::mem::take(&mut self.open);

@@ -10,6 +10,7 @@
 //! Not here: what is asserted (the tests).
 
 pub mod client;
+pub mod dns;
 pub mod house;
 pub mod http2_upstream;
 pub mod tls;

@@ -11,7 +11,6 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -175,7 +174,7 @@ impl Here {
         let address = match server.place() {
             Place::Ip(address) => listen::Address::Tcp(*address),
             Place::Unix(path) => listen::Address::Unix(path.clone()),
-            Place::Host(name, _) => return Err(format!("{name} has no address yet")),
+            Place::Host(..) | Place::Service(_) => return Err(format!("{} has no address yet", server.place())),
         };
         let tls = client_tls(settings, server, settings.http2)?;
         let limits = UpstreamLimits {
@@ -300,14 +299,7 @@ pub(crate) fn client_tls(
     if server.address().protocol != Protocol::Https {
         return Ok(None);
     }
-    let host = match &server.address().place {
-        Place::Host(name, _) => name.clone(),
-        Place::Ip(address) => match address.ip() {
-            IpAddr::V4(v4) => v4.to_string(),
-            IpAddr::V6(v6) => v6.to_string(),
-        },
-        Place::Unix(_) => "localhost".to_owned(),
-    };
+    let host = server.address().host();
     let tls = &settings.tls;
     let wanted = ClientTlsSettings {
         name: tls.name.clone(),

@@ -1,37 +1,42 @@
 //! The pools on the control side: health, names, the operator's wishes.
 //!
-//! **Job.** Carry out what `health` decides: ask servers, publish their standing, tell events; look names up again; make
-//! snapshots for the workers. **Owned by** the main loop. **Calls** `health`, `probe`, the resolver.
+//! **Job.** Carry out what `health` and `names` decide: ask servers, publish their standing, tell events; look names up; make
+//! snapshots for the workers. **Owned by** the main loop. **Calls** `health`, `names`, `probe`, the resolver.
 //!
 //! Invariants
 //! 1. One state machine per pool decides; everything here only acts.
 //! 2. A pool that stays keeps its servers' state over every reload.
 //!
-//! Not here: requests (`proxy`), deciding (`health`).
+//! 3. At most [`LOOKUPS_MAX`] names are looked up at a time.
+//!
+//! Not here: requests (`proxy`), deciding (`health`, `names`).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use madang_host::clock;
-use madang_host::net::{listen, resolve};
+use madang_host::net::listen;
+use madang_host::net::resolve::{Found, LookupFailure, Resolver, ServiceAddress};
 use serde::Serialize;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::config::{Check, Place, PoolSettings, Protocol, ServerSettings};
+use crate::config::{Address, Check, Place, PoolSettings, Protocol};
 use crate::health::{Action, Event, Health, ProbeFailure, Wish};
 use crate::here::{LookNow, client_tls};
-use crate::pool::{Endpoint, Pool};
+use crate::names::{Names, Question};
+use crate::pool::Pool;
 use crate::probe::Probe;
 use crate::server::{Server, ServerId};
 
 /// How often requests' results are looked at without being called.
 const PASSIVE_EVERY: Duration = Duration::from_millis(200);
-/// How often names are looked up again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(10);
 const LOOKS_MAX: usize = 256;
+/// Names looked up at a time.
+const LOOKUPS_MAX: usize = 16;
 
 /// What the keeper tells.
 pub trait Observer {
@@ -44,6 +49,7 @@ pub trait Observer {
 struct Kept {
     pool: Arc<Pool>,
     health: Health,
+    names: Names,
     /// The last things that happened, newest last.
     last: Vec<String>,
 }
@@ -55,6 +61,8 @@ pub struct Keeper {
     changed: Notify,
     look_now: LookNow,
     observer: Box<dyn Observer>,
+    resolver: RefCell<Rc<Resolver>>,
+    lookups: Rc<Semaphore>,
     seed: u64,
 }
 
@@ -86,8 +94,14 @@ pub struct PoolView {
 }
 
 impl Keeper {
-    /// Takes care of these pools from now on, until dropped. Must be called on the main loop's runtime.
-    pub fn start(settings: &[Arc<PoolSettings>], seed: u64, observer: Box<dyn Observer>) -> Rc<Self> {
+    /// Takes care of these pools from now on, until dropped. Must be called on the main loop's runtime. `name_servers` are
+    /// asked for names instead of the system's.
+    pub fn start(
+        settings: &[Arc<PoolSettings>],
+        name_servers: &[SocketAddr],
+        seed: u64,
+        observer: Box<dyn Observer>,
+    ) -> Rc<Self> {
         let (look_now, looks) = mpsc::channel(LOOKS_MAX);
         let this = Rc::new_cyclic(|me| Self {
             me: Weak::clone(me),
@@ -95,20 +109,13 @@ impl Keeper {
             changed: Notify::new(),
             look_now,
             observer,
+            resolver: RefCell::new(Rc::new(Resolver::new(name_servers.to_vec()))),
+            lookups: Rc::new(Semaphore::new(LOOKUPS_MAX)),
             seed,
         });
-        this.update(settings);
+        this.update(settings, name_servers);
         let weak = Rc::downgrade(&this);
         tokio::task::spawn_local(async move { turn(&weak, looks).await });
-        let weak = Rc::downgrade(&this);
-        tokio::task::spawn_local(async move {
-            let mut every = tokio::time::interval(RESOLVE_EVERY);
-            loop {
-                every.tick().await;
-                let Some(this) = weak.upgrade() else { return };
-                this.resolve().await;
-            }
-        });
         this
     }
 
@@ -123,15 +130,20 @@ impl Keeper {
     }
 
     /// New settings: pools that stay keep their servers, others come and go.
-    pub fn update(&self, settings: &[Arc<PoolSettings>]) {
+    pub fn update(&self, settings: &[Arc<PoolSettings>], name_servers: &[SocketAddr]) {
         let now = clock::now();
+        let others_asked = self.resolver.borrow().servers() != name_servers;
+        if others_asked {
+            self.resolver.replace(Rc::new(Resolver::new(name_servers.to_vec())));
+        }
         let mut pools = self.pools.borrow_mut();
         let mut before = std::mem::take(&mut *pools);
         for settings in settings {
-            let kept = match before.remove(&settings.name) {
+            let mut kept = match before.remove(&settings.name) {
                 Some(kept) if kept.pool.settings() == settings => kept,
                 Some(mut kept) => {
-                    let endpoints = endpoints(settings, &kept.pool);
+                    kept.names.update(settings, now);
+                    let endpoints = kept.names.endpoints(settings);
                     kept.pool = Arc::new(kept.pool.next(Arc::clone(settings), endpoints, now));
                     kept.health.update(&kept.pool, now);
                     kept
@@ -139,9 +151,14 @@ impl Keeper {
                 None => {
                     let pool = Arc::new(Pool::new(Arc::clone(settings), now));
                     let health = Health::new(&pool, self.seed, now);
-                    Kept { pool, health, last: Vec::new() }
+                    let names = Names::new(settings, self.seed, now);
+                    Kept { pool, health, names, last: Vec::new() }
                 }
             };
+            if others_asked {
+                kept.names.hurry(now);
+            }
+            kept.pool.set_awaits_names(kept.names.is_waiting());
             pools.insert(Arc::clone(&settings.name), kept);
         }
         drop(pools);
@@ -197,7 +214,7 @@ impl Keeper {
     /// Carries out everything that is due; gives the next deadline.
     fn act(&self) -> Option<Instant> {
         let now = clock::now();
-        let (mut next, mut probes) = (None::<Instant>, Vec::new());
+        let (mut next, mut probes, mut questions) = (None::<Instant>, Vec::new(), Vec::new());
         for (name, kept) in self.pools.borrow_mut().iter_mut() {
             while let Some(action) = kept.health.poll(now) {
                 match action {
@@ -223,10 +240,17 @@ impl Keeper {
                     }
                 }
             }
-            next = next.into_iter().chain(kept.health.next_deadline()).min();
+            while let Some((address, question)) = kept.names.due(now) {
+                questions.push((Arc::clone(name), address, question));
+            }
+            let deadlines = [kept.health.next_deadline(), kept.names.next_deadline()];
+            next = next.into_iter().chain(deadlines.into_iter().flatten()).min();
         }
         for (name, pool, server, deadline) in probes {
             self.probe(name, &pool, server, deadline);
+        }
+        for (pool, address, question) in questions {
+            self.look_up(pool, address, question);
         }
         next
     }
@@ -275,58 +299,58 @@ impl Keeper {
         }
     }
 
-    /// Looks names up again. A name that cannot be looked up keeps the addresses it had.
-    async fn resolve(&self) {
-        let named: Vec<(Arc<str>, Arc<Pool>)> = {
-            let pools = self.pools.borrow();
-            let has_names = |kept: &&Kept| {
-                let servers = &kept.pool.settings().servers;
-                servers.iter().any(|server| matches!(server.address.place, Place::Host(..)))
-            };
-            let named = pools.values().filter(has_names);
-            named.map(|kept| (Arc::clone(&kept.pool.settings().name), Arc::clone(&kept.pool))).collect()
-        };
-        for (name, before) in named {
-            let mut endpoints = Vec::new();
-            for server in &before.settings().servers {
-                let Place::Host(host, port) = &server.address.place else {
-                    endpoints.push(Endpoint::from(server.clone()));
-                    continue;
-                };
-                match resolve::addresses(host, *port).await {
-                    Ok(found) => endpoints.extend(
-                        found
-                            .into_iter()
-                            .map(|address| Endpoint { settings: server.clone(), place: Place::Ip(address) }),
-                    ),
-                    Err(error) => {
-                        let kept = kept_places(&before, server);
-                        if kept.is_empty() {
-                            self.observer.told(&name, &format!("cannot look up {host}: {error}"), true);
-                        }
-                        endpoints.extend(kept);
-                    }
-                }
-            }
-            self.adopt(&name, &before, endpoints);
-        }
+    /// Asks for a name, in its turn.
+    fn look_up(&self, pool: Arc<str>, address: Address, question: Question) {
+        let (me, lookups) = (Weak::clone(&self.me), Rc::clone(&self.lookups));
+        let resolver = Rc::clone(&self.resolver.borrow());
+        tokio::task::spawn_local(async move {
+            // Never closed.
+            let _turn = lookups.acquire().await;
+            let answer = ask(&resolver, &question).await;
+            let Some(this) = me.upgrade() else { return };
+            this.adopt(&pool, &address, answer);
+        });
     }
 
-    /// The next snapshot of a pool whose names lead elsewhere now.
-    fn adopt(&self, name: &Arc<str>, before: &Arc<Pool>, endpoints: Vec<Endpoint>) {
+    /// What came of a look-up: the next snapshot, where the name leads elsewhere.
+    fn adopt(&self, name: &Arc<str>, address: &Address, answer: Result<Found<ServiceAddress>, LookupFailure>) {
         let now = clock::now();
         let mut pools = self.pools.borrow_mut();
-        let Some(kept) = pools.get_mut(name).filter(|kept| Arc::ptr_eq(&kept.pool, before)) else { return };
-        let next = Arc::new(before.next(Arc::clone(before.settings()), endpoints, now));
-        let ids = |pool: &Pool| pool.members().iter().map(|member| member.server.id()).collect::<Vec<_>>();
-        if ids(&next) == ids(before) {
-            return;
+        let Some(kept) = pools.get_mut(name) else { return };
+        if let Some(news) = kept.names.answered(address, answer, now) {
+            let sentence = format!("{} {news}", address.place);
+            self.tell(name, &mut kept.last, sentence, news.is_bad());
         }
-        kept.pool = Arc::clone(&next);
-        kept.health.update(&next, now);
+        let settings = Arc::clone(kept.pool.settings());
+        let next = kept.pool.next(Arc::clone(&settings), kept.names.endpoints(&settings), now);
+        let same = next.has_the_servers_of(&kept.pool);
+        if !same {
+            kept.pool = Arc::new(next);
+            kept.health.update(&kept.pool, now);
+        }
+        kept.pool.set_awaits_names(kept.names.is_waiting());
+        let renewed = (!same).then(|| Arc::clone(&kept.pool));
         drop(pools);
-        self.observer.renewed(&next);
+        if let Some(pool) = renewed {
+            self.observer.renewed(&pool);
+        }
         self.changed.notify_one();
+    }
+}
+
+async fn ask(resolver: &Resolver, question: &Question) -> Result<Found<ServiceAddress>, LookupFailure> {
+    match question {
+        Question::Services(name) => resolver.services(name).await,
+        Question::Addresses(name, port) => {
+            let Found { all, ttl, whole } = resolver.addresses(name).await?;
+            let plain = |ip| ServiceAddress {
+                priority: 0,
+                weight: 0,
+                address: SocketAddr::new(ip, *port),
+                of: 1,
+            };
+            Ok(Found { all: all.into_iter().map(plain).collect(), ttl, whole })
+        }
     }
 }
 
@@ -352,20 +376,6 @@ async fn turn(me: &Weak<Keeper>, mut looks: mpsc::Receiver<(Arc<str>, ServerId)>
     }
 }
 
-/// What a pool's settings say, with the addresses its names had.
-fn endpoints(settings: &PoolSettings, before: &Pool) -> Vec<Endpoint> {
-    let each = settings.servers.iter().flat_map(|server| match server.address.place {
-        Place::Host(..) => kept_places(before, server),
-        _ => vec![Endpoint::from(server.clone())],
-    });
-    each.collect()
-}
-
-fn kept_places(before: &Pool, server: &ServerSettings) -> Vec<Endpoint> {
-    let had = before.members().iter().filter(|member| *member.server.address() == server.address);
-    had.map(|member| Endpoint { settings: server.clone(), place: member.server.place().clone() }).collect()
-}
-
 fn sentence(pool: &Pool, event: &Event) -> String {
     let name = pool.member(event.server).map_or("a server that left", |member| member.server.name());
     if event.from == event.to {
@@ -385,7 +395,8 @@ fn build(settings: &PoolSettings, server: &Server) -> Result<Probe, ProbeFailure
             listen::Address::Tcp(address)
         }
         Place::Unix(path) => listen::Address::Unix(path.clone()),
-        Place::Host(..) => return Err(ProbeFailure::NotConnected),
+        // Never a server's place: names are looked up before.
+        Place::Host(..) | Place::Service(_) => return Err(ProbeFailure::NotConnected),
     };
     let is_grpc = matches!(health.check, Check::Grpc { .. });
     let tls = match health.tls {
@@ -393,7 +404,15 @@ fn build(settings: &PoolSettings, server: &Server) -> Result<Probe, ProbeFailure
         _ => client_tls(settings, server, settings.http2 || is_grpc).map_err(|_| ProbeFailure::Tls)?,
     };
     let tls = tls.filter(|_| health.check != Check::Tcp);
-    let host = health.host.clone().unwrap_or_else(|| server.address().place.to_string());
+    let host = health.host.clone().unwrap_or_else(|| host_to_ask(server.address()));
     let http2 = server.address().protocol == Protocol::H2c;
     Ok(Probe { address, tls, host, http2, check: health.check.clone() })
+}
+
+/// The Host field of a health check: with the port, as requests have it.
+fn host_to_ask(address: &Address) -> String {
+    match &address.place {
+        Place::Service(_) | Place::Unix(_) => address.host(),
+        Place::Ip(_) | Place::Host(..) => address.place.to_string(),
+    }
 }

@@ -23,6 +23,7 @@ pub mod health;
 pub mod here;
 pub mod keeper;
 mod latency;
+pub mod names;
 pub mod pick;
 pub mod pool;
 mod probe;

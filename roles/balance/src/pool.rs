@@ -65,10 +65,12 @@ pub struct Pool {
     members: Vec<Member>,
     ring: Option<Ring>,
     panic: AtomicBool,
+    /// Whether names are being looked up for the first time.
+    awaits_names: AtomicBool,
 }
 
 impl Pool {
-    /// A pool that was not there before, of the servers in its settings.
+    /// A pool that was not there before, of the servers in its settings. Names have no server before they were looked up.
     pub fn new(settings: Arc<PoolSettings>, now: Instant) -> Self {
         let endpoints = settings.servers.iter().cloned().map(Endpoint::from).collect();
         Self::build(settings, endpoints, None, now)
@@ -85,17 +87,25 @@ impl Pool {
         last: Option<&Self>,
         now: Instant,
     ) -> Self {
-        // A pool that goes on does not need its new servers before they passed a check.
-        let checked_first = last.is_some() && settings.health.is_some();
+        let id = |endpoint: &Endpoint| {
+            let address = &endpoint.settings.address;
+            let mut name = address.key();
+            if endpoint.place != address.place {
+                name = format!("{name} at {}", endpoint.place);
+            }
+            ServerId(key_of(name.as_bytes()))
+        };
+        // A pool that goes on with servers that are up does not need its new ones before they passed a check.
+        let is_up = |member: &Member| member.server.standing().state == State::Up;
+        let goes_on = |last: &Self| endpoints.iter().any(|new| last.member(id(new)).is_some_and(is_up));
+        let checked_first = settings.health.is_some() && last.is_some_and(goes_on);
         let begin = if checked_first { Standing::PROBING } else { Standing::UP };
         let mut members: Vec<Member> = Vec::with_capacity(endpoints.len().min(SERVERS_MAX));
-        for Endpoint { settings, place } in endpoints {
-            let mut name = settings.address.key();
-            if place != settings.address.place {
-                name = format!("{name} at {place}");
-            }
-            let id = ServerId(key_of(name.as_bytes()));
-            if members.len() == SERVERS_MAX || members.iter().any(|member| member.server.id() == id) {
+        for endpoint in endpoints {
+            let id = id(&endpoint);
+            let Endpoint { settings, place } = endpoint;
+            let known = members.iter().any(|member| member.server.id() == id);
+            if place.is_name() || known || members.len() == SERVERS_MAX {
                 continue;
             }
             let kept = last.and_then(|last| last.member(id)).map(|member| Arc::clone(&member.server));
@@ -108,9 +118,18 @@ impl Pool {
             ring: keyed.then(|| Ring::new(&members)),
             generation: last.map_or(0, |last| last.generation + 1),
             panic: AtomicBool::new(last.is_some_and(Self::is_in_panic)),
+            awaits_names: AtomicBool::new(false),
             settings,
             members,
         }
+    }
+
+    /// Whether it uses the same servers in the same way.
+    pub(crate) fn has_the_servers_of(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Member, &Member)| {
+            a.server.id() == b.server.id() && (a.weight, a.backup) == (b.weight, b.backup)
+        };
+        self.members.len() == other.members.len() && self.members.iter().zip(&other.members).all(same)
     }
 
     /// Its rules.
@@ -151,6 +170,16 @@ impl Pool {
     /// Whether so few servers are up that health is doubted.
     pub fn is_in_panic(&self) -> bool {
         self.panic.load(Ordering::Acquire)
+    }
+
+    /// Whether it has no server yet because names are being looked up for the first time: requests wait then.
+    pub fn awaits_names(&self) -> bool {
+        self.awaits_names.load(Ordering::Acquire)
+    }
+
+    /// Told by the keeper of names.
+    pub(crate) fn set_awaits_names(&self, on: bool) {
+        self.awaits_names.store(on, Ordering::Release);
     }
 
     pub(crate) const fn ring(&self) -> Option<&Ring> {

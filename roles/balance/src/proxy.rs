@@ -105,14 +105,14 @@ impl Proxy {
         let mut tried = Tried::default();
         let (mut attempts, mut head, mut now) = (0_u8, self.here.buffer(), started);
         let result = loop {
-            let pool = self.here.pool();
+            let mut pool = self.here.pool();
             let chosen = match self.choose(&pool, exchange, &tried, now) {
                 Pick::Server(chosen) => chosen,
                 Pick::NoneUp(why) => break Err(nobody(why, &pool.settings().name)),
                 // Rare and large: kept out of the future that every request carries.
                 Pick::Wait => match Box::pin(self.stand_in_line(&pool, exchange, &tried)).await {
-                    Ok(chosen) => {
-                        now = clock::now();
+                    Ok((its, chosen)) => {
+                        (pool, now) = (its, clock::now());
                         chosen
                     }
                     Err(refusal) => break Err(refusal),
@@ -151,15 +151,17 @@ impl Proxy {
         pool: &Pool,
         exchange: &Exchange,
         tried: &Tried,
-    ) -> Result<Chosen, Refusal> {
+    ) -> Result<(Arc<Pool>, Chosen), Refusal> {
         let settings = pool.settings();
         let Some(mut line) = self.here.stand_in_line(settings.queue.length, settings.queue.wait) else {
             let detail = format!("pool {}: every place is taken and so is the queue", settings.name);
             return Err(Refusal { status: 503, name: "pool-queue-full", detail });
         };
         while line.next().await {
-            match self.choose(pool, exchange, tried, clock::now()) {
-                Pick::Server(chosen) => return Ok(chosen),
+            // Anew each time: the wait may be for servers that come.
+            let pool = self.here.pool();
+            match self.choose(&pool, exchange, tried, clock::now()) {
+                Pick::Server(chosen) => return Ok((pool, chosen)),
                 Pick::NoneUp(why) => return Err(nobody(why, &settings.name)),
                 Pick::Wait => {}
             }

@@ -99,7 +99,7 @@ async fn open(
         let address = match server.place() {
             Place::Ip(address) => listen::Address::Tcp(*address),
             Place::Unix(path) => listen::Address::Unix(path.clone()),
-            Place::Host(..) => continue,
+            Place::Host(..) | Place::Service(_) => continue,
         };
         let begun = clock::now();
         let deadline = here.deadline(pool.settings().timeouts.connect);

@@ -475,6 +475,8 @@ fn taken_back(exchange: &mut Exchange, journey: &mut Journey) {
     {
         let blame = match status {
             502 | 504 => Blame::Upstream,
+            // Not too much work but nobody to do it.
+            503 if name == "pool-nobody-up" => Blame::Upstream,
             500.. => Blame::Load,
             _ => Blame::Client,
         };

@@ -55,6 +55,12 @@ pub const SERVER: Section = Section {
             "",
             "Proxies whose X-Forwarded-For and X-Request-Id are believed. Left out: nobody's.",
         ),
+        key(
+            "resolver",
+            Kind::List(&Kind::Text),
+            "",
+            "Name servers that are asked for the names of pools' servers: `\"10.0.0.53\"`, `\"127.0.0.1:5353\"`. Left out: those of /etc/resolv.conf. The hosts file goes before them.",
+        ),
     ],
 };
 

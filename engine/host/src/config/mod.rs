@@ -7,7 +7,7 @@
 
 mod keys;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ pub struct Server {
     pub drain: Duration,
     pub gate: GateLimits,
     pub trusted_proxies: Vec<IpNet>,
+    pub resolver: Vec<SocketAddr>,
 }
 
 impl Server {
@@ -49,9 +50,34 @@ impl Server {
                 per_address_max: r.count_u32("connections_per_address_max"),
             },
             trusted_proxies: r.networks("trusted_proxies"),
+            resolver: name_servers(r),
         }
     }
 }
+
+/// `resolver`: addresses with or without a port.
+fn name_servers(r: &mut Reader<'_>) -> Vec<SocketAddr> {
+    let (mut all, path) = (Vec::new(), r.key_path("resolver"));
+    for (node, text) in r.texts_with_nodes("resolver") {
+        let bare = || text.parse().map(|ip: IpAddr| SocketAddr::new(ip, DNS_PORT)).ok();
+        match text.parse().ok().or_else(bare).filter(|address| address.port() != 0) {
+            Some(address) => all.push(address),
+            None => {
+                let help = Some("an address, for example \"10.0.0.53\" or \"127.0.0.1:5353\"".to_owned());
+                r.report.error(
+                    node.mark,
+                    &path,
+                    format!("{text:?} is not the address of a name server"),
+                    help,
+                );
+            }
+        }
+    }
+    all
+}
+
+/// RFC 1035 4.2.
+const DNS_PORT: u16 = 53;
 
 /// `[limits]`, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Where a server is: an address as written, taken apart.
 //!
-//! **Job.** `[scheme://]host:port | ip:port | unix:/path` to a [`Place`] and a [`Protocol`]. **Called by** `config`.
+//! **Job.** `[scheme://]host:port | ip:port | unix:/path | srv://_service._tcp.domain` to a [`Place`] and a [`Protocol`].
+//! **Called by** `config`.
 //!
 //! Invariants
 //! 1. What [`Address::parse`] takes, it gives back the same for the text of [`Address::key`].
@@ -44,8 +45,17 @@ pub enum Place {
     Ip(SocketAddr),
     /// A name that has to be resolved, lower case, and a port.
     Host(String, u16),
+    /// A service whose servers DNS names (RFC 2782), lower case: `_http._tcp.api.internal`.
+    Service(String),
     /// A unix socket.
     Unix(PathBuf),
+}
+
+impl Place {
+    /// Whether it has to be looked up.
+    pub const fn is_name(&self) -> bool {
+        matches!(self, Self::Host(..) | Self::Service(_))
+    }
 }
 
 impl fmt::Display for Place {
@@ -53,6 +63,7 @@ impl fmt::Display for Place {
         match self {
             Self::Ip(address) => write!(f, "{address}"),
             Self::Host(name, port) => write!(f, "{name}:{port}"),
+            Self::Service(name) => write!(f, "srv://{name}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -72,6 +83,9 @@ impl Address {
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > ADDRESS_BYTES_MAX {
             return None;
+        }
+        if let Some(name) = text.strip_prefix("srv://") {
+            return Self::service(name);
         }
         let (protocol, rest, port) = match text.split_once("://") {
             None => (Protocol::Http, text, None),
@@ -102,9 +116,33 @@ impl Address {
         Some(Self { protocol, place })
     }
 
+    /// `_https._tcp.…` speaks TLS, every other service plain HTTP.
+    fn service(name: &str) -> Option<Self> {
+        let (service, rest) = name.split_once('.')?;
+        let domain = rest.strip_prefix("_tcp.").or_else(|| rest.strip_prefix("_TCP."))?;
+        if !(service.starts_with('_') && service.len() > 1 && host_name(name) && host_name(domain)) {
+            return None;
+        }
+        let name = name.to_ascii_lowercase();
+        let protocol = if name.starts_with("_https.") { Protocol::Https } else { Protocol::Http };
+        Some(Self { protocol, place: Place::Service(name) })
+    }
+
+    /// The host's name or address without a port: what a certificate has to be for. Of a service it is the domain that the
+    /// settings name, not the target that DNS does: DNS can be forged (RFC 6125 6.5.1).
+    pub fn host(&self) -> String {
+        match &self.place {
+            Place::Ip(address) => address.ip().to_string(),
+            Place::Host(name, _) => name.clone(),
+            Place::Service(name) => name.splitn(3, '.').nth(2).unwrap_or(name).to_owned(),
+            Place::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
     /// The one spelling that names this server everywhere: in commands, logs, metrics and the hash ring.
     pub fn key(&self) -> String {
         match self.protocol {
+            _ if matches!(self.place, Place::Service(_)) => self.place.to_string(),
             Protocol::Http => self.place.to_string(),
             other => format!("{}://{}", other.scheme(), self.place),
         }
@@ -149,6 +187,8 @@ mod tests {
         check("h2c://127.0.0.1:50051", "h2c://127.0.0.1:50051");
         check("unix:/run/app.sock", "unix:/run/app.sock");
         check("h2c://unix:/run/app.sock", "h2c://unix:/run/app.sock");
+        check("srv://_http._tcp.API.internal", "srv://_http._tcp.api.internal");
+        check("srv://_https._tcp.api.internal", "srv://_https._tcp.api.internal");
 
         #[track_caller]
         fn check(text: &str, key: &str) {
@@ -186,6 +226,13 @@ mod tests {
             "::1:80",
             "[::1:80",
             "user@host:80",
+            "srv://",
+            "srv://api.internal",
+            "srv://_http.api.internal",
+            "srv://_http._udp.api.internal",
+            "srv://_._tcp.api.internal",
+            "srv://_http._tcp.",
+            "srv://_http._tcp.api.internal:80",
         ] {
             assert_eq!(Address::parse(text), None, "{text:?}");
         }
@@ -193,9 +240,28 @@ mod tests {
         assert_eq!(Address::parse(&format!("{}:80", "a".repeat(64))), None);
     }
 
+    // Goal: TLS is checked against what the settings name. Method: address in, protocol and host out.
+    #[test]
+    fn a_certificate_is_for_the_host_that_was_written() {
+        check("https://127.0.0.1:8443", Protocol::Https, "127.0.0.1");
+        check("https://[::1]", Protocol::Https, "::1");
+        check("https://app.internal", Protocol::Https, "app.internal");
+        check("srv://_https._tcp.api.internal", Protocol::Https, "api.internal");
+        check("srv://_http._tcp.api.internal", Protocol::Http, "api.internal");
+        check("unix:/run/app.sock", Protocol::Http, "localhost");
+
+        #[track_caller]
+        fn check(text: &str, protocol: Protocol, host: &str) {
+            let address = Address::parse(text).unwrap();
+            assert_eq!((address.protocol, address.host().as_str()), (protocol, host));
+        }
+    }
+
     proptest! {
         #[test]
-        fn no_text_breaks_the_parser_and_keys_are_fixed_points(text in ".{0,40}|[a-z0-9.:/\\[\\]-]{0,40}") {
+        fn no_text_breaks_the_parser_and_keys_are_fixed_points(
+            text in ".{0,40}|[a-z0-9.:/\\[\\]-]{0,40}|srv://[_a-zA-Z.]{0,20}",
+        ) {
             if let Some(address) = Address::parse(&text) {
                 prop_assert_eq!(Address::parse(&address.key()), Some(address));
             }

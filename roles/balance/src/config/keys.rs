@@ -17,7 +17,7 @@ pub const POOL: Section = Section {
             "servers",
             Kind::List(&Kind::Either(&[Kind::Text, Kind::Table(&SERVER)])),
             "",
-            "Addresses: `\"127.0.0.1:3001\"`, `\"app.internal:3001\"`, `\"unix:/run/app.sock\"`, `\"https://app.internal:443\"`, `\"h2c://127.0.0.1:50051\"`, or tables with options. At most 256.",
+            "Addresses: `\"127.0.0.1:3001\"`, `\"app.internal:3001\"`, `\"unix:/run/app.sock\"`, `\"https://app.internal:443\"`, `\"h2c://127.0.0.1:50051\"`, `\"srv://_http._tcp.api.internal\"`, or tables with options. Every address of a name is a server; names are looked up again as their time to live says (1 s to 1 h). With `srv://` (RFC 2782) the records give ports and weights, and priorities above the lowest are backups; `_https` speaks TLS. At most 256, names resolved.",
         ),
         key(
             "balance",

@@ -256,12 +256,15 @@ impl ServerSettings {
             r.error("address", format!("{text:?} is not the address of a server"), Some(HELP.to_owned()));
             return None;
         };
+        if matches!(address.place, Place::Service(_)) && r.has("weight") {
+            r.error("weight", "the weights of a service come with its records", None);
+        }
         Some(Self { address, weight, backup, max_connections })
     }
 }
 
 const HELP: &str =
-    "for example \"127.0.0.1:3001\", \"app.internal:3001\", \"unix:/run/app.sock\", \"https://app.internal\"";
+    "for example \"127.0.0.1:3001\", \"app.internal:3001\", \"unix:/run/app.sock\", \"https://app.internal\", \"srv://_http._tcp.app.internal\"";
 
 /// A token of RFC 9110 5.6.2: the names of fields and cookies.
 fn is_token(name: &str) -> bool {

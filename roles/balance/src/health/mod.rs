@@ -69,10 +69,15 @@ impl Health {
         Self { settings, servers, draws, actions: VecDeque::new(), panic: false }
     }
 
-    /// Follows the next snapshot of the pool. Who stays keeps its state; who is new waits for its first check.
+    /// Follows the next snapshot of the pool. Who stays keeps its state; who is new waits for its first check, unless nobody
+    /// who stays is up.
     pub fn update(&mut self, pool: &Pool, now: Instant) {
         let last = std::mem::replace(&mut self.settings, Arc::clone(pool.settings()));
         let mut known = std::mem::take(&mut self.servers);
+        let stays = |id: ServerId| known.iter().any(|watched| watched.id == id);
+        let goes_on = pool.members().iter().any(|member| {
+            stays(member.server.id()) && member.server.standing().state == State::Up
+        });
         for member in pool.members() {
             let id = member.server.id();
             let watched = match known.iter().position(|watched| watched.id == id) {
@@ -81,7 +86,8 @@ impl Health {
                     kept.adopt(member, &last, &self.settings, &mut self.draws, now);
                     kept
                 }
-                None => Watched::new(member, &self.settings, &mut self.draws, now),
+                None if goes_on => Watched::new(member, &self.settings, &mut self.draws, now),
+                None => Watched::trusted(member, &self.settings, &mut self.draws, now),
             };
             self.servers.push(watched);
         }

@@ -225,8 +225,10 @@ impl<'a> Candidates<'a> {
 
     /// Why nobody was found.
     pub(super) fn nobody(&self) -> Pick {
-        if self.saw_full.get() {
+        if self.saw_full.get() || self.pool.awaits_names() {
             Pick::Wait
+        } else if self.pool.members().is_empty() {
+            Pick::NoneUp(NoneUp::NoAddress)
         } else if self.saw_open.get() {
             Pick::NoneUp(NoneUp::CircuitsOpen)
         } else if self.saw_any.get() {

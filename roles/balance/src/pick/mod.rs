@@ -158,8 +158,10 @@ pub struct Chosen {
 /// Why nobody can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NoneUp {
-    /// The pool has no servers (names that resolve to nothing), or only drained and disabled ones.
+    /// Only drained and disabled servers.
     Empty,
+    /// None of the pool's names leads to an address.
+    NoAddress,
     /// All are down or ejected, and there is no panic to doubt it.
     Sick,
     /// The circuits of all that would do are open.
@@ -170,6 +172,7 @@ impl fmt::Display for NoneUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "no server in rotation",
+            Self::NoAddress => "its names lead to no address (the log tells why)",
             Self::Sick => "no server is up",
             Self::CircuitsOpen => "the circuits of all servers are open",
         })
