@@ -19,6 +19,7 @@ mod gate;
 mod http1;
 mod http2;
 mod life;
+mod proxy_interim;
 mod quickstart;
 mod service;
 mod tls;

@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod house;
+pub mod proxied;
 pub mod tls;
 pub mod upstream;
 

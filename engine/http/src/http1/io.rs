@@ -129,6 +129,11 @@ impl Io {
         &mut self.out
     }
 
+    /// Whether anything waits to be written.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.written < self.out.len()
+    }
+
     /// Between two requests.
     pub(super) fn next_request(&mut self) {
         if self.input.is_empty() {
@@ -175,8 +180,11 @@ impl Io {
             Poll::Pending => {
                 if self.input.is_empty() {
                     self.pool.give_input(std::mem::take(&mut self.input.buffer));
-                    self.pool.give_output(std::mem::take(&mut self.out));
-                    self.written = 0;
+                    // What has not left yet is nobody else's buffer.
+                    if !self.has_unsent() {
+                        self.pool.give_output(std::mem::take(&mut self.out));
+                        self.written = 0;
+                    }
                 }
                 Poll::Pending
             }

@@ -81,6 +81,11 @@ impl BodyIn {
         RequestBody::piped(Rc::clone(&self.pipe))
     }
 
+    /// Whether the handler has asked for it: a peer that waits for `100 Continue` gets it now.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.pipe.asked() && self.received == 0
+    }
+
     pub(super) fn received(&self) -> u64 {
         self.received
     }

@@ -39,6 +39,11 @@ impl Replay {
         self.body.is_none()
     }
 
+    /// Whether nobody has asked for any of it yet.
+    pub fn is_untouched(&self) -> bool {
+        !self.ended && !self.passed && self.kept.is_empty()
+    }
+
     /// Whether all of it can be given once more.
     pub fn can_rewind(&self) -> bool {
         !self.passed

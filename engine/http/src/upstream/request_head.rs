@@ -81,6 +81,9 @@ pub fn write(out: &mut Vec<u8>, head: &RequestHead, forward: &Forward<'_>) {
         _ if head.accepts_trailers() => out.extend_from_slice(b"connection: te\r\n"),
         _ => {}
     }
+    if head.expects_continue() && head.framing() != Framing::None {
+        out.extend_from_slice(b"expect: 100-continue\r\n");
+    }
     match head.framing() {
         Framing::None => {
             // Said where a body is usual: some servers wait for one otherwise (RFC 9110 8.6).
