@@ -221,7 +221,10 @@ impl Io {
                     }
                     return self.flush().await;
                 }
-                Some(Err(_)) => return self.break_off().await,
+                Some(Err(fault)) => {
+                    self.flush().await?;
+                    return Err(Ended::Source(fault.name()));
+                }
                 None => {
                     if announced.is_some_and(|length| self.body_sent != length) {
                         return self.break_off().await;

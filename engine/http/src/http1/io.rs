@@ -32,6 +32,8 @@ pub(super) enum Ended {
     Gone,
     /// We cut it.
     Cut(Cut),
+    /// The answer's body broke off at its source, for this reason.
+    Source(&'static str),
     /// It speaks HTTP/2.
     Preface,
 }

@@ -78,7 +78,7 @@ pub(crate) async fn serve(
                 let (stream, early) = driver.io.into_parts();
                 return End::Http2(stream, early);
             }
-            Err(Ended::Gone | Ended::Cut(_)) => return End::Closed,
+            Err(Ended::Gone | Ended::Cut(_) | Ended::Source(_)) => return End::Closed,
         }
     }
 }
@@ -148,8 +148,10 @@ impl Driver {
             bytes_in: body.as_ref().map_or(0, BodyIn::received),
             complete: result.is_ok(),
         };
-        if let Err(Ended::Cut(cut)) = &result {
-            exchange.notes.limit = Some(cut.name());
+        match &result {
+            Err(Ended::Cut(cut)) => exchange.notes.limit = Some(cut.name()),
+            Err(Ended::Source(what)) => exchange.notes.error = Some(what),
+            _ => {}
         }
         serving.service.record(&exchange, outcome);
         self.endpoint.pool.give_exchange(exchange);

@@ -62,7 +62,7 @@ impl BodyIn {
         let now = clock::now();
         Some(Self {
             body,
-            pipe: Rc::default(),
+            pipe: Pipe::bounded(default_max),
             received: 0,
             default_max,
             told: false,

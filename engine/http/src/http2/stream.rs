@@ -235,7 +235,12 @@ impl Answer<'_> {
                         return send.send_trailers(map).is_ok();
                     }
                     Ok(None) => return send.send_data(Bytes::new(), true).is_ok(),
-                    Ok(Some(Err(_))) | Err(()) => {
+                    Ok(Some(Err(fault))) => {
+                        exchange.notes.error = Some(fault.name());
+                        send.send_reset(Reason::INTERNAL_ERROR);
+                        return false;
+                    }
+                    Err(()) => {
                         send.send_reset(Reason::INTERNAL_ERROR);
                         return false;
                     }

@@ -27,8 +27,15 @@ pub trait Watch {
     fn ended(&mut self, whole: bool);
 }
 
-/// Names that are written by the protocol towards the client, not copied.
-const NOT_COPIED: [&[u8]; 1] = [b"date"];
+/// Whether a field goes on to the client. `date` is written by the protocol towards it; `x-accel-*` and `x-sendfile` are orders
+/// to a front end that this one does not take, and tell where things lie inside.
+fn is_copied(name: &[u8]) -> bool {
+    match name.first() {
+        Some(b'd') => name != b"date",
+        Some(b'x') => !name.starts_with(b"x-accel-") && name != b"x-sendfile",
+        _ => true,
+    }
+}
 
 pub(super) fn fill(
     upstream: &Rc<Upstream>,
@@ -52,7 +59,7 @@ pub(super) fn fill(
     let response = &mut exchange.response;
     response.status = head.status;
     for (name, value) in &head.fields {
-        if NOT_COPIED.contains(&&copy[name.clone()]) {
+        if !is_copied(&copy[name.clone()]) {
             continue;
         }
         response.fields.add(Text::from(copy.slice(name.clone())), Text::from(copy.slice(value.clone())));

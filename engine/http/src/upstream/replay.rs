@@ -49,6 +49,11 @@ impl Replay {
         !self.passed
     }
 
+    /// All of it, where it came whole and was kept; `None` where it was not. Without a body: nothing at all.
+    pub fn whole(&self) -> Option<&[Bytes]> {
+        (self.ended && !self.passed).then_some(&self.kept[..])
+    }
+
     /// From the beginning.
     pub fn rewind(&mut self) {
         debug_assert!(self.can_rewind(), "what was passed on is gone");
