@@ -16,12 +16,17 @@ use super::PATIENCE;
 use super::house::House;
 use super::upstream::Upstream;
 
-/// One worker, one site on a free port that takes HTTP/1.1 and HTTP/2, this route (keys beside `path`), this text behind it.
-pub fn settings(route: &str, rest: &str) -> String {
+/// One worker, one site on a free port that takes HTTP/1.1 and HTTP/2, these routes, this text behind it.
+pub fn site(routes: &str, rest: &str) -> String {
     format!(
-        "[server]\nworkers = 1\n[site.main]\nlisten = [{{ address = \"http://127.0.0.1:0\", h2c = true }}]\n\
-         route = [{{ path = \"/*\", {route} }}]\n{rest}\n"
+        "[server]\nworkers = 1\n[log]\naccess = \"json\"\n[site.main]\nlisten = [{{ address = \"http://127.0.0.1:0\", h2c = true }}]\n\
+         route = [{routes}]\n{rest}\n"
     )
+}
+
+/// The same with one route for every path: its other keys.
+pub fn settings(route: &str, rest: &str) -> String {
+    site(&format!("{{ path = \"/*\", {route} }}"), rest)
 }
 
 /// A pool of this name.
@@ -34,6 +39,24 @@ pub fn pool(name: &str, servers: &[&Upstream], keys: &str) -> String {
 #[track_caller]
 pub fn house(servers: &[&Upstream], keys: &str) -> House {
     House::start(&settings("proxy = \"api\"", &pool("api", servers, keys)), &[])
+}
+
+/// The counts of a pool, as `madang status` has them.
+#[track_caller]
+pub fn counts(house: &House, pool: &str) -> serde_json::Value {
+    let status = house.json("status");
+    let pools = status["pools"].as_array().unwrap();
+    let found =
+        pools.iter().find(|have| have["pool"] == pool).unwrap_or_else(|| panic!("no pool {pool}: {status}"));
+    found["counts"].clone()
+}
+
+/// Waits until the access log tells this error of so many requests: the error log tells a kind only once in a while.
+#[track_caller]
+pub fn until_recorded(house: &House, error: &str, times: usize) {
+    let wanted = format!("\"error\":\"{error}\"");
+    let log = house.path("data/logs/access.log");
+    house.until(|| std::fs::read_to_string(&log).is_ok_and(|text| text.matches(&wanted).count() == times));
 }
 
 /// What came back over HTTP/2.

@@ -208,12 +208,14 @@ fn check_pools(root: &mut Reader<'_>, sites: &[Arc<Site>], pools: &[Arc<PoolSett
     for site in sites {
         for (place, route) in site.routes.iter().enumerate() {
             let Action::Proxy(proxy) = &route.action else { continue };
-            if pools.iter().any(|pool| *pool.name == *proxy.pool) {
-                continue;
+            for (key, pool) in proxy.pools() {
+                if pools.iter().any(|have| *have.name == *pool) {
+                    continue;
+                }
+                let mark = root.mark_below(&["site", &site.name, "route"]);
+                let key = format!("site.{}.route[{place}].{key}", site.name);
+                no_such_pool(root, mark, &key, pool, pools);
             }
-            let mark = root.mark_below(&["site", &site.name, "route"]);
-            let key = format!("site.{}.route[{place}].proxy", site.name);
-            no_such_pool(root, mark, &key, &proxy.pool, pools);
         }
     }
     pools.iter().for_each(|pool| refuse_what_is_to_come(root, pool));
@@ -246,9 +248,6 @@ fn refuse_what_is_to_come(root: &mut Reader<'_>, pool: &PoolSettings) {
     }
     if pool.health.as_ref().is_some_and(|health| matches!(health.check, Check::Grpc { .. })) {
         refuse(&["health", "grpc"], "the health check of gRPC", "use health = { tcp = true } or a path");
-    }
-    if pool.retry.hedge_after.is_some() {
-        refuse(&["retry", "hedge_after"], "asking a second server at the same time", "leave it out");
     }
 }
 

@@ -4,7 +4,7 @@
 //! the servers that stay. **Read by** `pick`, `health`, the proxy. **Calls** `server`, `pick::hash` (the ring).
 //!
 //! Invariants
-//! 1. A snapshot never changes but for the panic flag and what is inside its servers.
+//! 1. A snapshot never changes but for the panic flag, what all snapshots share, and what is inside its servers.
 //! 2. At most [`SERVERS_MAX`] servers; no two with the same id.
 //!
 //! Not here: deciding states (`health`), choosing (`pick`).
@@ -18,6 +18,7 @@ use crate::config::{Balance, Place, PoolSettings, SERVERS_MAX, ServerSettings, S
 use crate::pick::Tried;
 use crate::pick::hash::{Ring, key_of};
 use crate::server::{InFlight, Outcome, Server, ServerId, Standing, State};
+use crate::tally::Tally;
 
 /// A server and how this pool uses it.
 #[derive(Debug, Clone)]
@@ -65,6 +66,14 @@ pub struct Pool {
     members: Vec<Member>,
     ring: Option<Ring>,
     panic: AtomicBool,
+    shared: Arc<Shared>,
+}
+
+/// What all snapshots of a pool share.
+#[derive(Debug, Default)]
+struct Shared {
+    held: AtomicBool,
+    tally: Tally,
 }
 
 impl Pool {
@@ -108,6 +117,7 @@ impl Pool {
             ring: keyed.then(|| Ring::new(&members)),
             generation: last.map_or(0, |last| last.generation + 1),
             panic: AtomicBool::new(last.is_some_and(Self::is_in_panic)),
+            shared: last.map(|last| Arc::clone(&last.shared)).unwrap_or_default(),
             settings,
             members,
         }
@@ -151,6 +161,21 @@ impl Pool {
     /// Whether so few servers are up that health is doubted.
     pub fn is_in_panic(&self) -> bool {
         self.panic.load(Ordering::Acquire)
+    }
+
+    /// Whether the operator holds it: requests wait.
+    pub fn is_held(&self) -> bool {
+        self.shared.held.load(Ordering::Relaxed)
+    }
+
+    /// The operator's wish, for every snapshot of this pool.
+    pub fn set_held(&self, on: bool) {
+        self.shared.held.store(on, Ordering::Relaxed);
+    }
+
+    /// What it did beside plain proxying.
+    pub fn tally(&self) -> &Tally {
+        &self.shared.tally
     }
 
     pub(crate) const fn ring(&self) -> Option<&Ring> {
