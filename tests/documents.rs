@@ -1,5 +1,6 @@
 //! What is written for people and editors about the settings says what the program does.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -52,4 +53,76 @@ fn the_schema_knows_and_explains_every_key() {
             _ => {}
         }
     }
+}
+
+// Goal: docs/errors.md has every name that the sources give to an error, and no other.
+// Method: names as they are written where errors are made, in the files that make them.
+#[test]
+fn the_page_of_errors_is_current() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        text.split("#[cfg(test)]\nmod").next().unwrap_or_default().to_owned()
+    };
+    let mut made = BTreeSet::new();
+    for path in rust_files(&root.join("roles/web/src")) {
+        let text = read(path.strip_prefix(&root).unwrap().to_str().unwrap());
+        for call in text.split("Failure::new(").skip(1) {
+            let mut arguments = call.splitn(3, ',').map(str::trim);
+            let (_, blame, rest) = (arguments.next(), arguments.next(), arguments.next().unwrap_or_default());
+            // Calls that hand a name on have it from another place that is read here.
+            if blame.is_some_and(|blame| blame.contains("Blame::")) && rest.starts_with('"') {
+                made.extend(rest.split('"').nth(1).map(str::to_owned));
+            }
+        }
+    }
+    let balance = rust_files(&root.join("roles/balance/src")).into_iter();
+    let upstream = rust_files(&root.join("engine/http/src/upstream")).into_iter();
+    for path in balance.chain(upstream) {
+        let text = read(path.strip_prefix(&root).unwrap().to_str().unwrap());
+        let quoted = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .flat_map(|line| line.split('"').skip(1).step_by(2));
+        let is_name = |word: &&str| {
+            ["upstream-", "pool-", "no-descriptors", "client-body", "body-too-large"]
+                .iter()
+                .any(|begin| word.starts_with(begin))
+                && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        };
+        made.extend(quoted.filter(is_name).map(str::to_owned));
+    }
+    for path in ["engine/wire/src/http1/answer_head.rs", "engine/wire/src/http1/chunked.rs"] {
+        let text = read(path);
+        let names = text.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next());
+        made.extend(names.filter(|name| name.contains('-') && !name.contains(' ')).map(str::to_owned));
+    }
+    let page = read("docs/errors.md");
+    let first =
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next().map(str::to_owned));
+    let told: BTreeSet<String> = first
+        .flat_map(|cell| cell.split(", ").map(|name| name.trim_matches('`').to_owned()).collect::<Vec<_>>())
+        .collect();
+    let missing: Vec<_> = made.difference(&told).collect();
+    let gone: Vec<_> = told.difference(&made).collect();
+    assert!(
+        missing.is_empty() && gone.is_empty(),
+        "not on the page: {missing:?}; not in the sources: {gone:?}"
+    );
+    assert!(made.len() > 50, "only {} names found", made.len());
+}
+
+fn rust_files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !path.to_string_lossy().contains("test")
+        {
+            files.push(path);
+        }
+    }
+    files
 }

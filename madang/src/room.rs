@@ -16,9 +16,12 @@ use std::sync::Arc;
 
 use madang_balance::config::StreamSettings;
 use madang_balance::here::{Here, LookNow};
+use madang_balance::mirror::{MARK, Mirror};
 use madang_balance::pool::Pool as Snapshot;
 use madang_balance::proxy::{Proxy, ProxyRoute};
+use madang_balance::split::{Rule, Split};
 use madang_balance::stream::{StreamAcceptor, StreamDoor};
+use madang_balance::ways::{SplitBy, Ways};
 use madang_host::config::{Limits, Listen};
 use madang_host::gate::ListenerGate;
 use madang_host::net::listen::Listener;
@@ -27,7 +30,7 @@ use madang_host::worker::{Accepting, Acceptor, Worker};
 use madang_http::accept::HttpAcceptor;
 use madang_http::endpoint::{Endpoint, HttpLimits, Pool, Serving};
 use madang_http::exchange::Service;
-use madang_web::config::{Action, Site};
+use madang_web::config::{self as web, Action, ProxySettings, Site, SplitArm, Takes};
 use madang_wire::request::HeadLimits;
 use tokio::sync::oneshot;
 
@@ -113,15 +116,8 @@ impl Room {
         self.web.set_roles(Box::new(move |site, place| {
             let site = sites.iter().find(|have| *have.name == *site)?;
             let Action::Proxy(proxy) = &site.routes.get(place)?.action else { return None };
-            let pools = pools.borrow();
-            let here = pools.get(proxy.pool.as_str())?;
-            let route = ProxyRoute {
-                strip: proxy.strip.clone(),
-                host: proxy.upstream_host.clone(),
-                set: proxy.set.clone(),
-                remove: proxy.remove.clone(),
-            };
-            Some(Proxy::new(here, route) as Rc<dyn Service>)
+            // Sites and routes with the same split do not divide clients at the same place.
+            proxied(proxy, &pools.borrow(), &format!("{}/{place}", site.name))
         }));
     }
 
@@ -221,6 +217,47 @@ impl Room {
     pub fn flush(&self) {
         self.telemetry.flush();
     }
+}
+
+/// A route's way to its pools; `None` when one is not there.
+fn proxied(
+    settings: &ProxySettings,
+    pools: &HashMap<Arc<str>, Rc<Here>>,
+    name: &str,
+) -> Option<Rc<dyn Service>> {
+    let route = ProxyRoute {
+        strip: settings.strip.clone(),
+        host: settings.upstream_host.clone(),
+        set: settings.set.clone(),
+        remove: settings.remove.clone(),
+        keep_location: !settings.rewrite_location,
+    };
+    let mirror = || {
+        let mirror = settings.mirror.as_ref()?;
+        let mut marked = route.clone();
+        marked.set.retain(|(name, _)| name != MARK.0);
+        marked.set.push((MARK.0.to_owned(), MARK.1.to_owned()));
+        let to = Proxy::new(pools.get(mirror.pool.as_str())?, marked, None);
+        Some(Mirror { to, percent: mirror.percent, timeout: mirror.timeout })
+    };
+    let way = |pool: &str| Some(Proxy::new(pools.get(pool)?, route.clone(), mirror()));
+    let rest = way(&settings.pool)?;
+    if settings.split.is_empty() {
+        return Some(rest);
+    }
+    let rule = |arm: &SplitArm| match arm.takes.clone() {
+        Takes::Percent(percent) => Rule::Percent(percent),
+        Takes::Header(name, value) => Rule::Header(name, value),
+        Takes::Cookie(name, value) => Rule::Cookie(name, value),
+    };
+    let by = match settings.split_by.clone() {
+        web::SplitBy::Ip => SplitBy::Ip,
+        web::SplitBy::Header(name) => SplitBy::Header(name),
+        web::SplitBy::Cookie(name) => SplitBy::Cookie(name),
+    };
+    let split = Split::new(name, settings.split.iter().map(rule).collect()).ok()?;
+    let arms = settings.split.iter().map(|arm| way(&arm.pool)).collect::<Option<_>>()?;
+    Some(Ways::new(split, by, arms, rest))
 }
 
 /// The engine's limits from the settings'.

@@ -224,6 +224,11 @@ struct Life {
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// An order that cannot be obeyed, and why.
+fn refused(status: u16, message: String) -> Answer {
+    (status, JSON, serde_json::json!({ "ok": false, "message": message }).to_string())
+}
+
 impl Life {
     async fn order(&mut self, request: Request, admin: &Admin) -> Option<End> {
         let mut end = None;
@@ -241,6 +246,7 @@ impl Life {
                 (200, JSON, "{\"ok\":true}".to_owned())
             }
             Order::Pool(wish, query) => self.wish(wish, &query),
+            Order::Hold(on, query) => self.hold(on, &query),
             Order::Stop => {
                 end = Some(End::Stop);
                 (200, JSON, "{\"ok\":true}".to_owned())
@@ -275,25 +281,39 @@ impl Life {
         }
     }
 
+    /// Hold, release.
+    fn hold(&self, on: bool, query: &str) -> Answer {
+        let Some(pool) = parameter(query, "pool") else {
+            return refused(400, "the query needs pool=NAME".to_owned());
+        };
+        let keeper = self.house.keeper();
+        match keeper.and_then(|keeper| keeper.hold(&pool, on)) {
+            None => self.no_such_pool(&pool),
+            Some(wait) => {
+                (200, JSON, serde_json::json!({ "ok": true, "wait_seconds": wait.as_secs_f64() }).to_string())
+            }
+        }
+    }
+
+    fn no_such_pool(&self, pool: &str) -> Answer {
+        let views = self.house.keeper().map(|keeper| keeper.views()).unwrap_or_default();
+        let known: Vec<&str> = views.iter().map(|view| view.pool.as_str()).collect();
+        let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+        refused(404, format!("there is no pool {pool:?}; pools here: {known}"))
+    }
+
     /// Drain, disable, enable.
     fn wish(&self, wish: Wish, query: &str) -> Answer {
-        let refuse = |status, message: String| {
-            (status, JSON, serde_json::json!({ "ok": false, "message": message }).to_string())
-        };
         let (Some(pool), Some(server)) = (parameter(query, "pool"), parameter(query, "server")) else {
-            return refuse(400, "the query needs pool=NAME and server=ADDRESS".to_owned());
+            return refused(400, "the query needs pool=NAME and server=ADDRESS".to_owned());
         };
         let views = self.house.keeper().map(|keeper| keeper.views()).unwrap_or_default();
         match self.house.keeper().and_then(|keeper| keeper.wish(&pool, &server, wish)) {
-            None => {
-                let known: Vec<&str> = views.iter().map(|view| view.pool.as_str()).collect();
-                let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
-                refuse(404, format!("there is no pool {pool:?}; pools here: {known}"))
-            }
+            None => self.no_such_pool(&pool),
             Some(0) => {
                 let servers = views.iter().filter(|view| view.pool == pool).flat_map(|view| &view.servers);
                 let known: Vec<&str> = servers.map(|server| server.server.as_str()).collect();
-                refuse(404, format!("pool {pool} has no server {server:?}; here are {}", known.join(", ")))
+                refused(404, format!("pool {pool} has no server {server:?}; here are {}", known.join(", ")))
             }
             Some(count) => (200, JSON, serde_json::json!({ "ok": true, "servers": count }).to_string()),
         }

@@ -168,13 +168,19 @@ impl madang_web::Recorder for WorkerTelemetry {
             self.block.limited(limit);
         }
         let access = self.access.get();
-        let told = status >= 500 || duration > access.slow;
+        // The client got the beginning of a good answer and not its end: nobody hears of it but from here.
+        let broken = status < 400 && !outcome.complete && exchange.notes.error.is_some();
+        let told = status >= 500 || duration > access.slow || broken;
         if access.form == AccessForm::Off && !told {
             return;
         }
         let head = &exchange.head;
         if told {
-            let what = if status >= 500 { "request-failed" } else { "request-slow" };
+            let what = match (status, broken) {
+                (500.., _) => "request-failed",
+                (_, true) => "answer-broken",
+                _ => "request-slow",
+            };
             let detail = format!(
                 "{} {} {} answered {status} after {:.1} s{}",
                 exchange.connection.peer().ip(),

@@ -206,6 +206,11 @@ impl Connection {
             None,
         )
     }
+    /// Stands for this connection where work goes on without it: the same ends, in no worker's table, without a permit.
+    pub fn detached(&self) -> Rc<Self> {
+        let (listener, ends) = (Rc::clone(&self.listener), self.ends.get());
+        Connections::new(PhaseLimits::default()).enter(listener, self.secure, ends, None)
+    }
     /// Client and server address.
     pub fn ends(&self) -> Ends {
         self.ends.get()

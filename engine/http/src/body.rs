@@ -110,6 +110,16 @@ pub enum BodyFault {
 }
 
 impl BodyFault {
+    /// A stable name for logs, where the fault ends an answer that has begun.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "body-too-large",
+            Self::Malformed { what } | Self::Source { what } => what,
+            Self::Gone => "client-gone",
+            Self::TooSlow { limit } => limit,
+        }
+    }
+
     /// The status to answer with, where an answer is still possible.
     pub fn status(&self) -> u16 {
         match self {
@@ -175,6 +185,20 @@ impl RequestBody {
         }
     }
 
+    /// Bytes, pieces at hand: for a request of our own making.
+    pub fn of(pieces: impl IntoIterator<Item = Bytes>) -> Self {
+        let pipe = Pipe::default();
+        pieces.into_iter().for_each(|piece| pipe.push(piece));
+        pipe.end(Vec::new());
+        Self::piped(Rc::new(pipe))
+    }
+
+    /// The largest body that is taken, in bytes: the route's limit or that of the server. `None` without a body.
+    pub fn limit(&self) -> Option<u64> {
+        let state = self.pipe.as_ref()?.state.borrow();
+        state.limit.or(state.default_limit)
+    }
+
     /// The next piece, or `None` at the end. The first call makes the protocol answer `Expect: 100-continue`.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFault>>> {
         match &self.pipe {
@@ -227,12 +251,20 @@ struct PipeState {
     fault: Option<BodyFault>,
     trailers: Vec<(Bytes, Bytes)>,
     limit: Option<u64>,
+    default_limit: Option<u64>,
     asked: bool,
     reader: Option<Waker>,
     feeder: Option<Waker>,
 }
 
 impl Pipe {
+    /// Protocol: a pipe of a body that may have so many bytes unless the route says otherwise.
+    pub fn bounded(bytes_max: u64) -> Rc<Self> {
+        let this = Self::default();
+        this.state.borrow_mut().default_limit = Some(bytes_max);
+        Rc::new(this)
+    }
+
     /// Protocol: a decoded piece.
     pub fn push(&self, piece: Bytes) {
         let mut state = self.state.borrow_mut();

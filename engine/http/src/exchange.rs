@@ -18,6 +18,7 @@ use madang_host::connection::Connection;
 use madang_wire::request::RequestHead;
 
 use crate::body::{LocalFuture, RequestBody};
+use crate::interim::InterimSlot;
 use crate::response::Response;
 
 /// A request, its answer so far, and what is noted for the record.
@@ -28,6 +29,8 @@ pub struct Exchange {
     pub body: RequestBody,
     /// The answer so far.
     pub response: Response,
+    /// Interim answers on their way to the client.
+    pub interim: Rc<InterimSlot>,
     /// Where it came in: peer, listener, TLS facts.
     pub connection: Rc<Connection>,
     /// When the head was complete.
@@ -71,6 +74,7 @@ impl Exchange {
             head: RequestHead::default(),
             body: RequestBody::default(),
             response: Response::new(),
+            interim: Rc::default(),
             connection,
             started,
             notes: Notes::default(),
@@ -82,6 +86,7 @@ impl Exchange {
         self.head.clear();
         self.body = RequestBody::default();
         self.response.clear();
+        self.interim.clear();
         if !Rc::ptr_eq(&self.connection, connection) {
             self.connection = Rc::clone(connection);
         }

@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod exchange;
 mod http1;
 mod http2;
+pub mod interim;
 pub mod response;
 mod tunnel;
 pub mod upstream;

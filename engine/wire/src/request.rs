@@ -152,6 +152,7 @@ pub(crate) struct Field {
 }
 
 /// One request's head. See the module's invariants.
+#[derive(Clone)]
 pub struct RequestHead {
     pub(crate) arena: Vec<u8>,
     pub(crate) fields: Vec<Field>,

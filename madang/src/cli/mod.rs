@@ -85,17 +85,19 @@ enum Command {
     Status(Asked),
     /// Every open connection
     Connections(Asked),
-    /// Take a server of a pool out of rotation, or bring it back
+    /// Take a server of a pool out of rotation or bring it back, or let a whole pool's requests wait
     ///
     /// drain: nothing new goes there, what is open ends. disable: the same, and no health checks. enable: back in rotation.
+    /// hold (without a server): requests wait, up to the pool's `hold` time, instead of being sent. release: they go on.
     Pool {
         /// What is wanted
-        #[arg(value_parser = ["drain", "disable", "enable"])]
+        #[arg(value_parser = ["drain", "disable", "enable", "hold", "release"])]
         wish: String,
         /// The pool's name
         pool: String,
-        /// The server's address as in the settings
-        server: String,
+        /// The server's address as in the settings; not with hold and release
+        #[arg(required_if_eq_any([("wish", "drain"), ("wish", "disable"), ("wish", "enable")]))]
+        server: Option<String>,
         #[command(flatten)]
         asked: Asked,
     },
@@ -184,7 +186,9 @@ pub fn main() -> ExitCode {
         Some(Command::Upgrade(asked)) => orders::upgrade(&asked),
         Some(Command::Status(asked)) => orders::status(&asked),
         Some(Command::Connections(asked)) => orders::connections(&asked),
-        Some(Command::Pool { wish, pool, server, asked }) => orders::pool(&asked, &wish, &pool, &server),
+        Some(Command::Pool { wish, pool, server, asked }) => {
+            orders::pool(&asked, &wish, &pool, server.as_deref())
+        }
         Some(Command::Logs { file, follow, lines }) => orders::logs(&file.config, follow, lines),
         Some(Command::Doctor { file, output }) => doctor::doctor(&file.config, output),
         Some(Command::Trust { file }) => trust::trust(&file.config),

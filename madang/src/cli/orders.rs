@@ -70,7 +70,16 @@ pub(super) fn upgrade(args: &Asked) -> Ended {
     })
 }
 
-pub(super) fn pool(args: &Asked, wish: &str, pool: &str, server: &str) -> Ended {
+pub(super) fn pool(args: &Asked, wish: &str, pool: &str, server: Option<&str>) -> Ended {
+    let whole = matches!(wish, "hold" | "release");
+    let server = match (whole, server) {
+        (true, None) => return hold(args, wish, pool),
+        (false, Some(server)) => server,
+        _ => {
+            complain(&format!("{wish} is for a whole pool: `madang pool {wish} {pool}`"));
+            return Ended::Usage;
+        }
+    };
     let path = format!("/api/v1/pool/{wish}?pool={}&server={}", encode(pool), encode(server));
     let told = match wish {
         "enable" => "is back in rotation, as its health allows",
@@ -78,6 +87,18 @@ pub(super) fn pool(args: &Asked, wish: &str, pool: &str, server: &str) -> Ended 
         _ => "gets nothing new; what is open ends",
     };
     done(args, "POST", &path, |_| say!("{server} {told}"))
+}
+
+/// A whole pool: its requests wait, or go on.
+fn hold(args: &Asked, wish: &str, pool: &str) -> Ended {
+    let path = format!("/api/v1/pool/{wish}?pool={}", encode(pool));
+    done(args, "POST", &path, |value| match wish {
+        "hold" => say!(
+            "requests to pool {pool} wait, each up to {} s, until `madang pool release {pool}`",
+            value["wait_seconds"]
+        ),
+        _ => say!("requests to pool {pool} go on"),
+    })
 }
 
 pub(super) fn status(args: &Asked) -> Ended {

@@ -142,8 +142,20 @@ fn pool_section(pool: &Value, screen: Screen) -> String {
         Column::Number("FIRST BYTE"),
     ];
     let panic = if pool["panic"] == true { "  panic: too few are up, health is doubted" } else { "" };
+    let waiting = pool["counts"]["waiting"].as_u64().unwrap_or(0);
+    let held = match (pool["held"] == true, waiting) {
+        (true, _) => {
+            format!("  held: {} wait{}", counted(waiting, "request"), if waiting == 1 { "s" } else { "" })
+        }
+        (false, 1..) => format!(
+            "  nobody up: {} wait{}",
+            counted(waiting, "request"),
+            if waiting == 1 { "s" } else { "" }
+        ),
+        _ => String::new(),
+    };
     let name = screen.paint("1", &format!("pool {}", text(&pool["pool"])));
-    let mut out = format!("\n{name}{}\n", screen.paint("31", panic));
+    let mut out = format!("\n{name}{}{}\n", screen.paint("31", panic), screen.paint("33", &held));
     out.push_str(&table(&columns, &rows, screen));
     let events = list(&pool["events"]);
     for event in &events[events.len().saturating_sub(EVENTS_SHOWN)..] {

@@ -208,15 +208,16 @@ fn check_pools(root: &mut Reader<'_>, sites: &[Arc<Site>], pools: &[Arc<PoolSett
     for site in sites {
         for (place, route) in site.routes.iter().enumerate() {
             let Action::Proxy(proxy) = &route.action else { continue };
-            if pools.iter().any(|pool| *pool.name == *proxy.pool) {
-                continue;
+            for (key, pool) in proxy.pools() {
+                if pools.iter().any(|have| *have.name == *pool) {
+                    continue;
+                }
+                let mark = root.mark_below(&["site", &site.name, "route"]);
+                let key = format!("site.{}.route[{place}].{key}", site.name);
+                no_such_pool(root, mark, &key, pool, pools);
             }
-            let mark = root.mark_below(&["site", &site.name, "route"]);
-            let key = format!("site.{}.route[{place}].proxy", site.name);
-            no_such_pool(root, mark, &key, &proxy.pool, pools);
         }
     }
-    pools.iter().for_each(|pool| refuse_what_is_to_come(root, pool));
 }
 
 fn no_such_pool(root: &mut Reader<'_>, mark: Mark, key: &str, wanted: &str, pools: &[Arc<PoolSettings>]) {
@@ -227,23 +228,6 @@ fn no_such_pool(root: &mut Reader<'_>, mark: Mark, key: &str, wanted: &str, pool
         format!("known here: {}", known.join(", "))
     };
     root.report.error(mark, key, format!("there is no pool {wanted:?}"), Some(help));
-}
-
-/// What the role can decide and nobody does yet is refused: a setting that is taken has its effect.
-fn refuse_what_is_to_come(root: &mut Reader<'_>, pool: &PoolSettings) {
-    let mut refuse = |keys: &[&str], what: &str, help: &str| {
-        let path = ["pool", &pool.name].iter().chain(keys).copied().collect::<Vec<_>>();
-        let mark = root.mark_below(&path);
-        root.report.error(
-            mark,
-            &path.join("."),
-            format!("{what} is not in this version"),
-            Some(help.to_owned()),
-        );
-    };
-    if pool.retry.hedge_after.is_some() {
-        refuse(&["retry", "hedge_after"], "asking a second server at the same time", "leave it out");
-    }
 }
 
 /// A stream leads to a pool that is there, by an address that nobody else has.

@@ -44,6 +44,8 @@ pub enum Order {
     Reopen,
     /// What the operator wants of a server; the query names pool and server.
     Pool(Wish, String),
+    /// Whether the operator holds a pool; the query names it.
+    Hold(bool, String),
 }
 
 /// An order's answer: status, media type, text.
@@ -88,6 +90,8 @@ pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
         false,
         "back in rotation",
     ),
+    (Method::Post, "/api/v1/pool/hold", Order::Hold(true, String::new()), false, "?pool=P: requests wait"),
+    (Method::Post, "/api/v1/pool/release", Order::Hold(false, String::new()), false, "they go on"),
 ];
 
 /// Answers on one of the two surfaces.
@@ -144,7 +148,7 @@ impl Control {
             return Reply::Now(exchange);
         }
         let (orders, mut order) = (self.orders.clone(), order.clone());
-        if let Order::Pool(_, query) = &mut order {
+        if let Order::Pool(_, query) | Order::Hold(_, query) = &mut order {
             exchange.head.query().unwrap_or_default().clone_into(query);
         }
         Reply::Later(Box::pin(async move {

@@ -52,6 +52,10 @@ pub struct Here {
     secret: [u8; 32],
     draws: RefCell<Draws>,
     line: Rc<Waiting>,
+    /// Copies for this pool under way.
+    mirrors: Cell<usize>,
+    /// Requests that wait until somebody is up.
+    held: Cell<usize>,
     look_now: LookNow,
     worker: Rc<Worker>,
     buffers: Rc<Buffers>,
@@ -89,6 +93,8 @@ impl Here {
             secret,
             draws: RefCell::new(Draws::new(seed)),
             line: Rc::default(),
+            mirrors: Cell::default(),
+            held: Cell::default(),
             look_now,
             worker: Rc::clone(worker),
             buffers: Rc::clone(buffers),
@@ -121,6 +127,14 @@ impl Here {
 
     pub(crate) fn pool(&self) -> Arc<Pool> {
         Arc::clone(&self.pool.borrow())
+    }
+
+    pub(crate) fn mirrors(&self) -> &Cell<usize> {
+        &self.mirrors
+    }
+
+    pub(crate) fn held(&self) -> &Cell<usize> {
+        &self.held
     }
 
     pub(crate) fn picker(&self) -> RefMut<'_, Picker> {

@@ -27,10 +27,12 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use crate::config::{Address, Check, Place, PoolSettings, Protocol};
 use crate::health::{Action, Event, Health, ProbeFailure, Wish};
 use crate::here::{LookNow, client_tls};
+use crate::hold::HELD_WAIT;
 use crate::names::{Names, Question};
 use crate::pool::Pool;
 use crate::probe::Probe;
 use crate::server::{Server, ServerId};
+use crate::tally::TallyView;
 
 /// How often requests' results are looked at without being called.
 const PASSIVE_EVERY: Duration = Duration::from_millis(200);
@@ -89,6 +91,8 @@ pub struct ServerView {
 pub struct PoolView {
     pub pool: String,
     pub panic: bool,
+    pub held: bool,
+    pub counts: TallyView,
     pub servers: Vec<ServerView>,
     pub events: Vec<String>,
 }
@@ -179,6 +183,20 @@ impl Keeper {
         Some(meant.len())
     }
 
+    /// The operator holds a pool (requests wait) or releases it. Gives how long a request may wait; `None`: no such pool.
+    pub fn hold(&self, pool: &str, on: bool) -> Option<Duration> {
+        let mut pools = self.pools.borrow_mut();
+        let kept = pools.get_mut(pool)?;
+        let was = kept.pool.is_held();
+        kept.pool.set_held(on);
+        if was != on {
+            let sentence =
+                if on { "held by the operator: requests wait" } else { "released by the operator" };
+            self.tell(pool, &mut kept.last, sentence.to_owned(), on);
+        }
+        Some(kept.pool.settings().hold.unwrap_or(HELD_WAIT))
+    }
+
     /// Everything, for `status`.
     pub fn views(&self) -> Vec<PoolView> {
         let now = clock::now();
@@ -204,6 +222,8 @@ impl Keeper {
             PoolView {
                 pool: name.to_string(),
                 panic: kept.pool.is_in_panic(),
+                held: kept.pool.is_held(),
+                counts: kept.pool.tally().view(),
                 servers: servers.collect(),
                 events: kept.last.clone(),
             }

@@ -2,7 +2,8 @@
 //!
 //! **Job.** Decide: which server a request goes to, which servers are fit, what is tried again, who stays where.
 //! **Promises.** Decisions are pure: no socket, no clock, no randomness; time and random numbers are handed in, so one seed
-//! replays a whole failure (`tests/simulation`). Only `here`, `keeper`, `probe` and `proxy` carry out what is decided.
+//! replays a whole failure (`tests/simulation`). Only `here`, `keeper`, `probe`, `proxy` and what it calls (`hedge`, `hold`,
+//! `mirror`, `ways`, `whole`) carry out what is decided.
 //! **Called by** routes of the web role, joined by `madang`. **Calls** `http`'s upstream client, `host`, `settings`.
 //!
 //! Who owns what
@@ -20,9 +21,13 @@ pub mod breaker;
 pub mod config;
 mod grpc_health;
 pub mod health;
+mod hedge;
 pub mod here;
+mod hold;
 pub mod keeper;
 mod latency;
+mod location;
+pub mod mirror;
 pub mod names;
 pub mod pick;
 pub mod pool;
@@ -34,4 +39,7 @@ pub mod server;
 pub mod split;
 pub mod sticky;
 pub mod stream;
+pub mod tally;
+pub mod ways;
+mod whole;
 mod window;

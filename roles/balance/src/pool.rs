@@ -4,7 +4,7 @@
 //! the servers that stay. **Read by** `pick`, `health`, the proxy. **Calls** `server`, `pick::hash` (the ring).
 //!
 //! Invariants
-//! 1. A snapshot never changes but for the panic flag and what is inside its servers.
+//! 1. A snapshot never changes but for the panic flag, what all snapshots share, and what is inside its servers.
 //! 2. At most [`SERVERS_MAX`] servers; no two with the same id.
 //!
 //! Not here: deciding states (`health`), choosing (`pick`).
@@ -18,6 +18,7 @@ use crate::config::{Balance, Place, PoolSettings, SERVERS_MAX, ServerSettings, S
 use crate::pick::Tried;
 use crate::pick::hash::{Ring, key_of};
 use crate::server::{InFlight, Outcome, Server, ServerId, Standing, State};
+use crate::tally::Tally;
 
 /// A server and how this pool uses it.
 #[derive(Debug, Clone)]
@@ -67,6 +68,14 @@ pub struct Pool {
     panic: AtomicBool,
     /// Whether names are being looked up for the first time.
     awaits_names: AtomicBool,
+    shared: Arc<Shared>,
+}
+
+/// What all snapshots of a pool share.
+#[derive(Debug, Default)]
+struct Shared {
+    held: AtomicBool,
+    tally: Tally,
 }
 
 impl Pool {
@@ -119,6 +128,7 @@ impl Pool {
             generation: last.map_or(0, |last| last.generation + 1),
             panic: AtomicBool::new(last.is_some_and(Self::is_in_panic)),
             awaits_names: AtomicBool::new(false),
+            shared: last.map(|last| Arc::clone(&last.shared)).unwrap_or_default(),
             settings,
             members,
         }
@@ -180,6 +190,21 @@ impl Pool {
     /// Told by the keeper of names.
     pub(crate) fn set_awaits_names(&self, on: bool) {
         self.awaits_names.store(on, Ordering::Release);
+    }
+
+    /// Whether the operator holds it: requests wait.
+    pub fn is_held(&self) -> bool {
+        self.shared.held.load(Ordering::Relaxed)
+    }
+
+    /// The operator's wish, for every snapshot of this pool.
+    pub fn set_held(&self, on: bool) {
+        self.shared.held.store(on, Ordering::Relaxed);
+    }
+
+    /// What it did beside plain proxying.
+    pub fn tally(&self) -> &Tally {
+        &self.shared.tally
     }
 
     pub(crate) const fn ring(&self) -> Option<&Ring> {

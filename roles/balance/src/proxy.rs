@@ -15,18 +15,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use madang_host::clock;
+use madang_host::deadline::Deadline;
 use madang_http::exchange::{Exchange, Outcome as Recorded, Reply, Service};
 use madang_http::upstream::request_head::{self, Forward, HostPolicy};
 use madang_http::upstream::{Fault, FaultKind, Replay, Step, Watch};
 use madang_wire::request::{Method, RequestHead};
 
 use crate::config::{HashBy, PoolSettings};
+use crate::hedge::{self, Leg};
 use crate::here::Here;
+use crate::hold;
+use crate::location::{self, Sides};
+use crate::mirror::Mirror;
 use crate::pick::hash::key_of;
 use crate::pick::{Ask, Chosen, NoneUp, Pick, Tried};
 use crate::pool::Pool;
 use crate::retry::{self, Attempt, Failure, Verdict};
-use crate::server::{InFlight, Outcome};
+use crate::server::{InFlight, Outcome, Server};
+use crate::whole::{self, WHOLE_TIMEOUT};
 
 /// What a route says about requests on their way to a pool.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +45,8 @@ pub struct ProxyRoute {
     pub set: Vec<(String, String)>,
     /// Fields to take out.
     pub remove: Vec<String>,
+    /// Redirects of the servers are passed on as they are.
+    pub keep_location: bool,
 }
 
 /// A route's way to a pool on one worker.
@@ -46,26 +54,36 @@ pub struct Proxy {
     me: Weak<Self>,
     here: Rc<Here>,
     route: ProxyRoute,
+    mirror: Option<Mirror>,
 }
 
 /// Why the client gets an error.
-struct Refusal {
-    status: u16,
-    name: &'static str,
-    detail: String,
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) name: &'static str,
+    pub(crate) detail: String,
 }
 
 impl Proxy {
-    /// A route to this pool.
-    pub fn new(here: &Rc<Here>, route: ProxyRoute) -> Rc<Self> {
-        Rc::new_cyclic(|me| Self { me: Weak::clone(me), here: Rc::clone(here), route })
+    /// A route to this pool, and what is copied to another.
+    pub fn new(here: &Rc<Here>, route: ProxyRoute, mirror: Option<Mirror>) -> Rc<Self> {
+        Rc::new_cyclic(|me| Self { me: Weak::clone(me), here: Rc::clone(here), route, mirror })
+    }
+
+    /// The pool on this worker.
+    pub(crate) fn here(&self) -> &Rc<Here> {
+        &self.here
     }
 
     async fn answer(self: Rc<Self>, mut exchange: Box<Exchange>) -> Box<Exchange> {
         let whole = self.here.pool().settings().timeouts.whole;
+        let mut deadline = None;
         let outcome = match whole {
             None => self.attempts(&mut exchange).await,
-            Some(whole) => Box::pin(self.within(whole, &mut exchange)).await,
+            Some(whole) => {
+                let deadline = deadline.insert(self.here.deadline(whole));
+                Box::pin(self.within(deadline, &mut exchange)).await
+            }
         };
         if let Err(Refusal { status, name, detail }) = outcome {
             exchange.response.clear();
@@ -75,13 +93,14 @@ impl Proxy {
             }
             exchange.notes.error = Some(name);
             exchange.notes.error_detail = Some(detail);
+        } else if let Some(deadline) = deadline {
+            exchange.response.body = whole::until(deadline, std::mem::take(&mut exchange.response.body));
         }
         exchange
     }
 
-    /// Attempts for as long as `whole`.
-    async fn within(&self, whole: Duration, exchange: &mut Exchange) -> Result<(), Refusal> {
-        let deadline = self.here.deadline(whole);
+    /// Attempts until the deadline.
+    async fn within(&self, deadline: &Deadline, exchange: &mut Exchange) -> Result<(), Refusal> {
         let mut attempts = std::pin::pin!(self.attempts(exchange));
         std::future::poll_fn(|cx| {
             if let std::task::Poll::Ready(outcome) = attempts.as_mut().poll(cx) {
@@ -89,7 +108,7 @@ impl Proxy {
             }
             deadline.poll(cx).map(|()| {
                 let detail = "timeouts.whole is over".to_owned();
-                Err(Refusal { status: 504, name: "upstream-whole-timeout", detail })
+                Err(Refusal { status: 504, name: WHOLE_TIMEOUT, detail })
             })
         })
         .await
@@ -97,33 +116,47 @@ impl Proxy {
 
     /// Attempts until one answers or no more may be made.
     async fn attempts(&self, exchange: &mut Exchange) -> Result<(), Refusal> {
-        let started = clock::now();
+        let mut started = clock::now();
         self.here.budget().request(started);
         let pool = self.here.pool();
         let keep = usize::try_from(pool.settings().body_buffer).unwrap_or(usize::MAX);
         let mut body = Replay::new(std::mem::take(&mut exchange.body), keep);
         let mut tried = Tried::default();
-        let (mut attempts, mut head, mut now) = (0_u8, self.here.buffer(), started);
+        let (mut attempts, mut head, mut hold, mut now) = (0_u8, self.here.buffer(), None, started);
         let result = loop {
             let mut pool = self.here.pool();
             let chosen = match self.choose(&pool, exchange, &tried, now) {
-                Pick::Server(chosen) => chosen,
-                Pick::NoneUp(why) => break Err(nobody(why, &pool.settings().name)),
+                Ok(Some(chosen)) => Ok(chosen),
                 // Rare and large: kept out of the future that every request carries.
-                Pick::Wait => match Box::pin(self.stand_in_line(&pool, exchange, &tried)).await {
+                Ok(None) => match Box::pin(self.stand_in_line(&pool, exchange, &tried)).await {
                     Ok((its, chosen)) => {
                         (pool, now) = (its, clock::now());
-                        chosen
+                        Ok(chosen)
                     }
-                    Err(refusal) => break Err(refusal),
+                    Err(next) => Err(next),
                 },
+                Err(next) => Err(next),
             };
-            attempts = attempts.saturating_add(1);
-            let so_far = (&mut tried, attempts, started, now);
-            let again = self.attempt(&pool, chosen, exchange, &mut head, &mut body, so_far).await;
+            let again = match chosen {
+                Ok(chosen) => {
+                    attempts = attempts.saturating_add(1);
+                    let so_far = (&mut tried, attempts, started, now);
+                    self.attempt(&pool, chosen, exchange, &mut head, &mut body, so_far).await
+                }
+                Err(next) => Err(next),
+            };
             match again {
                 Ok(()) => break Ok(()),
                 Err(Next::Give(refusal)) => break Err(refusal),
+                Err(Next::Hold(why)) => {
+                    if let Err(refusal) = Box::pin(hold::wait(&mut hold, &self.here, &pool, why)).await {
+                        break Err(refusal);
+                    }
+                    // Nobody had the request: it begins anew.
+                    body.rewind();
+                    started = clock::now();
+                    (tried, attempts, now) = (Tried::default(), 0, started);
+                }
                 Err(Next::Again { wait }) => {
                     if !wait.is_zero() {
                         Box::pin(tokio::time::sleep(wait)).await;
@@ -134,15 +167,32 @@ impl Proxy {
             }
         };
         self.here.give_buffer(head);
+        if let Some(mirror) = &self.mirror {
+            mirror.copy(exchange, &body, self.here.random());
+        }
         result
     }
 
-    /// A server with a place for us, if there is one at this moment.
-    fn choose(&self, pool: &Pool, exchange: &Exchange, tried: &Tried, now: Instant) -> Pick {
-        let key = hash_key(pool.settings(), exchange);
+    /// A server with a place for us, if there is one at this moment; `None`: all places are taken.
+    fn choose(
+        &self,
+        pool: &Pool,
+        exchange: &Exchange,
+        tried: &Tried,
+        now: Instant,
+    ) -> Result<Option<Chosen>, Next> {
+        let settings = pool.settings();
+        if pool.is_held() {
+            return Err(Next::Hold(hold::held(&settings.name)));
+        }
+        let key = hash_key(settings, exchange);
         let sticky = self.here.sticky_of(&exchange.head);
         let ask = Ask { key, sticky, tried, random: self.here.random() };
-        self.here.picker().pick(pool, &ask, now)
+        match self.here.picker().pick(pool, &ask, now) {
+            Pick::Server(chosen) => Ok(Some(chosen)),
+            Pick::NoneUp(why) => Err(Next::Hold(nobody(why, &settings.name))),
+            Pick::Wait => Ok(None),
+        }
     }
 
     /// A server with a place for us, after standing in line for it.
@@ -151,23 +201,21 @@ impl Proxy {
         pool: &Pool,
         exchange: &Exchange,
         tried: &Tried,
-    ) -> Result<(Arc<Pool>, Chosen), Refusal> {
+    ) -> Result<(Arc<Pool>, Chosen), Next> {
         let settings = pool.settings();
         let Some(mut line) = self.here.stand_in_line(settings.queue.length, settings.queue.wait) else {
             let detail = format!("pool {}: every place is taken and so is the queue", settings.name);
-            return Err(Refusal { status: 503, name: "pool-queue-full", detail });
+            return Err(Next::Give(Refusal { status: 503, name: "pool-queue-full", detail }));
         };
         while line.next().await {
             // Anew each time: the wait may be for servers that come.
             let pool = self.here.pool();
-            match self.choose(&pool, exchange, tried, clock::now()) {
-                Pick::Server(chosen) => return Ok((pool, chosen)),
-                Pick::NoneUp(why) => return Err(nobody(why, &settings.name)),
-                Pick::Wait => {}
+            if let Some(chosen) = self.choose(&pool, exchange, tried, clock::now())? {
+                return Ok((pool, chosen));
             }
         }
         let detail = format!("pool {}: no place within queue.wait", settings.name);
-        Err(Refusal { status: 503, name: "pool-queue-timeout", detail })
+        Err(Next::Give(Refusal { status: 503, name: "pool-queue-timeout", detail }))
     }
 
     async fn attempt(
@@ -177,9 +225,9 @@ impl Proxy {
         exchange: &mut Exchange,
         head: &mut Vec<u8>,
         body: &mut Replay,
-        (tried, attempts, started, begun): (&mut Tried, u8, Instant, Instant),
+        (tried, attempts, started, mut begun): (&mut Tried, u8, Instant, Instant),
     ) -> Result<(), Next> {
-        let server = Arc::clone(chosen.place.server());
+        let mut server = Arc::clone(chosen.place.server());
         let (name, upstream) = self.here.way_to(pool, &server);
         exchange.notes.upstream = Some(name);
         let upstream = match upstream {
@@ -190,6 +238,7 @@ impl Proxy {
         };
         head.clear();
         self.write_head(head, exchange);
+        let hedge_at = retry::hedge_at(&pool.settings().retry, hedge::is_harmless(exchange, body), begun);
         let mut fresh = false;
         let mut place = Some(chosen.place);
         loop {
@@ -198,11 +247,19 @@ impl Proxy {
             let Some(held) = place.take().or_else(|| server.begin(limit)) else {
                 return Err(Next::Again { wait: Duration::ZERO });
             };
-            let watch = || -> Box<dyn Watch> {
-                let place = Some(held);
-                Box::new(OnItsWay { here: Rc::clone(&self.here), pool: Arc::clone(pool), place, begun })
+            let result = match hedge_at.filter(|_| !fresh) {
+                None => {
+                    let watch = self.watch(pool, held, begun);
+                    upstream.send(exchange, head, body, watch, fresh).await
+                }
+                Some(at) => {
+                    let first = Leg { server, upstream: Rc::clone(&upstream), place: held, begun };
+                    // Boxed: a request of a pool that does not hedge must not pay for its room.
+                    let raced = Box::pin(self.hedged(pool, first, exchange, head, tried, at)).await;
+                    (server, begun) = (raced.server, raced.begun);
+                    raced.result
+                }
             };
-            let result = upstream.send(exchange, head, body, watch, fresh).await;
             let now = clock::now();
             let took = now.saturating_duration_since(begun);
             self.here.place_given_back();
@@ -216,6 +273,7 @@ impl Proxy {
                     self.here.note(pool, &server, outcome, took, now);
                     if outcome == Outcome::Good || !self.may_retry(pool, status, exchange, body, attempts) {
                         self.here.stick(exchange, &server);
+                        self.relocate(exchange, &server);
                         return Ok(());
                     }
                     (Failure::Status(status), None)
@@ -262,7 +320,14 @@ impl Proxy {
                         fault.map_or_else(|| "it switched protocols unasked".to_owned(), |f| f.to_string());
                     let status = if failure == Failure::Late { 504 } else { 502 };
                     let detail = format!("{}: {told}; not tried again: {why}", server.name());
-                    return Err(Next::Give(Refusal { status, name, detail }));
+                    let refusal = Refusal { status, name, detail };
+                    // Nobody listens there yet: where the pool holds, that is a restart.
+                    let nobody = failure == Failure::NotConnected && body.can_rewind();
+                    return Err(if nobody && hold::holds(pool) {
+                        Next::Hold(refusal)
+                    } else {
+                        Next::Give(refusal)
+                    });
                 }
             }
         }
@@ -278,13 +343,49 @@ impl Proxy {
         listed && attempts < rules.attempts && exchange.head.method().is_idempotent() && body.can_rewind()
     }
 
-    fn write_head(&self, out: &mut Vec<u8>, exchange: &Exchange) {
-        let head = &exchange.head;
+    /// What is held until an answer was read whole.
+    pub(crate) fn watch(
+        &self,
+        pool: &Arc<Pool>,
+        place: InFlight,
+        begun: Instant,
+    ) -> impl FnOnce() -> Box<dyn Watch> + use<> {
+        let (here, pool) = (Rc::clone(&self.here), Arc::clone(pool));
+        move || Box::new(OnItsWay { here, pool, place: Some(place), begun })
+    }
+
+    /// A redirect that only makes sense to the servers becomes one that the client can follow.
+    fn relocate(&self, exchange: &mut Exchange, server: &Server) {
+        if !matches!(exchange.response.status, 201 | 300..=399) || self.route.keep_location {
+            return;
+        }
+        let location = exchange.response.fields.get("location");
+        let Some(location) = location.and_then(|value| std::str::from_utf8(value).ok()) else { return };
+        let (told, own) = (self.route.host.as_deref().unwrap_or(""), server.address().place.to_string());
+        let prefix = &exchange.head.path()[..self.path_from(exchange)];
+        let sides = Sides { prefix, outside: exchange.head.authority(), inside: [told, &own] };
+        if let Some(outside) = location::rewritten(location, &sides) {
+            exchange.response.fields.set("location", outside);
+        }
+    }
+
+    /// Where the path begins that the servers see.
+    fn path_from(&self, exchange: &Exchange) -> usize {
         let strip = self.route.strip.as_deref().unwrap_or("");
-        let path_from = match head.path().strip_prefix(strip) {
+        match exchange.head.path().strip_prefix(strip) {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => strip.len(),
             _ => 0,
-        };
+        }
+    }
+
+    /// A request came here by a split.
+    pub(crate) fn count_split(&self) {
+        self.here.pool().tally().split.up();
+    }
+
+    fn write_head(&self, out: &mut Vec<u8>, exchange: &Exchange) {
+        let head = &exchange.head;
+        let path_from = self.path_from(exchange);
         let forward = Forward {
             host: self.route.host.as_deref().map_or(HostPolicy::Client, HostPolicy::Fixed),
             path_from,
@@ -319,7 +420,11 @@ impl Service for Proxy {
 }
 
 enum Next {
-    Again { wait: Duration },
+    Again {
+        wait: Duration,
+    },
+    /// Nobody had the request: it may wait where the pool holds.
+    Hold(Refusal),
     Give(Refusal),
 }
 
@@ -357,7 +462,7 @@ fn nobody(why: NoneUp, pool: &str) -> Refusal {
 }
 
 /// What a fault says about the server; `None`: it is not the server's.
-fn failure_of(fault: &Fault) -> Option<Failure> {
+pub(crate) fn failure_of(fault: &Fault) -> Option<Failure> {
     Some(match (&fault.kind, fault.step) {
         // Any client can ask any server to upgrade.
         (FaultKind::Client(_) | FaultKind::Exhausted | FaultKind::NoUpgrade(_), _) => return None,
@@ -390,7 +495,7 @@ fn retry_after(exchange: &Exchange) -> Option<Duration> {
 }
 
 /// The hash of what the pool hashes by, where it hashes.
-fn hash_key(settings: &PoolSettings, exchange: &Exchange) -> Option<u64> {
+pub(crate) fn hash_key(settings: &PoolSettings, exchange: &Exchange) -> Option<u64> {
     use crate::config::{Balance, Sticky};
     let by_ip = || match exchange.client() {
         std::net::IpAddr::V4(v4) => key_of(&v4.octets()),

@@ -1,75 +1,60 @@
-//! A weighted split of requests over pools: a canary, an A/B test.
+//! A split of requests over pools: a canary, an A/B test.
 //!
-//! **Job.** Choose the pool of a request: by what it says itself (a field or a cookie), else by percent. **Called by** the
-//! proxy, before `pick`.
+//! **Job.** Choose the pool of a request: the first arm that takes it, by what the request says itself (a field or a cookie) or
+//! by percent of a key. Pure. **Called by** `ways`.
 //!
 //! Invariants
 //! 1. The same key goes to the same pool as long as the percents stay.
-//! 2. When the percent of an earlier arm grows, nobody leaves it: whoever saw the canary keeps seeing it.
+//! 2. When the percent of the first arm grows, nobody leaves it: whoever saw the canary keeps seeing it.
+//! 3. Nothing is allocated.
 //!
-//! Not here: what the key is (the proxy: the client's address or a cookie), reading fields.
+//! Not here: what the key is (`ways`: the client's address, a field or a cookie), reading fields.
 
 use std::fmt;
 
 use crate::pick::hash::key_of;
+use crate::random::Draws;
 
 /// Whole percents are the finest share.
 const PERCENT: u8 = 100;
 
-/// What a request must have to go to an arm whatever its percent: name, and value (`None`: any).
+/// Whom an arm takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mark {
-    /// A field, lower-case name.
+pub enum Rule {
+    /// So many percent of all keys, 0 to 100.
+    Percent(u8),
+    /// Who sends this field, lower-case name; with this value, where there is one.
     Header(String, Option<String>),
-    /// A cookie.
+    /// Who has this cookie; with this value, where there is one.
     Cookie(String, Option<String>),
-}
-
-/// One way of a split.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arm {
-    /// The pool's name.
-    pub pool: String,
-    /// 0 to 100; all together 100.
-    pub percent: u8,
-    /// Who goes here in any case.
-    pub marks: Vec<Mark>,
 }
 
 /// What a split reads of a request.
 pub trait Marked {
     /// A field's first value, by lower-case name.
-    fn header(&self, name: &str) -> Option<&str>;
+    fn header(&self, name: &str) -> Option<&[u8]>;
     /// A cookie's value.
-    fn cookie(&self, name: &str) -> Option<&str>;
+    fn cookie(&self, name: &str) -> Option<&[u8]>;
 }
 
-/// Why there is no such split.
+/// The percents make more than 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SplitError {
-    /// No arms.
-    Empty,
-    /// The percents do not make 100.
-    Sum {
-        /// But this.
-        sum: u32,
-    },
+pub struct TooMuch {
+    /// So much.
+    pub sum: u32,
 }
 
-impl fmt::Display for SplitError {
+impl fmt::Display for TooMuch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("a split needs pools"),
-            Self::Sum { sum } => write!(f, "the percents make {sum}, not 100"),
-        }
+        write!(f, "the percents make {}, at most 100 can be given away", self.sum)
     }
 }
 
 /// A split.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    name: String,
-    arms: Vec<Arm>,
+    salt: u64,
+    rules: Vec<Rule>,
 }
 
 impl Split {
@@ -77,56 +62,40 @@ impl Split {
     /// (the canary) comes first.
     ///
     /// # Errors
-    /// [`SplitError`]: the operator's percents do not make 100.
-    pub fn new(name: &str, arms: Vec<Arm>) -> Result<Self, SplitError> {
-        let sum = arms.iter().map(|arm| u32::from(arm.percent)).sum();
-        if arms.is_empty() {
-            return Err(SplitError::Empty);
+    /// [`TooMuch`]: the operator gives more than everything away.
+    pub fn new(name: &str, rules: Vec<Rule>) -> Result<Self, TooMuch> {
+        let percent = |rule: &Rule| if let Rule::Percent(percent) = rule { u32::from(*percent) } else { 0 };
+        let sum = rules.iter().map(percent).sum();
+        if sum > u32::from(PERCENT) {
+            return Err(TooMuch { sum });
         }
-        if sum != u32::from(PERCENT) {
-            return Err(SplitError::Sum { sum });
-        }
-        Ok(Self { name: name.to_owned(), arms })
+        Ok(Self { salt: key_of(name.as_bytes()), rules })
     }
 
-    /// Its arms.
-    pub fn arms(&self) -> &[Arm] {
-        &self.arms
-    }
-
-    /// The arm of a request. `key` is what stays the same for a client.
-    pub fn choose(&self, request: &impl Marked, key: &[u8]) -> &Arm {
-        let says = |want: &Option<String>, found: Option<&str>| match want {
+    /// The place of the arm that takes a request; `None`: the rest. `key` is what stays the same for a client.
+    pub fn choose(&self, request: &impl Marked, key: &[u8]) -> Option<usize> {
+        let says = |want: &Option<String>, found: Option<&[u8]>| match want {
             None => found.is_some(),
-            Some(want) => found == Some(want),
+            Some(want) => found == Some(want.as_bytes()),
         };
-        let holds = |mark: &Mark| match mark {
-            Mark::Header(name, value) => says(value, request.header(name)),
-            Mark::Cookie(name, value) => says(value, request.cookie(name)),
-        };
-        if let Some(arm) = self.arms.iter().find(|arm| arm.marks.iter().any(holds)) {
-            return arm;
-        }
-        let mut at = self.place(key);
-        let by_percent = self.arms.iter().find(|arm| match at.checked_sub(arm.percent) {
-            Some(rest) => {
-                at = rest;
-                false
+        // Hashed once, and only where a percent is asked.
+        let (mut at, mut begin) = (None, 0);
+        self.rules.iter().position(|rule| match rule {
+            Rule::Header(name, value) => says(value, request.header(name)),
+            Rule::Cookie(name, value) => says(value, request.cookie(name)),
+            Rule::Percent(percent) => {
+                let at = *at.get_or_insert_with(|| self.place(key));
+                let from = begin;
+                begin += percent;
+                from <= at && at < begin
             }
-            None => true,
-        });
-        // The percents make 100 and `at` is below: somebody was found.
-        by_percent.unwrap_or(&self.arms[0])
+        })
     }
 
     /// Where a key lies, from 0 to 99.
     #[allow(clippy::cast_possible_truncation)] // below 100
     fn place(&self, key: &[u8]) -> u8 {
-        let mut named = Vec::with_capacity(self.name.len() + 1 + key.len());
-        named.extend_from_slice(self.name.as_bytes());
-        named.push(0);
-        named.extend_from_slice(key);
-        ((u128::from(key_of(&named)) * u128::from(PERCENT)) >> 64) as u8
+        Draws::new(self.salt ^ key_of(key)).below(u64::from(PERCENT)) as u8
     }
 }
 
@@ -141,60 +110,77 @@ mod tests {
     }
 
     impl Marked for Request {
-        fn header(&self, name: &str) -> Option<&str> {
-            self.header.filter(|(known, _)| *known == name).map(|(_, value)| value)
+        fn header(&self, name: &str) -> Option<&[u8]> {
+            self.header.filter(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
         }
-        fn cookie(&self, name: &str) -> Option<&str> {
-            self.cookie.filter(|(known, _)| *known == name).map(|(_, value)| value)
+        fn cookie(&self, name: &str) -> Option<&[u8]> {
+            self.cookie.filter(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
         }
     }
 
-    fn split(canary: u8) -> Split {
-        let marks = vec![
-            Mark::Header("x-canary".to_owned(), Some("yes".to_owned())),
-            Mark::Cookie("beta".to_owned(), None),
-        ];
-        let arm = |pool: &str, percent, marks| Arm { pool: pool.to_owned(), percent, marks };
-        Split::new("s", vec![arm("new", canary, marks), arm("old", 100 - canary, Vec::new())]).unwrap()
-    }
-
-    // Goal: shares are as written, stable, and growing the canary takes nobody out of it. Method: 20,000 keys.
+    // Goal: shares are as written, stable, and growing the canary takes nobody out of it. Method: 20,000 keys, a canary that
+    // grows beside an arm of 20 percent.
     #[test]
     fn shares_are_as_written_and_growing_keeps_who_was_in() {
         let keys: Vec<[u8; 4]> = (0_u32..20_000).map(u32::to_be_bytes).collect();
         let mut before = vec![false; keys.len()];
-        for percent in [0, 1, 5, 20, 50, 99, 100] {
-            let split = split(percent);
-            let now: Vec<bool> =
-                keys.iter().map(|key| split.choose(&Request::default(), key).pool == "new").collect();
-            let share = now.iter().filter(|is_in| **is_in).count() as f64 / keys.len() as f64 * 100.0;
-            assert!((share - f64::from(percent)).abs() < 1.0, "{percent}: {share}");
+        for percent in [0, 1, 5, 20, 50, 80] {
+            let split = Split::new("s", vec![Rule::Percent(percent), Rule::Percent(20)]).unwrap();
+            let arms: Vec<Option<usize>> =
+                keys.iter().map(|key| split.choose(&Request::default(), key)).collect();
+            let share = |arm: Option<usize>| {
+                arms.iter().filter(|have| **have == arm).count() as f64 / keys.len() as f64 * 100.0
+            };
+            let (percent, rest) = (f64::from(percent), f64::from(80 - percent));
+            for (arm, want) in [(Some(0), percent), (Some(1), 20.0), (None, rest)] {
+                assert!((share(arm) - want).abs() < 1.0, "{percent} {arm:?}: {}", share(arm));
+            }
+            let now: Vec<bool> = arms.iter().map(|arm| *arm == Some(0)).collect();
             assert!(before.iter().zip(&now).all(|(was, is)| !was || *is), "{percent}: somebody left");
             before = now;
         }
     }
 
+    // Goal: two splits of 10 percent are not about the same tenth of all clients.
     #[test]
-    fn marks_win_over_percent() {
-        check(Request::default(), "old");
-        check(Request { header: Some(("x-canary", "yes")), cookie: None }, "new");
-        check(Request { header: Some(("x-canary", "no")), cookie: None }, "old");
-        check(Request { header: None, cookie: Some(("beta", "")) }, "new");
+    fn splits_of_different_names_divide_elsewhere() {
+        let split = |name: &str| Split::new(name, vec![Rule::Percent(10)]).unwrap();
+        let (one, other) = (split("one"), split("other"));
+        let both = (0_u32..20_000)
+            .filter(|key| {
+                let key = key.to_be_bytes();
+                [&one, &other].iter().all(|split| split.choose(&Request::default(), &key).is_some())
+            })
+            .count();
+        assert!((100..300).contains(&both), "one in a hundred is in both, not {both} of 20000");
+    }
+
+    // Goal: the first arm that takes a request has it; nobody is taken by an arm of 0 percent.
+    #[test]
+    fn the_first_arm_that_takes_it_wins() {
+        let header = Rule::Header("x-canary".to_owned(), Some("yes".to_owned()));
+        let cookie = Rule::Cookie("beta".to_owned(), None);
+        let rules = [Rule::Percent(0), header.clone(), cookie.clone()];
+        check(&rules, Request::default(), None);
+        check(&rules, Request { header: Some(("x-canary", "yes")), cookie: None }, Some(1));
+        check(&rules, Request { header: Some(("x-canary", "no")), cookie: None }, None);
+        check(&rules, Request { header: None, cookie: Some(("beta", "")) }, Some(2));
+        let both = || Request { header: Some(("x-canary", "yes")), cookie: Some(("beta", "1")) };
+        check(&rules, both(), Some(1));
+        check(&[cookie, header.clone()], both(), Some(0));
+        check(&[Rule::Percent(100), header], both(), Some(0));
+        check(&[], both(), None);
 
         #[track_caller]
-        fn check(request: Request, want: &str) {
-            assert_eq!(split(0).choose(&request, b"key").pool, want);
+        fn check(rules: &[Rule], request: Request, want: Option<usize>) {
+            assert_eq!(Split::new("s", rules.to_vec()).unwrap().choose(&request, b"key"), want);
         }
     }
 
     #[test]
-    fn percents_that_do_not_make_a_hundred_are_refused() {
-        let arm = |percent| Arm { pool: "p".to_owned(), percent, marks: Vec::new() };
-        assert_eq!(Split::new("s", Vec::new()), Err(SplitError::Empty));
-        assert_eq!(Split::new("s", vec![arm(50), arm(49)]), Err(SplitError::Sum { sum: 99 }));
-        assert_eq!(
-            Split::new("s", vec![arm(50), arm(51)]).unwrap_err().to_string(),
-            "the percents make 101, not 100"
-        );
+    fn more_than_everything_cannot_be_given_away() {
+        let split = |percents: &[u8]| Split::new("s", percents.iter().copied().map(Rule::Percent).collect());
+        assert!(split(&[]).is_ok() && split(&[50, 50]).is_ok());
+        assert_eq!(split(&[50, 51]), Err(TooMuch { sum: 101 }));
     }
 }

@@ -31,11 +31,11 @@ pub(crate) enum Action {
     /// Elsewhere.
     Redirect { to: Template, status: u16, keep_query: bool },
     /// The same request by another path, from the next route on.
-    Rewrite { to: Template, keep_query: bool },
+    Rewrite(Rewrite),
     /// A fixed answer.
     Respond { status: u16, body: Bytes, media_type: Text },
-    /// Another role.
-    Role(Rc<dyn Service>),
+    /// Another role, by this path where there is one.
+    Role { service: Rc<dyn Service>, rewrite: Option<Rewrite> },
     /// What could not be made ready.
     Broken(Failure),
 }
@@ -44,7 +44,16 @@ impl Action {
     /// Makes a route's action ready. What cannot be is told once here and fails on every request.
     pub(crate) fn new(route: &Route, site: &str, place: usize, making: &Making<'_>) -> Self {
         if let Some(service) = making.role(site, place) {
-            return Self::Role(service);
+            let rewrite = match &route.action {
+                config::Action::Proxy(settings) => settings.rewrite.as_ref(),
+                _ => None,
+            };
+            // Checked with the settings: it can be made again.
+            let rewrite = rewrite.and_then(|(to, keep_query)| {
+                let to = Template::for_rewrite(to, &route.paths).ok()?;
+                Some(Rewrite { to, keep_query: *keep_query })
+            });
+            return Self::Role { service, rewrite };
         }
         let broken = |name: &'static str, why: String| {
             making.trouble(name, &format!("site {site}, route {place}: {why}"));
@@ -65,7 +74,7 @@ impl Action {
                 Err(error) => broken("bad-redirect", error.to_string()),
             },
             config::Action::Rewrite { to, keep_query } => match Template::for_rewrite(to, &route.paths) {
-                Ok(to) => Self::Rewrite { to, keep_query: *keep_query },
+                Ok(to) => Self::Rewrite(Rewrite { to, keep_query: *keep_query }),
                 Err(error) => broken("bad-rewrite-target", error.to_string()),
             },
             config::Action::Proxy(settings) => {
@@ -95,7 +104,7 @@ impl Action {
                 exchange.response.fields.set("location", location);
                 Verdict::Answer
             }
-            Self::Rewrite { .. } => Verdict::Next,
+            Self::Rewrite(_) => Verdict::Next,
             Self::Respond { status, body, .. } if body.is_empty() && *status >= 400 => {
                 Failure::new(*status, Blame::Operator, "refused-by-route", "the route answers so").into()
             }
@@ -107,16 +116,32 @@ impl Action {
                 }
                 Verdict::Answer
             }
-            Self::Role(service) => Verdict::Hand(Rc::clone(service)),
+            Self::Role { service, rewrite } => match rewrite.as_ref().map(|to| to.follow(route, exchange)) {
+                Some(Some(Err(failure))) => failure.into(),
+                _ => Verdict::Hand(Rc::clone(service)),
+            },
             Self::Broken(failure) => failure.clone().into(),
         }
     }
 
     /// Follows a rewrite. `None`: this action is none.
     pub(crate) fn rewrite(&self, route: &Route, exchange: &mut Exchange) -> Option<Result<(), Failure>> {
-        let Self::Rewrite { to, keep_query } = self else { return None };
+        let Self::Rewrite(rewrite) = self else { return None };
+        rewrite.follow(route, exchange)
+    }
+}
+
+/// The same request by another path.
+pub(crate) struct Rewrite {
+    to: Template,
+    keep_query: bool,
+}
+
+impl Rewrite {
+    /// `None`: the route's patterns do not match any more.
+    fn follow(&self, route: &Route, exchange: &mut Exchange) -> Option<Result<(), Failure>> {
         let caught = Caught::by(&route.paths, exchange.head.path())?;
-        let written = match to.path_and_query(&caught, &exchange.head) {
+        let written = match self.to.path_and_query(&caught, &exchange.head) {
             Ok(written) => written,
             Err(error) => {
                 return Some(Err(Failure::new(400, Blame::Client, "bad-rewrite", error.to_string())));
@@ -124,7 +149,7 @@ impl Action {
         };
         let (path, query) = written;
         exchange.head.set_path(&path);
-        match (query, exchange.head.query(), keep_query) {
+        match (query, exchange.head.query(), self.keep_query) {
             (Some(own), Some(sent), true) => {
                 let both = format!("{own}&{sent}");
                 exchange.head.set_query(Some(&both));

@@ -340,16 +340,17 @@ fn welcome(exchange: &mut Exchange, user: Rc<str>) {
 }
 
 fn bound(web: &Web, exchange: &mut Exchange, journey: &mut Journey) -> Verdict {
-    let Some(max) = journey.routes(web).filter_map(|(route, _)| route.body_max).last() else {
-        return Verdict::Next;
-    };
-    exchange.body.set_limit(max);
-    match exchange.head.framing() {
-        // Known to be too much: said before a byte of it is read.
-        Framing::Length(length) if length > max => {
-            exchange.notes.limit = Some("body_max");
-            Failure::new(413, Blame::Client, "body-too-large", "announces more than the route's body_max")
-                .into()
+    let own = journey.routes(web).filter_map(|(route, _)| route.body_max).last();
+    if let Some(max) = own {
+        exchange.body.set_limit(max);
+    }
+    match (exchange.head.framing(), own.or_else(|| exchange.body.limit())) {
+        // Known to be too much: said before a byte of it is read, and before a server is asked.
+        (Framing::Length(length), Some(max)) if length > max => {
+            let limit = if own.is_some() { "body_max" } else { "body_bytes_max" };
+            exchange.notes.limit = Some(limit);
+            let why = format!("announces {length} bytes, {limit} is {max}");
+            Failure::new(413, Blame::Client, "body-too-large", why).into()
         }
         _ => Verdict::Next,
     }

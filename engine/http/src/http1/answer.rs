@@ -24,6 +24,7 @@ use super::body_in::BodyIn;
 use super::io::{Ended, Io};
 use crate::body::{Body, BodyStream, FileBody, Frame};
 use crate::exchange::Exchange;
+use crate::interim::Interim;
 
 /// Bodies up to this are copied behind their head: one write call is cheaper than a gathered one.
 const COPY_BYTES_MAX: usize = 16 * 1024;
@@ -220,7 +221,10 @@ impl Io {
                     }
                     return self.flush().await;
                 }
-                Some(Err(_)) => return self.break_off().await,
+                Some(Err(fault)) => {
+                    self.flush().await?;
+                    return Err(Ended::Source(fault.name()));
+                }
                 None => {
                     if announced.is_some_and(|length| self.body_sent != length) {
                         return self.break_off().await;
@@ -280,6 +284,18 @@ impl Io {
         );
         self.flush().await
     }
+}
+
+/// An interim answer: a head and nothing behind it (RFC 9110 15.2).
+pub(super) fn write_interim(out: &mut Vec<u8>, interim: &Interim) {
+    write_status_line(out, interim.status);
+    for (name, value) in &interim.fields {
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 fn write_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &Plan, date: &[u8; 29]) {

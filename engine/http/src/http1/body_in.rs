@@ -49,7 +49,14 @@ impl BodyIn {
             Framing::Chunked | Framing::Stream => Left::Chunked(Box::default()),
         };
         let continue_due = head.expects_continue() && head.version() == Version::Http11;
-        Some(Self { left, pipe: Rc::default(), received: 0, default_max, continue_due, broken: false })
+        Some(Self {
+            left,
+            pipe: Pipe::bounded(default_max),
+            received: 0,
+            default_max,
+            continue_due,
+            broken: false,
+        })
     }
 
     pub(super) fn handler_end(&self) -> RequestBody {

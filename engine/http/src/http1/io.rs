@@ -32,6 +32,8 @@ pub(super) enum Ended {
     Gone,
     /// We cut it.
     Cut(Cut),
+    /// The answer's body broke off at its source, for this reason.
+    Source(&'static str),
     /// It speaks HTTP/2.
     Preface,
 }
@@ -129,6 +131,11 @@ impl Io {
         &mut self.out
     }
 
+    /// Whether anything waits to be written.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.written < self.out.len()
+    }
+
     /// Between two requests.
     pub(super) fn next_request(&mut self) {
         if self.input.is_empty() {
@@ -175,7 +182,8 @@ impl Io {
             Poll::Pending => {
                 if self.input.is_empty() {
                     self.pool.give_input(std::mem::take(&mut self.input.buffer));
-                    if self.written == self.out.len() {
+                    // What has not left yet is nobody else's buffer.
+                    if !self.has_unsent() {
                         self.pool.give_output(std::mem::take(&mut self.out));
                         self.written = 0;
                     }

@@ -26,6 +26,7 @@ use madang_wire::request::{Framing, Malformed, Version};
 use crate::body::{Body, RequestBody};
 use crate::endpoint::{Endpoint, Serving};
 use crate::exchange::{Exchange, Outcome, Reply};
+use crate::interim::InterimSlot;
 use answer::Plan;
 use body_in::BodyIn;
 use io::{Ended, Io};
@@ -77,7 +78,7 @@ pub(crate) async fn serve(
                 let (stream, early) = driver.io.into_parts();
                 return End::Http2(stream, early);
             }
-            Err(Ended::Gone | Ended::Cut(_)) => return End::Closed,
+            Err(Ended::Gone | Ended::Cut(_) | Ended::Source(_)) => return End::Closed,
         }
     }
 }
@@ -95,6 +96,7 @@ impl Driver {
         let mut keep = client_keeps && count < serving.limits.requests_per_connection_max;
         let mut body = BodyIn::new(&exchange.head, serving.limits.body_bytes_max);
         exchange.body = body.as_ref().map_or_else(RequestBody::default, BodyIn::handler_end);
+        let interim = InterimSlot::open(&exchange);
 
         let reply = if serving.service.misdirected(&exchange) {
             exchange.response.text(421, "421 Misdirected Request: this name belongs to another connection\n");
@@ -108,8 +110,18 @@ impl Driver {
                 self.io.connection.enter(Phase::Handling);
                 let io = &mut self.io;
                 poll_fn(|cx| {
-                    if let Poll::Ready(exchange) = answer.as_mut().poll(cx) {
+                    let answered = answer.as_mut().poll(cx);
+                    while let Some(one) = interim.as_ref().and_then(|slot| slot.take()) {
+                        answer::write_interim(io.out(), &one);
+                    }
+                    if let Poll::Ready(exchange) = answered {
                         return Poll::Ready(Ok(exchange));
+                    }
+                    // What waits to leave (these, or the answer to an earlier pipelined request) does not wait for a handler.
+                    if io.has_unsent()
+                        && let Poll::Ready(Err(ended)) = io.poll_flush_out(cx)
+                    {
+                        return Poll::Ready(Err(ended));
                     }
                     io.poll_while_handled(cx, body.as_mut()).map(Err)
                 })
@@ -136,8 +148,10 @@ impl Driver {
             bytes_in: body.as_ref().map_or(0, BodyIn::received),
             complete: result.is_ok(),
         };
-        if let Err(Ended::Cut(cut)) = &result {
-            exchange.notes.limit = Some(cut.name());
+        match &result {
+            Err(Ended::Cut(cut)) => exchange.notes.limit = Some(cut.name()),
+            Err(Ended::Source(what)) => exchange.notes.error = Some(what),
+            _ => {}
         }
         serving.service.record(&exchange, outcome);
         self.endpoint.pool.give_exchange(exchange);

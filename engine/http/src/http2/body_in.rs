@@ -62,7 +62,7 @@ impl BodyIn {
         let now = clock::now();
         Some(Self {
             body,
-            pipe: Rc::default(),
+            pipe: Pipe::bounded(default_max),
             received: 0,
             default_max,
             told: false,
@@ -79,6 +79,11 @@ impl BodyIn {
 
     pub(super) fn handler_end(&self) -> RequestBody {
         RequestBody::piped(Rc::clone(&self.pipe))
+    }
+
+    /// Whether the handler has asked for it: a peer that waits for `100 Continue` gets it now.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.pipe.asked() && self.received == 0
     }
 
     pub(super) fn received(&self) -> u64 {

@@ -29,6 +29,7 @@ use super::duplex::H2Duplex;
 use crate::body::{Body, FileBody, Frame, RequestBody};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Outcome, Reply};
+use crate::interim::{Interim, InterimSlot};
 
 /// A piece of a file in memory on its way.
 const FILE_PIECE_BYTES: usize = 32 * 1024;
@@ -72,6 +73,8 @@ pub(super) async fn serve(
     }
     let mut body_in = BodyIn::new(body, &exchange.head, serving.limits.body_bytes_max, connection, score);
     exchange.body = body_in.as_ref().map_or_else(RequestBody::default, BodyIn::handler_end);
+    let interim = InterimSlot::open(&exchange);
+    let mut continue_due = exchange.head.expects_continue();
     let reply = if serving.service.misdirected(&exchange) {
         exchange.response.text(421, "421 Misdirected Request: this name belongs to another connection\n");
         Reply::Now(exchange)
@@ -82,10 +85,18 @@ pub(super) async fn serve(
         Reply::Now(exchange) => exchange,
         Reply::Later(mut answer) => {
             let waited = poll_fn(|cx| {
-                if let Poll::Ready(exchange) = answer.as_mut().poll(cx) {
+                let answered = answer.as_mut().poll(cx);
+                while let Some(one) = interim.as_ref().and_then(|slot| slot.take()) {
+                    send_interim(&mut respond, &one);
+                }
+                if let Poll::Ready(exchange) = answered {
                     return Poll::Ready(Some(exchange));
                 }
                 if let Some(body_in) = &mut body_in {
+                    if continue_due && body_in.is_wanted() {
+                        continue_due = false;
+                        send_interim(&mut respond, &Interim { status: 100, fields: Vec::new() });
+                    }
                     body_in.poll_feed(cx);
                 }
                 match respond.poll_reset(cx) {
@@ -122,6 +133,22 @@ pub(super) async fn serve(
         poll_fn(|cx| body_in.poll_read_past(cx)).await;
     }
     if complete { End::Answered } else { End::Reset }
+}
+
+/// An interim answer. Nobody waits for it when the stream is gone, which its own wait notices.
+fn send_interim(respond: &mut SendResponse<Bytes>, interim: &Interim) {
+    let mut head = http::Response::new(());
+    let Ok(status) = http::StatusCode::from_u16(interim.status) else { return };
+    *head.status_mut() = status;
+    *head.version_mut() = http::Version::HTTP_2;
+    for (name, value) in &interim.fields {
+        if let (Ok(name), Ok(value)) =
+            (http::HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value.clone()))
+        {
+            head.headers_mut().append(name, value);
+        }
+    }
+    let _ = respond.send_informational(head);
 }
 
 fn fill(
@@ -209,7 +236,12 @@ impl Answer<'_> {
                         return send.send_trailers(map).is_ok();
                     }
                     Ok(None) => return send.send_data(Bytes::new(), true).is_ok(),
-                    Ok(Some(Err(_))) | Err(()) => {
+                    Ok(Some(Err(fault))) => {
+                        exchange.notes.error = Some(fault.name());
+                        send.send_reset(Reason::INTERNAL_ERROR);
+                        return false;
+                    }
+                    Err(()) => {
                         send.send_reset(Reason::INTERNAL_ERROR);
                         return false;
                     }

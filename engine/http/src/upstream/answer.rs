@@ -27,9 +27,15 @@ pub trait Watch {
     fn ended(&mut self, whole: bool);
 }
 
-/// Names that are written by the protocol towards the client, not copied.
-fn is_ours(name: &[u8]) -> bool {
-    name.len() == 4 && name.eq_ignore_ascii_case(b"date")
+/// Whether a field goes on to the client. `date` is written by the protocol towards it; `x-accel-*` and `x-sendfile` are orders
+/// to a front end that this one does not take, and tell where things lie inside.
+fn is_copied(name: &[u8]) -> bool {
+    let begins = |with: &[u8]| name.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
+    match name.first() {
+        Some(b'd' | b'D') => !name.eq_ignore_ascii_case(b"date"),
+        Some(b'x' | b'X') => !begins(b"x-accel-") && !name.eq_ignore_ascii_case(b"x-sendfile"),
+        _ => true,
+    }
 }
 
 pub(super) fn fill(
@@ -48,7 +54,7 @@ pub(super) fn fill(
     };
     let response = &mut exchange.response;
     response.status = head.status;
-    let copied = head.fields.iter().filter(|(name, _)| !is_ours(&input[name.clone()]));
+    let copied = head.fields.iter().filter(|(name, _)| is_copied(&input[name.clone()]));
     response.fields.pass_on(&input[..head_end], copied);
     let behind = Bytes::copy_from_slice(&input[head_end..end]);
     let upgrade = head.upgrade.clone().map(|range| Bytes::copy_from_slice(&input[range]));

@@ -6,14 +6,19 @@
 //! Invariants
 //! 1. Nothing of the client's body is read faster than the server takes it.
 //! 2. Every wait has a deadline.
-//! 3. Interim answers are passed over; 101 ends the exchange of messages.
+//! 3. Interim answers go to the exchange's slot, but for 100, which only says that the body is wanted; 101 ends the exchange
+//!    of messages.
+//! 4. A client that waits for `100 Continue` is not asked for its body before the server wants it, or keeps silent for
+//!    [`CONTINUE_WAIT`]: a server that refuses at once never sees it.
 //!
 //! Not here: the answer's body (`body`).
 
 use std::future::poll_fn;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use madang_host::deadline::Deadline;
@@ -25,9 +30,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Fault, FaultKind, Replay, Step, Upstream, request_head};
 use crate::exchange::Exchange;
+use crate::interim::{INTERIM_MAX, Interim, InterimSlot};
 
-/// Interim answers before the final one.
-const INTERIM_MAX: usize = 16;
+/// How long a server may keep silent about an expectation before it gets the body unasked (RFC 9110 10.1.1: some never
+/// answer it).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// What came back.
 pub(super) struct Answered {
@@ -66,6 +73,9 @@ pub(super) async fn run(
         end: 0,
         answer: upstream.head(),
         interim: 0,
+        slot: &exchange.interim,
+        waits: (exchange.head.expects_continue() && body.is_untouched())
+            .then(|| upstream.deadline(CONTINUE_WAIT)),
         deadline: upstream.deadline(if body.is_none() {
             upstream.limits.first_byte
         } else {
@@ -111,6 +121,9 @@ struct Attempt<'u> {
     end: usize,
     answer: AnswerHead,
     interim: usize,
+    slot: &'u InterimSlot,
+    /// The client holds its body back until the server wants it, at the latest until then.
+    waits: Option<Deadline>,
     deadline: Deadline,
 }
 
@@ -118,13 +131,17 @@ type Stopped = (Step, FaultKind);
 
 impl Attempt<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, body: &mut Replay) -> Poll<Result<usize, Stopped>> {
-        let send = self.poll_send(cx, body);
+        let mut send = self.poll_send(cx, body);
         // An answer may come before the request is out, and tells more than the broken pipe that follows it.
+        let waited = self.waits.is_some();
         if let Poll::Ready(answered) = self.poll_answer(cx) {
             return match (answered, send) {
                 (Err((_, FaultKind::Closed)), Poll::Ready(Err(stopped))) => Poll::Ready(Err(stopped)),
                 (answered, _) => Poll::Ready(answered),
             };
+        }
+        if waited && self.waits.is_none() {
+            send = self.poll_send(cx, body);
         }
         if let Poll::Ready(Err((step, kind))) = send
             && !matches!(kind, FaultKind::Closed)
@@ -149,6 +166,10 @@ impl Attempt<'_> {
             ready!(self.poll_flush(cx))?;
             if !self.sending {
                 return Poll::Ready(Ok(()));
+            }
+            if let Some(waits) = &self.waits {
+                ready!(waits.poll(cx));
+                self.waits = None;
             }
             let next = ready!(body.poll_next(cx));
             self.deadline.set(self.upstream.limits.idle);
@@ -224,6 +245,7 @@ impl Attempt<'_> {
                             let bad = FaultKind::Bad(BadAnswer::Malformed);
                             return Poll::Ready(Err((Step::Answer, bad)));
                         }
+                        self.pass_interim(head_end);
                         self.input.copy_within(head_end..self.end, 0);
                         self.end -= head_end;
                         continue;
@@ -246,6 +268,22 @@ impl Attempt<'_> {
                 return Poll::Ready(Err((step, FaultKind::Closed)));
             }
             self.end += count;
+        }
+    }
+
+    /// 100 concerns the body that we send; everything else is the client's.
+    fn pass_interim(&mut self, head_end: usize) {
+        if self.answer.status == 100 {
+            self.waits = None;
+        } else if self.slot.is_open() {
+            let mut copy = self.input[..head_end].to_vec();
+            self.answer.lower_names(&mut copy);
+            let copy = Bytes::from(copy);
+            let slice = |(name, value): &(Range<usize>, Range<usize>)| {
+                (copy.slice(name.clone()), copy.slice(value.clone()))
+            };
+            let fields = self.answer.fields.iter().map(slice).collect();
+            self.slot.put(Interim { status: self.answer.status, fields });
         }
     }
 

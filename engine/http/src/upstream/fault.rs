@@ -97,6 +97,7 @@ impl Fault {
             (FaultKind::Network(..), _) => "upstream-network",
             (FaultKind::Exhausted, _) => "no-descriptors",
             (FaultKind::Bad(bad), _) => bad.name(),
+            (FaultKind::Client(BodyFault::TooLarge { .. }), _) => "body-too-large",
             (FaultKind::Client(_), _) => "client-body",
         }
     }

@@ -39,9 +39,19 @@ impl Replay {
         self.body.is_none()
     }
 
+    /// Whether nobody has asked for any of it yet.
+    pub fn is_untouched(&self) -> bool {
+        !self.ended && !self.passed && self.kept.is_empty()
+    }
+
     /// Whether all of it can be given once more.
     pub fn can_rewind(&self) -> bool {
         !self.passed
+    }
+
+    /// All of it, where it came whole and was kept; `None` where it was not. Without a body: nothing at all.
+    pub fn whole(&self) -> Option<&[Bytes]> {
+        (self.ended && !self.passed).then_some(&self.kept[..])
     }
 
     /// From the beginning.

@@ -93,6 +93,9 @@ pub fn write(out: &mut Vec<u8>, head: &RequestHead, forward: &Forward<'_>) {
         _ if head.accepts_trailers() => out.extend_from_slice(b"connection: te\r\n"),
         _ => {}
     }
+    if head.expects_continue() && head.framing() != Framing::None {
+        out.extend_from_slice(b"expect: 100-continue\r\n");
+    }
     match head.framing() {
         // What follows is the tunnel's.
         _ if head.protocol().is_some() => {}
@@ -150,6 +153,8 @@ fn is_ours(name: &str) -> bool {
                 | "x-forwarded-proto"
                 | "x-forwarded-host"
                 | "x-forwarded-port"
+                | "x-forwarded-prefix"
+                | "x-madang-mirror"
                 | "x-request-id"
                 | "content-length"
         )
@@ -174,6 +179,7 @@ fn write_forwarding(out: &mut Vec<u8>, head: &RequestHead, forward: &Forward<'_>
     out.extend_from_slice(head.scheme().as_str().as_bytes());
     out.extend_from_slice(b"\r\nx-forwarded-host: ");
     out.extend_from_slice(before("x-forwarded-host").unwrap_or(head.authority().as_bytes()));
+    write_prefix(out, head, forward);
     out.extend_from_slice(b"\r\nforwarded: ");
     for value in head.get_all("forwarded").filter(|_| forward.trusted) {
         out.extend_from_slice(value);
@@ -186,6 +192,18 @@ fn write_forwarding(out: &mut Vec<u8>, head: &RequestHead, forward: &Forward<'_>
     out.extend_from_slice(b"\";proto=");
     out.extend_from_slice(head.scheme().as_str().as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+/// The prefix that the server does not see: with it, it can write links that lead back (what Spring, ASP.NET, Werkzeug and
+/// others read). Behind a prefix of a trusted proxy, if that took one off, too.
+fn write_prefix(out: &mut Vec<u8>, head: &RequestHead, forward: &Forward<'_>) {
+    let before = head.get("x-forwarded-prefix").filter(|_| forward.trusted).unwrap_or_default();
+    let taken = head.path().get(..forward.path_from).unwrap_or_default();
+    if !before.is_empty() || !taken.is_empty() {
+        out.extend_from_slice(b"\r\nx-forwarded-prefix: ");
+        out.extend_from_slice(before.strip_suffix(b"/").unwrap_or(before));
+        percent_encode_path(taken, out);
+    }
 }
 
 /// An address in a field.

@@ -59,6 +59,12 @@ pub const POOL: Section = Section {
         key("retry", Kind::Table(&RETRY), "", "What is tried again at another server."),
         key("queue", Kind::Table(&QUEUE), "", "Requests that wait when every server is full."),
         key(
+            "hold",
+            Kind::Duration("0s", "10m"),
+            "\"0s\"",
+            "While no server is up, or none can be connected to (an app that restarts), requests wait up to this time instead of failing; so do all while `madang pool hold NAME` lasts (30s there when this is 0s). At most `queue.length` wait, per worker; 503 after that. 0s is off.",
+        ),
+        key(
             "breaker",
             Kind::Table(&BREAKER),
             "",
@@ -241,7 +247,7 @@ pub const RETRY: Section = Section {
             "hedge_after",
             Kind::Duration("0s", "1m"),
             "\"0s\"",
-            "A GET without an answer after this time is also sent to a second server; the first answer counts. 0s is off.",
+            "A GET or HEAD without an answer after this time is also sent to a second server; the first answer counts, the other attempt is given up. Counts as a retry in the budget; needs `attempts` of 2 or more. 0s is off.",
         ),
     ],
 };
@@ -286,7 +292,7 @@ pub const TIMEOUTS: Section = Section {
             "whole",
             Kind::Duration("0s", "7d"),
             "\"0s\"",
-            "All attempts together, until the answer begins. 0s: no limit.",
+            "All attempts together and the whole answer: 504 before it begins, broken off after that. Upgraded connections have no such end. 0s: no limit.",
         ),
     ],
 };

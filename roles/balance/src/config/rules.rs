@@ -262,9 +262,14 @@ impl RetrySettings {
             on = vec![RetryOn::Connect, RetryOn::Reset, RetryOn::Timeout, RetryOn::BadAnswer];
             on.extend([502, 503, 504].map(status));
         }
+        let (attempts, budget_percent) = (small(r.count("attempts")), small(r.count("budget_percent")));
+        if r.has("hedge_after") && (attempts == 1 || budget_percent == 0) {
+            let message = "a second server is asked only where `attempts` and `budget_percent` allow a retry";
+            r.warn("hedge_after", message, None);
+        }
         Self {
-            attempts: small(r.count("attempts")),
-            budget_percent: small(r.count("budget_percent")),
+            attempts,
+            budget_percent,
             deadline: r.duration("deadline"),
             on,
             hedge_after: Some(r.duration("hedge_after")).filter(|after| !after.is_zero()),

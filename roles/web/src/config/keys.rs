@@ -7,6 +7,8 @@
 use madang_host::config::{CERTIFICATE, CLIENT_AUTH, LISTEN};
 use madang_settings::schema::{Kind, Section, key};
 
+use super::proxy::{MIRROR, SPLIT};
+
 const TEXTS: Kind = Kind::List(&Kind::Text);
 
 /// `[site.NAME]`.
@@ -93,7 +95,7 @@ pub const SITE: Section = Section {
 /// A route.
 pub const ROUTE: Section = Section {
     title: "route",
-    doc: "Which requests (`path`, `host`, `method`, `header`, `query`, `cookie`, `from`; all that are given must match) and what to do: exactly one of `files`, `redirect`, `rewrite`, `respond`. The first match wins.",
+    doc: "Which requests (`path`, `host`, `method`, `header`, `query`, `cookie`, `from`; all that are given must match) and what to do: exactly one of `files`, `proxy`, `redirect`, `rewrite`, `respond` (and `rewrite` with `proxy`). The first match wins.",
     keys: &[
         key(
             "path",
@@ -168,7 +170,7 @@ pub const ROUTE: Section = Section {
             "rewrite",
             Kind::Text,
             "",
-            "Go on with another path, at the routes after this one: `/v2/{rest}`.",
+            "Go on with another path, at the routes after this one: `/v2/{rest}`. Together with `proxy`: the path that the servers see.",
         ),
         key("respond", Kind::Text, "", "Answer this text."),
         key("type", Kind::Text, "\"text/plain; charset=utf-8\"", "With `respond`: its media type."),
@@ -214,6 +216,25 @@ pub const ROUTE: Section = Section {
             "",
             "With `proxy`: fields to set on the way to the servers; an empty text takes one out.",
         ),
+        key(
+            "rewrite_location",
+            Kind::Bool,
+            "true",
+            "With `proxy`: redirects of the servers get the prefix back that `strip` took off, and lose a host that only the servers have (`upstream_host`, their address).",
+        ),
+        key(
+            "split",
+            Kind::List(&Kind::Table(&SPLIT)),
+            "",
+            "With `proxy`: some requests go to other pools: `[{ pool = \"canary\", percent = 5 }, { pool = \"beta\", cookie = \"beta=1\" }]`. The first arm that takes a request has it, the rest goes to `proxy`.",
+        ),
+        key(
+            "split_by",
+            Kind::Text,
+            "\"ip\"",
+            "What the percents of `split` are taken of, so that a client stays where it is: `ip`, `header:NAME`, `cookie:NAME` (who has none: its address).",
+        ),
+        key("mirror", Kind::Table(&MIRROR), "", "With `proxy`: copies of the requests for another pool."),
         key("chat", Kind::Text, "", "A chat, by name (not in this version)."),
         key("data", Kind::Text, "", "A data API, by name (not in this version)."),
     ],

@@ -7,6 +7,7 @@
 
 mod access;
 mod keys;
+mod proxy;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use madang_settings::unit::Rate;
 
 pub use self::access::{Auth, Cors};
 pub use self::keys::{AUTH, CORS, ROUTE, SITE};
+pub use self::proxy::{MIRROR, MirrorSettings, ProxySettings, SPLIT, SplitArm, SplitBy, Takes};
 use crate::pattern::PathPattern;
 use crate::template::Template;
 
@@ -84,19 +86,6 @@ pub enum Action {
     Rewrite { to: String, keep_query: bool },
     Respond { status: u16, body: String, media_type: String },
     Proxy(ProxySettings),
-}
-
-/// `proxy`, checked; that the pool is there is checked by whoever sees all sections.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)] // `keys` documents each
-pub struct ProxySettings {
-    pub pool: String,
-    pub strip: Option<String>,
-    pub upstream_host: Option<String>,
-    /// Fields to set; lower-case names.
-    pub set: Vec<(String, String)>,
-    /// Fields to take out.
-    pub remove: Vec<String>,
 }
 
 /// `files`, checked.
@@ -345,6 +334,8 @@ impl Route {
         let named: Vec<&str> = ["files", "proxy", "redirect", "rewrite", "respond"]
             .into_iter()
             .filter(|key| r.has(key))
+            // With `proxy`, a rewrite says which path the servers see.
+            .filter(|key| *key != "rewrite" || !r.has("proxy"))
             .collect();
         let [one] = named[..] else {
             let message = if named.is_empty() {
@@ -365,9 +356,10 @@ impl Route {
             ("files", "symlinks"),
             ("files", "cache_valid"),
             ("respond", "type"),
-            ("proxy", "upstream_host"),
-            ("proxy", "request_headers"),
-        ] {
+        ]
+        .into_iter()
+        .chain(proxy::KEYS.map(|key| ("proxy", key)))
+        {
             if one != needs && r.has(key) {
                 r.error(key, format!("`{key}` goes with `{needs}` only"), None);
             }
@@ -377,7 +369,7 @@ impl Route {
         }
         match one {
             "files" => Self::files(r, compress),
-            "proxy" => Self::proxy(r),
+            "proxy" => ProxySettings::read(r, paths).map(Action::Proxy),
             "respond" => Some(Action::Respond {
                 status: r.count("status").and_then(|status| u16::try_from(status).ok()).unwrap_or(200),
                 body: r.text("respond")?,
@@ -411,20 +403,6 @@ impl Route {
                 Some(Action::Redirect { to, status, keep_query })
             }
         }
-    }
-
-    fn proxy(r: &mut Reader<'_>) -> Option<Action> {
-        let (mut set, mut remove) = (Vec::new(), Vec::new());
-        for (name, value) in read_fields(r, "request_headers") {
-            if value.is_empty() { remove.push(name) } else { set.push((name, value)) }
-        }
-        Some(Action::Proxy(ProxySettings {
-            pool: r.text("proxy")?,
-            strip: r.text("strip").map(|strip| strip.trim_end_matches('/').to_owned()),
-            upstream_host: r.text("upstream_host"),
-            set,
-            remove,
-        }))
     }
 
     fn files(r: &mut Reader<'_>, compress: bool) -> Option<Action> {
