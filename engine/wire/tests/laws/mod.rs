@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a broken law stops the run: that is how it is told
 
 pub mod chunked;
+pub mod client_hello;
 pub mod head;
 pub mod path;
 pub mod proxy;
