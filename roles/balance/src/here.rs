@@ -288,9 +288,14 @@ impl Drop for Line {
 
 /// TLS towards a server, where its address asks for it.
 pub(crate) fn client_tls(settings: &PoolSettings, server: &Server) -> Result<Option<ClientTls>, String> {
-    if server.address().protocol != Protocol::Https {
-        return Ok(None);
+    match server.address().protocol {
+        Protocol::Https | Protocol::Tls => by_tls(settings, server).map(Some),
+        Protocol::Http | Protocol::H2c => Ok(None),
     }
+}
+
+/// TLS towards a server, whatever its address says.
+pub(crate) fn by_tls(settings: &PoolSettings, server: &Server) -> Result<ClientTls, String> {
     let host = match &server.address().place {
         Place::Host(name, _) => name.clone(),
         Place::Ip(address) => match address.ip() {
@@ -306,6 +311,7 @@ pub(crate) fn client_tls(settings: &PoolSettings, server: &Server) -> Result<Opt
         certificate: tls.identity.clone(),
         insecure: !tls.verify,
         http2: false,
+        raw: server.address().protocol != Protocol::Https,
     };
-    ClientTls::new(&wanted, &host).map(Some).map_err(|error| error.to_string())
+    ClientTls::new(&wanted, &host).map_err(|error| error.to_string())
 }

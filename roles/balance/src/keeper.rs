@@ -20,9 +20,9 @@ use madang_host::net::{listen, resolve};
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 
-use crate::config::{Check, Place, PoolSettings, ServerSettings};
+use crate::config::{Place, PoolSettings, ServerSettings};
 use crate::health::{Action, Event, Health, ProbeFailure, Wish};
-use crate::here::{LookNow, client_tls};
+use crate::here::{LookNow, by_tls, client_tls};
 use crate::pool::{Endpoint, Pool};
 use crate::probe::Probe;
 use crate::server::{Server, ServerId};
@@ -389,9 +389,9 @@ fn build(settings: &PoolSettings, server: &Server) -> Result<Probe, ProbeFailure
     };
     let tls = match health.tls {
         Some(false) => None,
-        _ => client_tls(settings, server).map_err(|_| ProbeFailure::Tls)?,
+        Some(true) => Some(by_tls(settings, server).map_err(|_| ProbeFailure::Tls)?),
+        None => client_tls(settings, server).map_err(|_| ProbeFailure::Tls)?,
     };
-    let tls = tls.filter(|_| health.check != Check::Tcp);
     let host = health.host.clone().unwrap_or_else(|| server.address().place.to_string());
     Ok(Probe { address, tls, host, check: health.check.clone() })
 }
