@@ -316,7 +316,8 @@ impl House {
     pub fn listeners(&self) -> Vec<ListenerView> {
         let view = |open: &Open| {
             let scheme = match (&open.plan.stream, open.plan.listen.secure) {
-                (Some(_), _) => "tcp",
+                (Some(_), true) => "tls",
+                (Some(_), false) => "tcp",
                 (None, true) => "https",
                 (None, false) => "http",
             };

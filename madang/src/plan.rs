@@ -17,7 +17,7 @@ use madang_host::config::{Certificates, Listen, TlsSettings};
 use madang_host::gate::{ListenerGate, ListenerRules};
 use madang_host::tls::local_ca::{LocalCa, LocalCaError};
 use madang_host::tls::store::{CertificateError, CertificateStore};
-use madang_host::tls::{Policy, PolicyError, TlsPolicies};
+use madang_host::tls::{Policy, PolicyError, Speaks, TlsPolicies};
 use madang_web::config::Site;
 
 use crate::config::Settings;
@@ -84,11 +84,12 @@ impl Plan {
             listeners.push(ListenerPlan { listen, sites, tls, gate, stream: None });
         }
         for stream in &settings.streams {
+            let tls = stream_policy(stream, &settings, &mut local_ca, now)?;
             for listen in &stream.listen {
                 listeners.push(ListenerPlan {
                     listen: listen.clone(),
                     sites: Vec::new(),
-                    tls: None,
+                    tls: tls.clone().filter(|_| listen.secure),
                     gate: Arc::new(ListenerGate::new(rules(listen))),
                     stream: Some(Arc::clone(stream)),
                 });
@@ -116,16 +117,31 @@ fn policies(
     let mut policies = Vec::new();
     for site in sites {
         let Some(tls) = &site.tls else { continue };
-        let store = store(tls, site, settings, local_ca, now)?;
-        let policy = Policy::new(&site.name, site.hosts.clone(), store, tls.version_min, &tls.client_auth);
+        let store = store(tls, &site.hosts, settings, local_ca, now)?;
+        let (hosts, version) = (site.hosts.clone(), tls.version_min);
+        let policy = Policy::new(&site.name, hosts, store, version, &tls.client_auth, Speaks::Http);
         policies.push(policy.map_err(PlanError::Policy)?);
     }
     Ok(TlsPolicies::new(policies))
 }
 
+/// TLS that ends in front of a stream: one policy for all its names.
+fn stream_policy(
+    stream: &StreamSettings,
+    settings: &Settings,
+    local_ca: &mut Option<LocalCa>,
+    now: SystemTime,
+) -> Result<Option<TlsPolicies>, PlanError> {
+    let Some(tls) = &stream.tls else { return Ok(None) };
+    let store = store(tls, &stream.names(), settings, local_ca, now)?;
+    let (hosts, version) = (stream.names(), tls.version_min);
+    let policy = Policy::new(&stream.name, hosts, store, version, &tls.client_auth, Speaks::Anything);
+    Ok(TlsPolicies::new(vec![policy.map_err(PlanError::Policy)?]))
+}
+
 fn store(
     tls: &TlsSettings,
-    site: &Site,
+    hosts: &[String],
     settings: &Settings,
     local_ca: &mut Option<LocalCa>,
     now: SystemTime,
@@ -141,7 +157,7 @@ fn store(
                     local_ca.insert(LocalCa::open(&settings.server.data, now).map_err(PlanError::LocalCa)?)
                 }
             };
-            Ok(CertificateStore::from_pair(ca.issue(&site.hosts, now).map_err(PlanError::LocalCa)?))
+            Ok(CertificateStore::from_pair(ca.issue(hosts, now).map_err(PlanError::LocalCa)?))
         }
     }
 }

@@ -14,17 +14,18 @@ use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use madang_balance::config::StreamSettings;
+use madang_balance::config::{StreamRoute, StreamSettings};
 use madang_balance::here::{Here, LookNow};
 use madang_balance::mirror::{MARK, Mirror};
 use madang_balance::pool::Pool as Snapshot;
 use madang_balance::proxy::{Proxy, ProxyRoute};
 use madang_balance::split::{Rule, Split};
-use madang_balance::stream::{StreamAcceptor, StreamDoor};
+use madang_balance::stream::{self, StreamAcceptor, StreamDoor, Way};
 use madang_balance::ways::{SplitBy, Ways};
 use madang_host::config::{Limits, Listen};
 use madang_host::gate::ListenerGate;
 use madang_host::net::listen::Listener;
+use madang_host::net::splice::Pipes;
 use madang_host::tls::TlsPolicies;
 use madang_host::worker::{Accepting, Acceptor, Worker};
 use madang_http::accept::HttpAcceptor;
@@ -42,6 +43,7 @@ pub struct Room {
     web: Rc<madang_web::WebWorker>,
     telemetry: Rc<WorkerTelemetry>,
     places: HashMap<String, Place>,
+    streams: Rc<stream::Kit>,
     pools: Rc<RefCell<HashMap<Arc<str>, Rc<Here>>>>,
 }
 
@@ -89,7 +91,10 @@ impl Room {
         let pools: Rc<RefCell<HashMap<Arc<str>, Rc<Here>>>> = Rc::default();
         let sweeping = Rc::clone(&pools);
         worker.at_sweep(Rc::new(move || sweeping.borrow().values().for_each(|here| here.sweep())));
-        Self { pool: Pool::new(), web, telemetry, places: HashMap::new(), pools }
+        let pool = Pool::new();
+        let observer = Rc::clone(&telemetry) as Rc<dyn stream::end::StreamObserver>;
+        let streams = Rc::new(stream::Kit { buffers: Rc::clone(&pool), pipes: Pipes::new(), observer });
+        Self { pool, web, telemetry, places: HashMap::new(), streams, pools }
     }
 
     /// New snapshots of pools; those that are not among them are gone once their last route is.
@@ -143,7 +148,7 @@ impl Room {
         let name = seat.listen.name.clone();
         let place = match seat.stream.clone() {
             None => self.web_place(worker, &seat, limits),
-            Some(stream) => self.stream_place(&name, stream)?,
+            Some(stream) => self.stream_place(&name, stream, seat.tls.clone())?,
         };
         let name: Rc<str> = name.into();
         for socket in sockets {
@@ -187,18 +192,34 @@ impl Room {
         }
     }
 
-    fn stream_place(&mut self, name: &str, stream: Arc<StreamSettings>) -> std::io::Result<&mut Place> {
-        let here = self.pools.borrow().get(stream.pool.as_str()).map(Rc::clone);
-        // The settings were checked: the pool is there.
-        let here = here.ok_or_else(|| std::io::Error::other(format!("no pool {}", stream.pool)))?;
-        let place = self.places.entry(name.to_owned()).or_insert_with(|| Place {
-            door: Door::Stream(StreamDoor::new(Arc::clone(&stream), Rc::clone(&here), &self.pool)),
-            accepting: Vec::new(),
-        });
-        if let Door::Stream(door) = &place.door {
-            door.renew(stream, here);
+    fn stream_place(
+        &mut self,
+        name: &str,
+        settings: Arc<StreamSettings>,
+        tls: Option<TlsPolicies>,
+    ) -> std::io::Result<&mut Place> {
+        let pools = self.pools.borrow();
+        let way = |route: &StreamRoute| {
+            let here = pools.get(route.pool.as_str()).map(Rc::clone);
+            // The settings were checked: the pool is there.
+            here.map(Way::to).ok_or_else(|| std::io::Error::other(format!("no pool {}", route.pool)))
+        };
+        let ways = settings.routes.iter().map(way).collect::<std::io::Result<_>>()?;
+        drop(pools);
+        let serving = stream::Serving { settings, ways, tls };
+        match self.places.entry(name.to_owned()) {
+            Entry::Occupied(place) => {
+                let place = place.into_mut();
+                if let Door::Stream(door) = &place.door {
+                    door.renew(serving);
+                }
+                Ok(place)
+            }
+            Entry::Vacant(free) => {
+                let door = Door::Stream(StreamDoor::new(serving, &self.streams));
+                Ok(free.insert(Place { door, accepting: Vec::new() }))
+            }
         }
-        Ok(place)
     }
 
     /// Ends a listener: no new connections; open ones are the caller's to drain. What it gives resolves as its sockets

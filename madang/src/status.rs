@@ -41,6 +41,7 @@ pub async fn json(house: &House, file: Option<&Path>) -> Value {
         "memory_bytes": Facts::read().resident_bytes,
         "listeners": listeners,
         "sites": house.telemetry.metrics.summaries(),
+        "streams": house.telemetry.metrics.stream_summaries(),
         "pools": house.keeper().map(|keeper| keeper.views()),
         "certificates": certificates,
     })

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use madang_balance::stream::end::{Ended, StreamObserver};
 use madang_host::clock;
 use madang_host::config::{AccessForm, Level, LogSettings, Server};
 use madang_host::connection::Connection;
@@ -25,6 +26,8 @@ use madang_host::telemetry::access::Record;
 use madang_host::telemetry::error_log::{ACCESS_LOG, Log};
 use madang_host::telemetry::metrics::{Metrics, SiteBlock, WorkerBlock};
 use madang_host::telemetry::rotate::Rotation;
+use madang_host::telemetry::stream_access::StreamRecord;
+use madang_host::telemetry::streams::StreamBlock;
 use madang_host::telemetry::writer::{LogSender, Target};
 use madang_host::worker::{AcceptObserver, Worker};
 use madang_http::exchange::{Exchange, Outcome};
@@ -140,6 +143,14 @@ impl WorkerTelemetry {
         }
     }
 
+    /// One more line waits.
+    fn line_written(&self) {
+        self.lines.set(self.lines.get() + 1);
+        if self.buffer.borrow().len() > BUFFER_BYTES {
+            self.flush();
+        }
+    }
+
     fn site(&self, name: &Rc<str>) -> Arc<SiteBlock> {
         if let Some(block) = self.sites.borrow().get(name) {
             return Arc::clone(block);
@@ -216,10 +227,7 @@ impl madang_web::Recorder for WorkerTelemetry {
             upstream: exchange.notes.upstream.as_deref(),
         };
         record.write(access.form, access.colour, &mut self.buffer.borrow_mut());
-        self.lines.set(self.lines.get() + 1);
-        if self.buffer.borrow().len() > BUFFER_BYTES {
-            self.flush();
-        }
+        self.line_written();
     }
 
     fn refused(&self, connection: &Connection, status: u16, what: &'static str) {
@@ -246,6 +254,47 @@ impl madang_web::Recorder for WorkerTelemetry {
         if let Some(tls) = connection.tls() {
             self.block.handshake(tls.version, tls.resumed);
         }
+    }
+}
+
+impl StreamObserver for WorkerTelemetry {
+    fn block(&self, stream: &str) -> Arc<StreamBlock> {
+        self.block.stream(stream)
+    }
+
+    fn secured(&self, connection: &Connection) {
+        madang_web::Recorder::secured(self, connection);
+    }
+
+    fn ended(&self, ended: &Ended<'_>) {
+        let Ended { stream, client, protocol, name, server, end, bytes, took } = *ended;
+        if let Some(what) = end.warning() {
+            let server = server.map(|server| format!(" to {server}")).unwrap_or_default();
+            self.telemetry.log.tell(
+                Level::Warn,
+                what,
+                &format!("{} on {stream}{server}: {end}", client.ip()),
+            );
+        }
+        let access = self.access.get();
+        if access.form == AccessForm::Off {
+            return;
+        }
+        let record = StreamRecord {
+            at: clock::wall(),
+            peer: client.ip(),
+            protocol,
+            stream,
+            name,
+            server,
+            status: end.status(),
+            end: end.name(),
+            bytes_in: bytes.0,
+            bytes_out: bytes.1,
+            duration: took,
+        };
+        record.write(access.form, access.colour, &mut self.buffer.borrow_mut());
+        self.line_written();
     }
 }
 

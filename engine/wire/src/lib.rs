@@ -1,4 +1,4 @@
-//! Pure bytes <-> values: HTTP/1 heads and framing, paths, dates, the PROXY protocol.
+//! Pure bytes <-> values: HTTP/1 heads and framing, paths, dates, the PROXY protocol, the first message of TLS.
 //!
 //! **Job.** Read what a peer sent strictly and once, write what goes out.
 //! **Promises.** No socket, no clock, no randomness, no async: the dependency list proves it. Ambiguity is an error with a name.
@@ -7,6 +7,7 @@
 //! Not here: who sent it and what it means (`http`, `roles`).
 #![forbid(unsafe_code)]
 
+pub mod client_hello;
 pub mod date;
 mod grammar;
 pub mod http1;

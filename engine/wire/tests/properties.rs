@@ -107,6 +107,38 @@ fn chunks() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// Hellos as clients send them, cut into records, with a fault here and there.
+fn hello() -> impl Strategy<Value = Vec<u8>> {
+    let sized = |bytes: usize, content: &[u8]| [&content.len().to_be_bytes()[8 - bytes..], content].concat();
+    let list = move |content: Vec<u8>| sized(2, &content);
+    let name = "[a-zA-Z0-9._-]{0,12}|[ -~]{0,5}".prop_map(String::into_bytes);
+    let named = name.prop_map(move |name| list([&[0][..], &list(name)].concat()));
+    let alpn = vec("[!-~]{0,9}", 0..4)
+        .prop_map(move |all| list(all.iter().flat_map(|one| sized(1, one.as_bytes())).collect()));
+    let extension = prop_oneof![
+        3 => named.prop_map(|content| (0_u16, content)),
+        2 => alpn.prop_map(|content| (16, content)),
+        2 => (any::<u16>(), vec(any::<u8>(), 0..1300)),
+    ];
+    let records = prop_oneof![Just(16_384_usize), 1..40_usize, 100..700_usize];
+    (vec(extension, 0..5), records, 0..30_u8, any::<u16>()).prop_map(move |(extensions, size, fault, at)| {
+        let all = extensions
+            .into_iter()
+            .flat_map(|(kind, content)| [&kind.to_be_bytes()[..], &list(content)].concat());
+        let body = [&[3, 3][..], &[7; 32], &[0, 0, 2, 0x13, 1, 1, 0], &list(all.collect())].concat();
+        let message = [&[1][..], &sized(3, &body)].concat();
+        let mut bytes: Vec<u8> =
+            message.chunks(size).flat_map(|one| [&[22, 3, 1][..], &list(one.to_vec())].concat()).collect();
+        let at = usize::from(at) % bytes.len();
+        match fault {
+            0 => bytes[at] ^= 1,
+            1 => bytes.truncate(at),
+            _ => {}
+        }
+        bytes
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -191,6 +223,11 @@ proptest! {
     }
 
     #[test]
+    fn a_client_hello_is_read_the_same_in_any_pieces(bytes in prop_oneof![9 => hello(), 1 => any::<Vec<u8>>()], pieces: u8) {
+        laws::client_hello::hold(&bytes, Pieces::new(pieces));
+    }
+
+    #[test]
     fn a_proxy_header_says_who_it_was(client: SocketAddr, server: SocketAddr) {
         laws::proxy::survive_writing(client, server);
     }
@@ -215,6 +252,7 @@ fn the_corpora_of_the_fuzz_targets_keep_the_laws() {
     check("head", laws::head::from_fuzz);
     check("answer_head", laws::answer::from_fuzz);
     check("chunked", laws::chunked::from_fuzz);
+    check("client_hello", laws::client_hello::from_fuzz);
     check("proxy", laws::proxy::hold);
     check("path", laws::path::hold);
 

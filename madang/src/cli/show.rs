@@ -88,6 +88,30 @@ pub(super) fn status(value: &Value, screen: Screen) -> String {
         Column::Number("SENT"),
     ];
     section(&mut out, &columns, &rows, screen);
+    let rows: Vec<Vec<String>> = list(&value["streams"])
+        .iter()
+        .map(|one| {
+            let bytes = |key: &str| size(one[key].as_u64().unwrap_or(0));
+            let name = text(&one["name"]);
+            vec![
+                name,
+                text(&one["open"]),
+                text(&one["total"]),
+                text(&one["failed"]),
+                bytes("bytes_in"),
+                bytes("bytes_out"),
+            ]
+        })
+        .collect();
+    let columns = [
+        Column::Text("STREAM"),
+        Column::Number("OPEN"),
+        Column::Number("TOTAL"),
+        Column::Number("FAILED"),
+        Column::Number("IN"),
+        Column::Number("OUT"),
+    ];
+    section(&mut out, &columns, &rows, screen);
     for pool in list(&value["pools"]) {
         out.push_str(&pool_section(pool, screen));
     }

@@ -12,6 +12,7 @@
 pub mod diff;
 pub mod disk;
 pub mod serve_folder;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use madang_balance::config::{POOL, PoolSettings, STREAM, StreamSettings};
-use madang_host::config::{Certificates, LIMITS, LOG, Limits, Listen, LogSettings, SERVER, Server};
+use madang_host::config::{
+    Certificates, LIMITS, LOG, Limits, Listen, LogSettings, SERVER, Server, TlsSettings,
+};
 use madang_host::net::listen::Address;
 use madang_host::rights::{Identity, RightsError};
 use madang_host::tls::store::{CertificateError, Pair};
@@ -132,15 +135,18 @@ pub fn load_from(
     let log = root.table_or_default("log", &LOG, LogSettings::read);
     let sites: Vec<Arc<Site>> = root.named("site", &SITE, |r, name| {
         let site = Site::read(r, name);
-        check_certificates(r, &site, now);
+        check_certificates(r, site.tls.as_ref(), &site.hosts, now);
         Arc::new(site)
     });
     let pools: Vec<Arc<PoolSettings>> =
         root.named("pool", &POOL, |r, name| Arc::new(PoolSettings::read(r, name)));
-    let streams: Vec<Arc<StreamSettings>> =
-        root.named("stream", &STREAM, |r, name| Arc::new(StreamSettings::read(r, name)));
+    let streams: Vec<Arc<StreamSettings>> = root.named("stream", &STREAM, |r, name| {
+        let stream = StreamSettings::read(r, name);
+        check_certificates(r, stream.tls.as_ref(), &stream.names(), now);
+        Arc::new(stream)
+    });
     check_pools(&mut root, &sites, &pools);
-    check_streams(&mut root, &streams, &sites, &pools);
+    streams::check(&mut root, &streams, &sites, &pools);
     if sites.is_empty() && streams.is_empty() && !root.has("site") && !root.report.has_errors() {
         let help = Some("the smallest one:\n    [site.main]\n    listen = \"http://127.0.0.1:8080\"\n    route = [{ files = \"public\" }]".to_owned());
         root.report.error(root.mark(), "site", "there is no site to serve", help);
@@ -163,8 +169,8 @@ pub fn data_folder(path: &Path) -> PathBuf {
     root.table_or_default("server", &SERVER, |r| r.path_or_default("data"))
 }
 
-fn check_certificates(r: &mut Reader<'_>, site: &Site, now: SystemTime) {
-    let Some(tls) = &site.tls else { return };
+fn check_certificates(r: &mut Reader<'_>, tls: Option<&TlsSettings>, hosts: &[String], now: SystemTime) {
+    let Some(tls) = tls else { return };
     if let Err(error) = tls.client_auth.check() {
         r.error("client_auth", error.to_string(), None);
     }
@@ -194,11 +200,11 @@ fn check_certificates(r: &mut Reader<'_>, site: &Site, now: SystemTime) {
             }
         }
     }
-    for host in &site.hosts {
+    for host in hosts {
         let covered =
             names.iter().any(|name| name == host || madang_host::tls::store::name_matches(name, host));
         if !covered && !names.is_empty() {
-            r.warn("tls", format!("no certificate of this site is for {host}"), None);
+            r.warn("tls", format!("no certificate here is for {host}"), None);
         }
     }
 }
@@ -228,34 +234,6 @@ fn no_such_pool(root: &mut Reader<'_>, mark: Mark, key: &str, wanted: &str, pool
         format!("known here: {}", known.join(", "))
     };
     root.report.error(mark, key, format!("there is no pool {wanted:?}"), Some(help));
-}
-
-/// A stream leads to a pool that is there, by an address that nobody else has.
-fn check_streams(
-    root: &mut Reader<'_>,
-    streams: &[Arc<StreamSettings>],
-    sites: &[Arc<Site>],
-    pools: &[Arc<PoolSettings>],
-) {
-    let mut taken: Vec<(&Address, String)> = sites
-        .iter()
-        .flat_map(|site| site.listen.iter().map(move |l| (&l.address, format!("site.{}", site.name))))
-        .collect();
-    for stream in streams {
-        let mark = root.mark_below(&["stream", &stream.name, "proxy"]);
-        if !stream.pool.is_empty() && !pools.iter().any(|pool| *pool.name == *stream.pool) {
-            let key = format!("stream.{}.proxy", stream.name);
-            no_such_pool(root, mark, &key, &stream.pool, pools);
-        }
-        for listen in &stream.listen {
-            if let Some((_, whose)) = taken.iter().find(|(have, _)| overlap(have, &listen.address)) {
-                let mark = root.mark_below(&["stream", &stream.name, "listen"]);
-                let key = format!("stream.{}.listen", stream.name);
-                root.report.error(mark, &key, format!("{} is taken by {whose}", listen.address), None);
-            }
-            taken.push((&listen.address, format!("stream.{}", stream.name)));
-        }
-    }
 }
 
 /// What holds between sites: one address has one scheme and one set of options; one name on it has one site.

@@ -188,7 +188,9 @@ impl Here {
         let address = match server.place() {
             Place::Ip(address) => listen::Address::Tcp(*address),
             Place::Unix(path) => listen::Address::Unix(path.clone()),
-            Place::Host(..) | Place::Service(_) => return Err(format!("{} has no address yet", server.place())),
+            Place::Host(..) | Place::Service(_) => {
+                return Err(format!("{} has no address yet", server.place()));
+            }
         };
         let tls = client_tls(settings, server, settings.http2)?;
         let limits = UpstreamLimits {
@@ -201,7 +203,7 @@ impl Here {
         let spoken = match server.address().protocol {
             Protocol::H2c => Spoken::Http2,
             Protocol::Https if settings.http2 => Spoken::Http2,
-            Protocol::Http | Protocol::Https => Spoken::Http1,
+            Protocol::Http | Protocol::Https | Protocol::Tls => Spoken::Http1,
         };
         Ok(Upstream::new(address, tls, spoken, limits, &self.worker, &self.buffers))
     }
@@ -310,9 +312,14 @@ pub(crate) fn client_tls(
     server: &Server,
     http2: bool,
 ) -> Result<Option<ClientTls>, String> {
-    if server.address().protocol != Protocol::Https {
-        return Ok(None);
+    match server.address().protocol {
+        Protocol::Https | Protocol::Tls => by_tls(settings, server, http2).map(Some),
+        Protocol::Http | Protocol::H2c => Ok(None),
     }
+}
+
+/// TLS towards a server, whatever its address says.
+pub(crate) fn by_tls(settings: &PoolSettings, server: &Server, http2: bool) -> Result<ClientTls, String> {
     let host = server.address().host();
     let tls = &settings.tls;
     let wanted = ClientTlsSettings {
@@ -321,6 +328,7 @@ pub(crate) fn client_tls(
         certificate: tls.identity.clone(),
         insecure: !tls.verify,
         http2,
+        raw: server.address().protocol != Protocol::Https,
     };
-    ClientTls::new(&wanted, &host).map(Some).map_err(|error| error.to_string())
+    ClientTls::new(&wanted, &host).map_err(|error| error.to_string())
 }

@@ -26,7 +26,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::config::{Address, Check, Place, PoolSettings, Protocol};
 use crate::health::{Action, Event, Health, ProbeFailure, Wish};
-use crate::here::{LookNow, client_tls};
+use crate::here::{LookNow, by_tls, client_tls};
 use crate::hold::HELD_WAIT;
 use crate::names::{Names, Question};
 use crate::pool::Pool;
@@ -333,7 +333,12 @@ impl Keeper {
     }
 
     /// What came of a look-up: the next snapshot, where the name leads elsewhere.
-    fn adopt(&self, name: &Arc<str>, address: &Address, answer: Result<Found<ServiceAddress>, LookupFailure>) {
+    fn adopt(
+        &self,
+        name: &Arc<str>,
+        address: &Address,
+        answer: Result<Found<ServiceAddress>, LookupFailure>,
+    ) {
         let now = clock::now();
         let mut pools = self.pools.borrow_mut();
         let Some(kept) = pools.get_mut(name) else { return };
@@ -363,12 +368,8 @@ async fn ask(resolver: &Resolver, question: &Question) -> Result<Found<ServiceAd
         Question::Services(name) => resolver.services(name).await,
         Question::Addresses(name, port) => {
             let Found { all, ttl, whole } = resolver.addresses(name).await?;
-            let plain = |ip| ServiceAddress {
-                priority: 0,
-                weight: 0,
-                address: SocketAddr::new(ip, *port),
-                of: 1,
-            };
+            let plain =
+                |ip| ServiceAddress { priority: 0, weight: 0, address: SocketAddr::new(ip, *port), of: 1 };
             Ok(Found { all: all.into_iter().map(plain).collect(), ttl, whole })
         }
     }
@@ -421,9 +422,11 @@ fn build(settings: &PoolSettings, server: &Server) -> Result<Probe, ProbeFailure
     let is_grpc = matches!(health.check, Check::Grpc { .. });
     let tls = match health.tls {
         Some(false) => None,
-        _ => client_tls(settings, server, settings.http2 || is_grpc).map_err(|_| ProbeFailure::Tls)?,
+        Some(true) => {
+            Some(by_tls(settings, server, settings.http2 || is_grpc).map_err(|_| ProbeFailure::Tls)?)
+        }
+        None => client_tls(settings, server, settings.http2 || is_grpc).map_err(|_| ProbeFailure::Tls)?,
     };
-    let tls = tls.filter(|_| health.check != Check::Tcp);
     let host = health.host.clone().unwrap_or_else(|| host_to_ask(server.address()));
     let http2 = server.address().protocol == Protocol::H2c;
     Ok(Probe { address, tls, host, http2, check: health.check.clone() })

@@ -5,6 +5,7 @@
 //!
 //! Not here: sites and routes (`roles/web/config`), what is done with the values (`gate`, `connection`, `tls`, `telemetry`).
 
+mod hosts;
 mod keys;
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use madang_settings::reader::Reader;
 use madang_settings::tree::{Node, Value};
 
+pub use self::hosts::host_names;
 pub use self::keys::{CERTIFICATE, CLIENT_AUTH, LIMITS, LISTEN, LOG, SERVER};
 use crate::connection::PhaseLimits;
 use crate::gate::GateLimits;

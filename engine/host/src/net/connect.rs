@@ -28,7 +28,11 @@ pub async fn plain(address: &Address) -> io::Result<Plain> {
 
 /// Connects, with TLS where `tls` is given.
 pub async fn connect(address: &Address, tls: Option<&ClientTls>) -> io::Result<Stream> {
-    let stream = plain(address).await?;
+    secure(plain(address).await?, tls).await
+}
+
+/// The second half of [`connect`], for those who say something before TLS begins (a PROXY header).
+pub async fn secure(stream: Plain, tls: Option<&ClientTls>) -> io::Result<Stream> {
     match tls {
         None => Ok(Stream::Plain(stream)),
         Some(tls) => Ok(Stream::TlsOut(Box::new(tls.handshake(stream).await?))),

@@ -6,6 +6,7 @@
 pub mod connect;
 pub mod listen;
 pub mod resolve;
+pub mod splice;
 pub mod stream;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};

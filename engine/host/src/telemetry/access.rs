@@ -138,7 +138,7 @@ impl Record<'_> {
     }
 }
 
-fn duration(ms: f64) -> String {
+pub(super) fn duration(ms: f64) -> String {
     match ms {
         ms if ms < 1.0 => format!("{:.0}us", ms * 1000.0),
         ms if ms < 100.0 => format!("{ms:.1}ms"),

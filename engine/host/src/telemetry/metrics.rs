@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::streams::{self, STREAMS_MAX, StreamBlock, StreamSummary};
+
 /// Sites with their own labels; further ones share `_other`.
 pub const SITES_MAX: usize = 200;
 /// Upper bounds of the duration buckets, in microseconds.
@@ -95,6 +97,7 @@ impl SiteBlock {
 #[derive(Debug, Default)]
 pub struct WorkerBlock {
     sites: Mutex<BTreeMap<String, Arc<SiteBlock>>>,
+    streams: Mutex<BTreeMap<String, Arc<StreamBlock>>>,
     accepted: Mutex<BTreeMap<String, u64>>,
     // Rare paths: an uncontended lock (only a scrape reads) is fine here.
     refused: Mutex<BTreeMap<&'static str, u64>>,
@@ -115,6 +118,12 @@ impl WorkerBlock {
         let mut sites = lock(&self.sites);
         let name = if sites.len() >= SITES_MAX && !sites.contains_key(name) { "_other" } else { name };
         Arc::clone(sites.entry(name.to_owned()).or_default())
+    }
+    /// The block of a stream; likewise.
+    pub fn stream(&self, name: &str) -> Arc<StreamBlock> {
+        let mut streams = lock(&self.streams);
+        let name = if streams.len() >= STREAMS_MAX && !streams.contains_key(name) { "_other" } else { name };
+        Arc::clone(streams.entry(name.to_owned()).or_default())
     }
     /// A connection was admitted.
     pub fn accepted(&self, listener: &str) {
@@ -198,6 +207,21 @@ impl Metrics {
         all
     }
 
+    fn streams(&self) -> streams::Blocks {
+        let mut all = streams::Blocks::new();
+        for worker in self.blocks() {
+            for (name, block) in lock(&worker.streams).iter() {
+                all.entry(name.clone()).or_default().push(Arc::clone(block));
+            }
+        }
+        all
+    }
+
+    /// Every stream, for `madang status`.
+    pub fn stream_summaries(&self) -> Vec<StreamSummary> {
+        streams::summaries(self.streams())
+    }
+
     /// Every site, for `madang status`.
     pub fn summaries(&self) -> Vec<SiteSummary> {
         let summary = |(name, blocks): (String, Vec<Arc<SiteBlock>>)| {
@@ -273,6 +297,7 @@ impl Metrics {
                 );
             }
         }
+        streams::render(&mut out, self.streams());
         self.render_rare(&mut out);
         for gauge in gauges {
             head(
@@ -340,11 +365,11 @@ impl Metrics {
     }
 }
 
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+pub(super) fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
 }
 
-fn line(out: &mut String, name: &str, labels: &[(&str, &str)], value: f64) {
+pub(super) fn line(out: &mut String, name: &str, labels: &[(&str, &str)], value: f64) {
     out.push_str(name);
     for (index, (label, text)) in labels.iter().enumerate() {
         let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");

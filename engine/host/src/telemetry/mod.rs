@@ -14,4 +14,6 @@ pub mod access;
 pub mod error_log;
 pub mod metrics;
 pub mod rotate;
+pub mod stream_access;
+pub mod streams;
 pub mod writer;

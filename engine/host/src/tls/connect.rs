@@ -40,6 +40,8 @@ pub struct ClientTlsSettings {
     pub insecure: bool,
     /// Offer HTTP/2 before HTTP/1.1; else HTTP/1.1 alone.
     pub http2: bool,
+    /// Offer no protocol at all: what is spoken is not HTTP.
+    pub raw: bool,
 }
 
 /// Why TLS towards an upstream cannot be set up.
@@ -100,10 +102,10 @@ impl ClientTls {
                     .map_err(|error| shown(certificate, error.to_string()))?
             }
         };
-        config.alpn_protocols = if settings.http2 {
-            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
-        } else {
-            vec![b"http/1.1".to_vec()]
+        config.alpn_protocols = match (settings.raw, settings.http2) {
+            (true, _) => Vec::new(),
+            (false, true) => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            (false, false) => vec![b"http/1.1".to_vec()],
         };
         Ok(Self { config: Arc::new(config), name: server })
     }

@@ -30,7 +30,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::net::stream::Prefixed;
 pub use client::{ClientAuth, ClientCertificate};
-pub use policy::{Policy, PolicyError, TlsPolicies, VersionMin};
+pub use policy::{Policy, PolicyError, Speaks, TlsPolicies, VersionMin};
 
 /// What a handshake agreed on.
 #[derive(Debug, Clone)]

@@ -38,6 +38,15 @@ pub enum VersionMin {
     Tls13,
 }
 
+/// What is spoken under TLS: which protocols are agreed on by ALPN (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/2 and HTTP/1.1; clients that offer only others are refused.
+    Http,
+    /// Whatever the bytes are: nothing is chosen, whatever a client offers.
+    Anything,
+}
+
 /// Why a policy cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -88,6 +97,7 @@ pub struct Policy {
     pub store: Arc<CertificateStore>,
     version: VersionMin,
     client: ClientAuth,
+    speaks: Speaks,
     now: RwLock<Built>,
 }
 
@@ -108,10 +118,11 @@ impl Policy {
         store: Arc<CertificateStore>,
         version: VersionMin,
         client: &ClientAuth,
+        speaks: Speaks,
     ) -> Result<Self, PolicyError> {
         let stamps = stamps(client);
-        let now = RwLock::new(Built::new(build(&store, version, client)?, stamps));
-        Ok(Self { name: name.into(), hosts, store, version, client: client.clone(), now })
+        let now = RwLock::new(Built::new(build(&store, version, client, speaks)?, stamps));
+        Ok(Self { name: name.into(), hosts, store, version, client: client.clone(), speaks, now })
     }
 
     /// What a new connection runs with, whose client offers these cipher suites.
@@ -130,7 +141,7 @@ impl Policy {
         if self.now.read().unwrap_or_else(PoisonError::into_inner).stamps == stamps {
             return None;
         }
-        let built = build(&self.store, self.version, &self.client);
+        let built = build(&self.store, self.version, &self.client, self.speaks);
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         now.stamps = stamps;
         Some(built.map(|config| *now = Built::new(config, stamps)))
@@ -182,6 +193,7 @@ fn build(
     store: &Arc<CertificateStore>,
     version: VersionMin,
     client: &ClientAuth,
+    speaks: Speaks,
 ) -> Result<ServerConfig, PolicyError> {
     let config_error = |error: rustls::Error| PolicyError::Config { why: error.to_string() };
     // The default provider prefers X25519MLKEM768, takes AEAD suites with forward secrecy only.
@@ -202,7 +214,9 @@ fn build(
     };
     let resolver = Arc::clone(store) as Arc<dyn rustls::server::ResolvesServerCert>;
     let mut config = builder.with_cert_resolver(resolver);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if speaks == Speaks::Http {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(config_error)?;
     // One ticket is what a browser uses; each costs an encryption and 200 bytes in every new connection.

@@ -9,6 +9,7 @@
 
 pub mod answer;
 pub mod chunked;
+pub mod client_hello;
 pub mod head;
 pub mod path;
 pub mod proxy;

@@ -25,6 +25,8 @@ pub enum Protocol {
     Https,
     /// HTTP/2 in the clear by prior knowledge (`h2c://`, RFC 9113 3.3).
     H2c,
+    /// Whatever a stream carries, by TLS (`tls://`).
+    Tls,
 }
 
 impl Protocol {
@@ -34,6 +36,7 @@ impl Protocol {
             Self::Http => "http",
             Self::Https => "https",
             Self::H2c => "h2c",
+            Self::Tls => "tls",
         }
     }
 }
@@ -92,6 +95,7 @@ impl Address {
             Some(("http", rest)) => (Protocol::Http, rest, Some(80)),
             Some(("https", rest)) => (Protocol::Https, rest, Some(443)),
             Some(("h2c", rest)) => (Protocol::H2c, rest, None),
+            Some(("tls", rest)) => (Protocol::Tls, rest, None),
             Some(_) => return None,
         };
         if let Some(path) = rest.strip_prefix("unix:") {
@@ -185,6 +189,7 @@ mod tests {
         check("App.Internal:80", "app.internal:80");
         check("https://app.internal", "https://app.internal:443");
         check("h2c://127.0.0.1:50051", "h2c://127.0.0.1:50051");
+        check("tls://Mail.internal:993", "tls://mail.internal:993");
         check("unix:/run/app.sock", "unix:/run/app.sock");
         check("h2c://unix:/run/app.sock", "h2c://unix:/run/app.sock");
         check("srv://_http._tcp.API.internal", "srv://_http._tcp.api.internal");
@@ -215,6 +220,7 @@ mod tests {
             "http://",
             "http://host/",
             "h2c://host",
+            "tls://host",
             "unix:",
             "unix:relative",
             "256.0.0.1:80",

@@ -22,7 +22,7 @@ pub use self::keys::{BREAKER, HEALTH, PASSIVE, POOL, QUEUE, RETRY, SERVER, STICK
 pub use self::rules::{
     BreakerSettings, Check, HealthSettings, PassiveSettings, RetryOn, RetrySettings, StatusRange,
 };
-pub use self::stream::{ProxyHeader, STREAM, StreamSettings};
+pub use self::stream::{ProxyHeader, STREAM, STREAM_ROUTE, StreamRoute, StreamSettings};
 
 /// Servers that one pool may have, names resolved.
 pub const SERVERS_MAX: usize = 256;
@@ -265,8 +265,7 @@ impl ServerSettings {
     }
 }
 
-const HELP: &str =
-    "for example \"127.0.0.1:3001\", \"app.internal:3001\", \"unix:/run/app.sock\", \"https://app.internal\", \"srv://_http._tcp.app.internal\"";
+const HELP: &str = "for example \"127.0.0.1:3001\", \"app.internal:3001\", \"unix:/run/app.sock\", \"https://app.internal\", \"srv://_http._tcp.app.internal\"";
 
 /// A token of RFC 9110 5.6.2: the names of fields and cookies.
 fn is_token(name: &str) -> bool {

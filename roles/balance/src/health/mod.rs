@@ -75,9 +75,10 @@ impl Health {
         let last = std::mem::replace(&mut self.settings, Arc::clone(pool.settings()));
         let mut known = std::mem::take(&mut self.servers);
         let stays = |id: ServerId| known.iter().any(|watched| watched.id == id);
-        let goes_on = pool.members().iter().any(|member| {
-            stays(member.server.id()) && member.server.standing().state == State::Up
-        });
+        let goes_on = pool
+            .members()
+            .iter()
+            .any(|member| stays(member.server.id()) && member.server.standing().state == State::Up);
         for member in pool.members() {
             let id = member.server.id();
             let watched = match known.iter().position(|watched| watched.id == id) {

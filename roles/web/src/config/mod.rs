@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use madang_host::config::{Listen, TlsSettings};
+use madang_host::config::{Listen, TlsSettings, host_names};
 use madang_settings::reader::Reader;
 use madang_settings::schema::Kind;
 use madang_settings::tree::Value;
@@ -136,7 +136,7 @@ impl Site {
         if tls.is_some() && !listen.iter().any(|listen| listen.secure) {
             r.warn("tls", "no address of this site is https, so `tls` has no effect", None);
         }
-        let hosts = read_hosts(r, "hosts");
+        let hosts = host_names(r, "hosts");
         let compress = r.bool("compress");
         let errors = read_errors(r);
         let hsts = Some(r.duration("hsts")).filter(|hsts| !hsts.is_zero());
@@ -166,38 +166,6 @@ impl Site {
             routes,
         }
     }
-}
-
-/// A lower-case host name or `*.rest`.
-fn host_pattern(text: &str) -> Option<String> {
-    let name = text.strip_prefix("*.").unwrap_or(text);
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    let fine = name.parse::<std::net::IpAddr>().is_ok()
-        || name
-            .strip_prefix('[')
-            .and_then(|v6| v6.strip_suffix(']'))
-            .is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok())
-        || (name.len() <= 253 && name.split('.').all(label));
-    fine.then(|| text.to_ascii_lowercase())
-}
-
-fn read_hosts(r: &mut Reader<'_>, key: &str) -> Vec<String> {
-    let mut hosts = Vec::new();
-    for (node, text) in r.texts_with_nodes(key) {
-        match host_pattern(&text) {
-            Some(host) => hosts.push(host),
-            None => {
-                let path = r.key_path(key);
-                let help = Some("for example \"example.org\" or \"*.example.org\"".to_owned());
-                r.report.error(node.mark, &path, format!("{text:?} is not a host name"), help);
-            }
-        }
-    }
-    hosts
 }
 
 fn read_methods(r: &mut Reader<'_>) -> Vec<String> {
@@ -301,7 +269,7 @@ impl Route {
             }
         }
         Some(Self {
-            hosts: read_hosts(r, "host"),
+            hosts: host_names(r, "host"),
             methods: read_methods(r),
             headers_match: matches(r, "header", true),
             query: matches(r, "query", false),
