@@ -30,10 +30,10 @@ use tokio::sync::oneshot;
 use crate::config::{Place, PoolSettings, Protocol};
 use crate::pick::Picker;
 use crate::pool::Pool;
-use crate::random::Draws;
 use crate::retry::RetryBudget;
 use crate::server::{Outcome, Server, ServerId};
 use crate::sticky::StickyCookies;
+use madang_host::draws::Draws;
 
 /// How often those in line look for a place that another worker gave back.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

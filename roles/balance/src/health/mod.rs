@@ -34,8 +34,8 @@ use self::passive::{Fresh, is_outlier, percent};
 use self::watched::Watched;
 use crate::config::PoolSettings;
 use crate::pool::Pool;
-use crate::random::Draws;
 use crate::server::{Counts, ServerId, State};
+use madang_host::draws::Draws;
 
 /// What the operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
