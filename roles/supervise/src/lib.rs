@@ -10,5 +10,9 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod deploy;
+pub mod life;
 pub mod order;
+pub mod restart;
+pub mod scale;
 pub mod schedule;
