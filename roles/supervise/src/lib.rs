@@ -9,6 +9,7 @@
 //! Not here: asking instances whether they are well and sending requests there (`roles/balance`).
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod config;
 pub mod deploy;
 pub mod life;

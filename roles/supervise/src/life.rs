@@ -130,14 +130,12 @@ impl Life {
 
     /// It has to go: drained first, unless `at_once`.
     pub fn leave(&mut self, rules: &StopSettings, at_once: bool, now: Instant) {
-        match self.phase {
-            Phase::Draining { .. } if at_once => {
-                self.phase = Phase::Draining { since: now - SETTLED_AFTER, until: now };
-            }
+        match &mut self.phase {
+            Phase::Draining { until, .. } if at_once => *until = now,
             phase if phase.is_leaving() => {}
-            _ => {
+            phase => {
                 let drain = if at_once { Duration::ZERO } else { rules.drain };
-                self.phase = Phase::Draining { since: now, until: now + drain };
+                *phase = Phase::Draining { since: now, until: now + drain };
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Goal: instances follow every shape of load: enough soon after it grows, few some time after it shrinks, no flapping.
 //! Method: loads as functions of the second, four looks a second, a model in which an instance started now carries load
 //! two seconds later; counts of steps and of seconds short of instances.
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // loads of a test are small
 
 use proptest::prelude::*;
 
