@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use madang_host::clock;
@@ -238,7 +239,9 @@ impl Here {
             return None;
         }
         self.line.count.set(self.line.count.get() + 1);
-        Some(Line { line: Rc::clone(&self.line), until: clock::now() + wait })
+        let all = Arc::clone(self.pool.borrow().line());
+        all.fetch_add(1, Ordering::Relaxed);
+        Some(Line { line: Rc::clone(&self.line), all, until: clock::now() + wait })
     }
 
     /// A request has ended here: the first in line may look.
@@ -266,6 +269,7 @@ impl Waiting {
 /// A place in the line of those who wait.
 pub(crate) struct Line {
     line: Rc<Waiting>,
+    all: Arc<AtomicU32>,
     until: Instant,
 }
 
@@ -287,6 +291,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.line.count.set(self.line.count.get() - 1);
+        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -10,7 +10,7 @@
 //! Not here: deciding states (`health`), choosing (`pick`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::breaker::Change;
@@ -67,6 +67,8 @@ pub struct Pool {
     panic: AtomicBool,
     /// Whether names are being looked up for the first time.
     awaits_names: AtomicBool,
+    /// Requests in line, of all workers; one count for all snapshots.
+    waiting: Arc<AtomicU32>,
 }
 
 impl Pool {
@@ -119,6 +121,7 @@ impl Pool {
             generation: last.map_or(0, |last| last.generation + 1),
             panic: AtomicBool::new(last.is_some_and(Self::is_in_panic)),
             awaits_names: AtomicBool::new(false),
+            waiting: last.map(|last| Arc::clone(&last.waiting)).unwrap_or_default(),
             settings,
             members,
         }
@@ -180,6 +183,15 @@ impl Pool {
     /// Told by the keeper of names.
     pub(crate) fn set_awaits_names(&self, on: bool) {
         self.awaits_names.store(on, Ordering::Release);
+    }
+
+    /// Requests in line, of all workers.
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) const fn line(&self) -> &Arc<AtomicU32> {
+        &self.waiting
     }
 
     pub(crate) const fn ring(&self) -> Option<&Ring> {

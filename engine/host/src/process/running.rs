@@ -8,6 +8,8 @@
 //!
 //! Not here: processes that left the group (`cgroup`), starting (`spawn`).
 
+use std::cell::Cell;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::Child;
@@ -19,14 +21,19 @@ use super::exit::Exit;
 use super::identity::Identity;
 
 /// See the module.
-#[derive(Debug)]
 pub struct Running {
     /// `None`: an earlier server's child, found again.
-    child: Option<Child>,
+    child: Cell<Option<Child>>,
     /// Its pidfd, in the one coat in which tokio waits for any descriptor without `unsafe`: nothing is read from it.
     end: pipe::Receiver,
     identity: Identity,
     pid: Pid,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("identity", &self.identity).finish_non_exhaustive()
+    }
 }
 
 impl Running {
@@ -37,7 +44,7 @@ impl Running {
             Identity::of(number).ok_or_else(|| io::Error::other("/proc does not show it"))
         });
         match made {
-            Ok(running) => Ok(Self { child: Some(child), ..running }),
+            Ok(running) => Ok(Self { child: Cell::new(Some(child)), ..running }),
             Err(error) => {
                 // What cannot be held must not run.
                 let _ = child.kill();
@@ -58,7 +65,7 @@ impl Running {
         let pid = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
         let end = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
         let end = pipe::Receiver::from_owned_fd_unchecked(end)?;
-        Ok(Self { child: None, end, identity: identity(number)?, pid })
+        Ok(Self { child: Cell::new(None), end, identity: identity(number)?, pid })
     }
 
     /// Which process it is.
@@ -86,17 +93,14 @@ impl Running {
     }
 
     /// Waits for its end and says how it was.
-    pub async fn ended(mut self) -> Exit {
+    pub async fn ended(&self) -> Exit {
         if self.end.readable().await.is_err() {
             return Exit::Unknown;
         }
-        // Invariant 2. For one that was found its parent may have taken the number back already.
-        if self.child.is_some() {
-            let _ = kill_process_group(self.pid, Signal::KILL);
-        }
-        match self.child.as_mut().map(Child::wait) {
-            Some(Ok(status)) => Exit::from(status),
-            Some(Err(_)) | None => Exit::Unknown,
-        }
+        // For one that was found its parent may have taken the number back already.
+        let Some(mut child) = self.child.take() else { return Exit::Unknown };
+        // Invariant 2.
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        child.wait().map_or(Exit::Unknown, Exit::from)
     }
 }

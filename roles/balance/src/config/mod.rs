@@ -51,6 +51,8 @@ pub struct PoolSettings {
     /// Bytes.
     pub body_buffer: u64,
     pub tls: UpstreamTls,
+    /// Requests stand in line while nobody is up, instead of being refused: somebody is being started (an app's pool).
+    pub hold: bool,
 }
 
 /// A server, checked.
@@ -180,6 +182,7 @@ impl PoolSettings {
             http2: r.bool("http2"),
             body_buffer: r.size("body_buffer"),
             tls: r.table_or_default("tls", &UPSTREAM_TLS, UpstreamTls::read),
+            hold: false,
         }
     }
 

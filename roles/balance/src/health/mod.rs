@@ -130,6 +130,15 @@ impl Health {
         }
     }
 
+    /// Asks a server as soon as possible: somebody waits for it to be well.
+    pub fn hurry(&mut self, server: ServerId, now: Instant) {
+        if let Some(index) = self.index(server)
+            && let Some(active) = &mut self.servers[index].active
+        {
+            active.hurry(now);
+        }
+    }
+
     /// The next thing to do, until `None`.
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
         if self.actions.is_empty() {

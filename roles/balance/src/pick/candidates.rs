@@ -225,7 +225,7 @@ impl<'a> Candidates<'a> {
 
     /// Why nobody was found.
     pub(super) fn nobody(&self) -> Pick {
-        if self.saw_full.get() || self.pool.awaits_names() {
+        if self.saw_full.get() || self.pool.awaits_names() || self.pool.settings().hold {
             Pick::Wait
         } else if self.pool.members().is_empty() {
             Pick::NoneUp(NoneUp::NoAddress)
