@@ -14,9 +14,18 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("madang-http", &["madang-host", "madang-settings", "madang-wire"]),
     ("madang-balance", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-web", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
+    ("madang-supervise", &["madang-host", "madang-http", "madang-settings"]),
     (
         "madang",
-        &["madang-balance", "madang-host", "madang-http", "madang-settings", "madang-web", "madang-wire"],
+        &[
+            "madang-balance",
+            "madang-host",
+            "madang-http",
+            "madang-settings",
+            "madang-supervise",
+            "madang-web",
+            "madang-wire",
+        ],
     ),
 ];
 /// Longer files have a second reason to exist: find it.

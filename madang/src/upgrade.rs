@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use madang_host::handover;
 use madang_host::net::listen::Listener;
-use madang_host::process;
+use madang_host::process::again as process;
 
 use crate::house::{House, Inherited};
 

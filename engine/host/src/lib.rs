@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod deadline;
+pub mod draws;
 pub mod file;
 pub mod gate;
 pub mod handover;

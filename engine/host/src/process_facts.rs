@@ -66,12 +66,12 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
 }
 
-fn parse_kib(status: &str, name: &str) -> Option<u64> {
+pub(crate) fn parse_kib(status: &str, name: &str) -> Option<u64> {
     field(status, name)?.strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Field 22 of proc_pid_stat(5). Field 2, the name, may hold spaces and brackets: the last `)` ends it.
-fn parse_start_ticks(stat: &str) -> Option<u64> {
+pub(crate) fn parse_start_ticks(stat: &str) -> Option<u64> {
     let (_, behind) = stat.rsplit_once(')')?;
     behind.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }

@@ -8,6 +8,7 @@
 
 pub mod accept;
 pub mod body;
+pub mod check;
 pub mod endpoint;
 pub mod exchange;
 mod http1;

@@ -9,6 +9,7 @@
 //!
 //! Not here: what a change means (`diff`), what runs (`assemble`).
 
+mod apps;
 pub mod diff;
 pub mod disk;
 pub mod serve_folder;
@@ -31,6 +32,7 @@ use madang_settings::report::{Mark, Report};
 use madang_settings::schema::{Key, Kind, Section};
 use madang_settings::source::{self, Source};
 use madang_settings::tree::Table;
+use madang_supervise::config::{APP, AppSettings};
 use madang_web::config::{Action, SITE, Site};
 
 /// A whole settings file: every section this build knows.
@@ -49,6 +51,7 @@ pub static ROOT: Section = Section {
         Key { name: "log", kind: Kind::Table(&LOG), default: "", doc: "Logs." },
         Key { name: "site", kind: Kind::Named(&SITE), default: "", doc: "Web sites by name." },
         Key { name: "pool", kind: Kind::Named(&POOL), default: "", doc: "Pools of servers by name." },
+        Key { name: "app", kind: Kind::Named(&APP), default: "", doc: "Programs that Madang runs, by name." },
         Key {
             name: "stream",
             kind: Kind::Named(&STREAM),
@@ -69,6 +72,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// The pools in the order they were written.
     pub pools: Vec<Arc<PoolSettings>>,
+    /// The apps in the order they were written.
+    pub apps: Vec<Arc<AppSettings>>,
     /// The streams in the order they were written.
     pub streams: Vec<Arc<StreamSettings>>,
     /// The sites in the order they were written.
@@ -145,9 +150,17 @@ pub fn load_from(
         check_certificates(r, stream.tls.as_ref(), &stream.names(), now);
         Arc::new(stream)
     });
-    check_pools(&mut root, &sites, &pools);
-    streams::check(&mut root, &streams, &sites, &pools);
-    if sites.is_empty() && streams.is_empty() && !root.has("site") && !root.report.has_errors() {
+    let apps: Vec<Arc<AppSettings>> = root.named("app", &APP, |r, name| Arc::new(AppSettings::read(r, name)));
+    apps::check(&mut root, &apps, &pools, &server);
+    let targets = apps::targets(&pools, &apps);
+    check_pools(&mut root, &sites, &targets);
+    streams::check(&mut root, &streams, &sites, &pools, &targets);
+    if sites.is_empty()
+        && streams.is_empty()
+        && apps.is_empty()
+        && !root.has("site")
+        && !root.report.has_errors()
+    {
         let help = Some("the smallest one:\n    [site.main]\n    listen = \"http://127.0.0.1:8080\"\n    route = [{ files = \"public\" }]".to_owned());
         root.report.error(root.mark(), "site", "there is no site to serve", help);
     }
@@ -157,7 +170,7 @@ pub fn load_from(
     if report.has_errors() {
         return (None, report);
     }
-    (Some(Settings { server, limits, log, pools, streams, sites, tree }), report)
+    (Some(Settings { server, limits, log, pools, apps, streams, sites, tree }), report)
 }
 
 /// The data folder of a file that may be broken in other places: commands must find the running server.
@@ -209,25 +222,24 @@ fn check_certificates(r: &mut Reader<'_>, tls: Option<&TlsSettings>, hosts: &[St
     }
 }
 
-/// A route that proxies leads to a pool that is there.
-fn check_pools(root: &mut Reader<'_>, sites: &[Arc<Site>], pools: &[Arc<PoolSettings>]) {
+/// A route that proxies leads to a pool or an app that is there.
+fn check_pools(root: &mut Reader<'_>, sites: &[Arc<Site>], targets: &[&str]) {
     for site in sites {
         for (place, route) in site.routes.iter().enumerate() {
             let Action::Proxy(proxy) = &route.action else { continue };
             for (key, pool) in proxy.pools() {
-                if pools.iter().any(|have| *have.name == *pool) {
+                if targets.contains(&pool) {
                     continue;
                 }
                 let mark = root.mark_below(&["site", &site.name, "route"]);
                 let key = format!("site.{}.route[{place}].{key}", site.name);
-                no_such_pool(root, mark, &key, pool, pools);
+                no_such_pool(root, mark, &key, pool, targets);
             }
         }
     }
 }
 
-fn no_such_pool(root: &mut Reader<'_>, mark: Mark, key: &str, wanted: &str, pools: &[Arc<PoolSettings>]) {
-    let known: Vec<&str> = pools.iter().map(|pool| &*pool.name).collect();
+fn no_such_pool(root: &mut Reader<'_>, mark: Mark, key: &str, wanted: &str, known: &[&str]) {
     let help = if known.is_empty() {
         format!("for example\n    [pool.{wanted}]\n    servers = [\"127.0.0.1:3000\"]")
     } else {

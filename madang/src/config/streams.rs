@@ -1,6 +1,6 @@
 //! What only the settings as a whole can tell of streams.
 //!
-//! **Job.** Every route leads to a pool that is there, every address is free; web routes do not lead to what speaks no HTTP.
+//! **Job.** Every route leads to a pool or an app that is there, every address is free; web routes do not lead to what speaks no HTTP.
 //! **Called by** `super`. **Calls** nothing of ours.
 //!
 //! Not here: one stream by itself (`madang_balance::config`).
@@ -20,13 +20,14 @@ pub(super) fn check(
     streams: &[Arc<StreamSettings>],
     sites: &[Arc<Site>],
     pools: &[Arc<PoolSettings>],
+    targets: &[&str],
 ) {
     let mut taken: Vec<(&Address, String)> = sites
         .iter()
         .flat_map(|site| site.listen.iter().map(move |l| (&l.address, format!("site.{}", site.name))))
         .collect();
     for stream in streams {
-        check_routes(root, stream, pools);
+        check_routes(root, stream, targets);
         for listen in &stream.listen {
             if let Some((_, whose)) = taken.iter().find(|(have, _)| overlap(have, &listen.address)) {
                 let mark = root.mark_below(&["stream", &stream.name, "listen"]);
@@ -39,17 +40,17 @@ pub(super) fn check(
     check_protocols(root, sites, pools);
 }
 
-fn check_routes(root: &mut Reader<'_>, stream: &StreamSettings, pools: &[Arc<PoolSettings>]) {
+fn check_routes(root: &mut Reader<'_>, stream: &StreamSettings, targets: &[&str]) {
     let single = root.mark_below(&["stream", &stream.name, "proxy"]);
     let table = root.mark_below(&["stream", &stream.name, "route"]);
     for (at, route) in stream.routes.iter().enumerate() {
-        if route.pool.is_empty() || pools.iter().any(|pool| *pool.name == *route.pool) {
+        if route.pool.is_empty() || targets.contains(&&*route.pool) {
             continue;
         }
         let named = stream.by_name() || stream.routes.len() > 1;
         let (mark, key) =
             if named { (table, format!("route[{at}].proxy")) } else { (single, "proxy".to_owned()) };
-        no_such_pool(root, mark, &format!("stream.{}.{key}", stream.name), &route.pool, pools);
+        no_such_pool(root, mark, &format!("stream.{}.{key}", stream.name), &route.pool, targets);
     }
 }
 

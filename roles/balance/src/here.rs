@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use madang_host::clock;
@@ -30,10 +31,10 @@ use tokio::sync::oneshot;
 use crate::config::{Place, PoolSettings, Protocol};
 use crate::pick::Picker;
 use crate::pool::Pool;
-use crate::random::Draws;
 use crate::retry::RetryBudget;
 use crate::server::{Outcome, Server, ServerId};
 use crate::sticky::StickyCookies;
+use madang_host::draws::Draws;
 
 /// How often those in line look for a place that another worker gave back.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -254,7 +255,9 @@ impl Here {
             return None;
         }
         self.line.count.set(self.line.count.get() + 1);
-        Some(Line { line: Rc::clone(&self.line), until: clock::now() + wait })
+        let all = Arc::clone(self.pool.borrow().line());
+        all.fetch_add(1, Ordering::Relaxed);
+        Some(Line { line: Rc::clone(&self.line), all, until: clock::now() + wait })
     }
 
     /// A request has ended here: the first in line may look.
@@ -282,6 +285,7 @@ impl Waiting {
 /// A place in the line of those who wait.
 pub(crate) struct Line {
     line: Rc<Waiting>,
+    all: Arc<AtomicU32>,
     until: Instant,
 }
 
@@ -303,6 +307,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.line.count.set(self.line.count.get() - 1);
+        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

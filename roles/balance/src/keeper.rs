@@ -31,7 +31,7 @@ use crate::hold::HELD_WAIT;
 use crate::names::{Names, Question};
 use crate::pool::Pool;
 use crate::probe::Probe;
-use crate::server::{Server, ServerId};
+use crate::server::{Server, ServerId, State};
 use crate::tally::TallyView;
 
 /// How often requests' results are looked at without being called.
@@ -197,6 +197,23 @@ impl Keeper {
         Some(kept.pool.settings().hold.unwrap_or(HELD_WAIT))
     }
 
+    /// One server at a glance: its state and its open requests. `hurry`: asked as soon as possible, somebody waits for it.
+    pub fn glance(&self, pool: &str, server: &str, hurry: bool) -> Option<(State, u32)> {
+        let mut pools = self.pools.borrow_mut();
+        let kept = pools.get_mut(pool)?;
+        let server = Arc::clone(kept.pool.find(server).first()?);
+        if hurry && server.standing().state != State::Up {
+            kept.health.hurry(server.id(), clock::now());
+            self.changed.notify_one();
+        }
+        Some((server.standing().state, server.in_flight()))
+    }
+
+    /// The snapshot of one pool.
+    pub fn pool(&self, name: &str) -> Option<Arc<Pool>> {
+        self.pools.borrow().get(name).map(|kept| Arc::clone(&kept.pool))
+    }
+
     /// Everything, for `status`.
     pub fn views(&self) -> Vec<PoolView> {
         let now = clock::now();
@@ -252,7 +269,7 @@ impl Keeper {
                     }
                     Action::Event(event) => {
                         let sentence = sentence(&kept.pool, &event);
-                        let bad = !matches!(event.to, crate::server::State::Up);
+                        let bad = !matches!(event.to, State::Up);
                         self.tell(name, &mut kept.last, sentence, bad);
                     }
                     Action::Probe { server, deadline } => {

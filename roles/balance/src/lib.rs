@@ -33,7 +33,6 @@ pub mod pick;
 pub mod pool;
 mod probe;
 pub mod proxy;
-mod random;
 pub mod retry;
 pub mod server;
 pub mod split;

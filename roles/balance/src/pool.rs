@@ -10,7 +10,7 @@
 //! Not here: deciding states (`health`), choosing (`pick`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::breaker::Change;
@@ -69,6 +69,8 @@ pub struct Pool {
     /// Whether names are being looked up for the first time.
     awaits_names: AtomicBool,
     shared: Arc<Shared>,
+    /// Requests in line, of all workers; one count for all snapshots.
+    waiting: Arc<AtomicU32>,
 }
 
 /// What all snapshots of a pool share.
@@ -129,6 +131,7 @@ impl Pool {
             panic: AtomicBool::new(last.is_some_and(Self::is_in_panic)),
             awaits_names: AtomicBool::new(false),
             shared: last.map(|last| Arc::clone(&last.shared)).unwrap_or_default(),
+            waiting: last.map(|last| Arc::clone(&last.waiting)).unwrap_or_default(),
             settings,
             members,
         }
@@ -205,6 +208,15 @@ impl Pool {
     /// What it did beside plain proxying.
     pub fn tally(&self) -> &Tally {
         &self.shared.tally
+    }
+
+    /// Requests that wait for a place or for a server, of all workers.
+    pub fn waiting(&self) -> u64 {
+        u64::from(self.waiting.load(Ordering::Relaxed)) + self.shared.tally.view().waiting
+    }
+
+    pub(crate) const fn line(&self) -> &Arc<AtomicU32> {
+        &self.waiting
     }
 
     pub(crate) const fn ring(&self) -> Option<&Ring> {

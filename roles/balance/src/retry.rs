@@ -19,9 +19,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::config::{RetryOn, RetrySettings};
-use crate::random::Draws;
 use crate::server::Outcome;
 use crate::window::Window;
+use madang_host::draws::Draws;
 
 /// The span of the budget.
 pub const BUDGET_SPAN: Duration = Duration::from_secs(10);

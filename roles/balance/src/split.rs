@@ -13,7 +13,7 @@
 use std::fmt;
 
 use crate::pick::hash::key_of;
-use crate::random::Draws;
+use madang_host::draws::Draws;
 
 /// Whole percents are the finest share.
 const PERCENT: u8 = 100;

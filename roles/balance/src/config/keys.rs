@@ -4,6 +4,7 @@
 //!
 //! Not here: reading them (`config`), which pool a request goes to (the routes of a site).
 
+use madang_http::check::HEALTH;
 use madang_settings::schema::{Kind, Section, key};
 
 const TEXTS: Kind = Kind::List(&Kind::Text);
@@ -132,57 +133,6 @@ pub const STICKY: Section = Section {
             "\"0s\"",
             "How long it is good for. 0s: until the browser is closed.",
         ),
-    ],
-};
-
-/// `health`.
-pub const HEALTH: Section = Section {
-    title: "health",
-    doc: "One of `path`, `tcp` and `grpc`, and how to judge the answer.",
-    keys: &[
-        key("path", Kind::Text, "", "Ask this path with GET."),
-        key("tcp", Kind::Bool, "false", "It is enough that a connection opens (and TLS, with `tls`)."),
-        key(
-            "grpc",
-            Kind::Either(&[Kind::Bool, Kind::Text]),
-            "false",
-            "Ask grpc.health.v1.Health, about the whole server (true) or the service of this name.",
-        ),
-        key(
-            "every",
-            Kind::Duration("100ms", "1h"),
-            "\"2s\"",
-            "How often; each time up to a tenth sooner or later.",
-        ),
-        key("timeout", Kind::Duration("10ms", "1m"), "\"1s\"", "How long an answer may take."),
-        key("rise", Kind::Count(1, 100), "2", "So many good answers in a row: up."),
-        key("fall", Kind::Count(1, 100), "3", "So many bad answers in a row: down."),
-        key(
-            "status",
-            Kind::List(&Kind::Either(&[Kind::Count(100, 599), Kind::Text])),
-            "\"200-399\"",
-            "With `path`: statuses that are good: `204`, `\"2xx\"`, `\"200-399\"`.",
-        ),
-        key(
-            "body",
-            Kind::Text,
-            "",
-            "With `path`: the first 64 KiB of the answer's body must hold this text.",
-        ),
-        key(
-            "header",
-            Kind::Map(&Kind::Text),
-            "",
-            "With `path`: fields the answer must have, with these values (`*`: any).",
-        ),
-        key(
-            "host",
-            Kind::Text,
-            "",
-            "With `path` and `grpc`: the Host that is asked for. Left out: the server's.",
-        ),
-        key("port", Kind::Count(1, 65_535), "", "Ask at another port of the same address."),
-        key("tls", Kind::Bool, "", "Ask by TLS. Left out: as requests go."),
     ],
 };
 

@@ -18,10 +18,10 @@ use madang_settings::reader::Reader;
 use madang_settings::tree::Value;
 
 pub use self::address::{Address, Place, Protocol};
-pub use self::keys::{BREAKER, HEALTH, PASSIVE, POOL, QUEUE, RETRY, SERVER, STICKY, TIMEOUTS, UPSTREAM_TLS};
-pub use self::rules::{
-    BreakerSettings, Check, HealthSettings, PassiveSettings, RetryOn, RetrySettings, StatusRange,
-};
+pub use madang_http::check::{Check, HEALTH, HealthSettings, StatusRange};
+
+pub use self::keys::{BREAKER, PASSIVE, POOL, QUEUE, RETRY, SERVER, STICKY, TIMEOUTS, UPSTREAM_TLS};
+pub use self::rules::{BreakerSettings, PassiveSettings, RetryOn, RetrySettings};
 pub use self::stream::{ProxyHeader, STREAM, STREAM_ROUTE, StreamRoute, StreamSettings};
 
 /// Servers that one pool may have, names resolved.

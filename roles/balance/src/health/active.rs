@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::event::ProbeFailure;
 use crate::config::HealthSettings;
-use crate::random::Draws;
+use madang_host::draws::Draws;
 
 /// The first probe of a server comes within this time, so that a start does not ask all at once nor wait for `every`.
 const FIRST_WITHIN: Duration = Duration::from_millis(500);

@@ -34,8 +34,8 @@ use self::passive::{Fresh, is_outlier, percent};
 use self::watched::Watched;
 use crate::config::PoolSettings;
 use crate::pool::Pool;
-use crate::random::Draws;
 use crate::server::{Counts, ServerId, State};
+use madang_host::draws::Draws;
 
 /// What the operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -128,6 +128,15 @@ impl Health {
             }
             watched.wish = wish;
             self.settle(index, Why::Operator, now);
+        }
+    }
+
+    /// Asks a server as soon as possible: somebody waits for it to be well.
+    pub fn hurry(&mut self, server: ServerId, now: Instant) {
+        if let Some(index) = self.index(server)
+            && let Some(active) = &mut self.servers[index].active
+        {
+            active.hurry(now);
         }
     }
 

@@ -15,8 +15,8 @@ use super::eject::{Ejection, Phase};
 use super::passive::Passive;
 use crate::config::{HealthSettings, PoolSettings};
 use crate::pool::Member;
-use crate::random::Draws;
 use crate::server::{SHARE_FULL, SHARE_LEAST, ServerId, Standing, State};
+use madang_host::draws::Draws;
 
 /// Steps of slow start: each a twentieth of the full share.
 const RAMP_STEPS: u32 = 18;

@@ -11,8 +11,8 @@ use std::time::Instant;
 use super::{Ask, NoneUp, Pick, Tier};
 use crate::breaker::Circuit;
 use crate::pool::{Member, Pool};
-use crate::random::Draws;
 use crate::server::{InFlight, Server, Standing, State};
+use madang_host::draws::Draws;
 
 /// How fit a server must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! Not here: who may be chosen (`candidates`).
 
 use super::candidates::Candidates;
-use crate::random::Draws;
+use madang_host::draws::Draws;
 
 /// Load of one more request, to be divided by the weight: never equal for an idle light and an idle heavy server.
 pub(super) fn load(candidates: &Candidates<'_>, index: usize) -> u64 {

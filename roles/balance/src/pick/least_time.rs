@@ -9,7 +9,7 @@
 
 use super::candidates::Candidates;
 use super::least::load;
-use crate::random::Draws;
+use madang_host::draws::Draws;
 
 /// What a server without a sample is taken for while its first answer is awaited, in microseconds.
 const UNKNOWN_MICROS: f64 = 1e6;

@@ -28,8 +28,8 @@ use std::time::Instant;
 use self::candidates::Candidates;
 use crate::config::{Balance, Sticky};
 use crate::pool::Pool;
-use crate::random::Draws;
 use crate::server::{InFlight, ServerId};
+use madang_host::draws::Draws;
 
 /// Attempts that one request may make, and so servers it may have tried.
 pub const ATTEMPTS_MAX: usize = 8;

@@ -10,7 +10,7 @@
 
 use super::candidates::Candidates;
 use crate::pool::Pool;
-use crate::random::Draws;
+use madang_host::draws::Draws;
 
 /// The most picks that are played through to begin somewhere else than at the first server.
 const HEAD_START_MAX: u64 = 1024;

@@ -8,7 +8,7 @@
 
 use super::candidates::Candidates;
 use super::least::load;
-use crate::random::Draws;
+use madang_host::draws::Draws;
 
 pub(super) fn choose(candidates: &Candidates<'_>, draws: &mut Draws) -> Option<usize> {
     let all = (0..candidates.len()).map(|index| u64::from(candidates.weight(index))).sum();

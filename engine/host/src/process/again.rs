@@ -1,12 +1,12 @@
-//! Processes: where they are born.
+//! This very program again, as another process (upgrade).
 //!
-//! **Job.** Start this very program again (upgrade) and wait for it.
+//! **Job.** Start what lies on disk under our own name, and wait for it.
 //! **Called by** `madang`. **Calls** the kernel.
 //!
 //! Invariants
 //! 1. A child gets no descriptor but its standard streams: all of ours are close-on-exec.
 //!
-//! Not here: apps (`roles/supervise`, to come).
+//! Not here: programs of others (`spawn`).
 
 use std::ffi::OsStr;
 use std::io;

@@ -1,0 +1,21 @@
+//! Processes: where they are born and how they end.
+//!
+//! **Job.** Start this very program again ([`again`]) and programs of others ([`spawn`], by way of [`exec`]); know when and
+//! how they ended ([`running`], [`exit`]); hear what they write and say ([`output`], [`said`]).
+//! **Called by** `madang`, `roles/supervise`. **Calls** the kernel.
+//!
+//! Invariants
+//! 1. A child gets no descriptor but those named: all of ours are close-on-exec.
+//! 2. A process is held by its pidfd: a number that was used again is never taken for it.
+//!
+//! Not here: which programs there are and when they run (`roles/supervise`).
+
+pub mod again;
+pub mod exec;
+pub mod exit;
+pub mod identity;
+pub mod output;
+pub mod port;
+pub mod running;
+pub mod said;
+pub mod spawn;

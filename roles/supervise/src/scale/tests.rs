@@ -1,0 +1,165 @@
+//! Goal: instances follow every shape of load: enough soon after it grows, few some time after it shrinks, no flapping.
+//! Method: loads as functions of the second, four looks a second, a model in which an instance started now carries load
+//! two seconds later; counts of steps and of seconds short of instances.
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // loads of a test are small
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Target;
+use madang_host::draws::Draws;
+
+fn scaler(by: ScaleBy, target: f64, min: u32, max: u32, now: Instant) -> Scaler {
+    let seconds = Duration::from_secs;
+    let rules =
+        ScaleSettings { by, target: Target(target), up: seconds(3), down: seconds(60), idle: seconds(300) };
+    Scaler {
+        rules,
+        min,
+        max,
+        wanted: min,
+        samples: VecDeque::new(),
+        needed: now,
+        stepped_up: None,
+        asked: now,
+        requests: 0,
+    }
+}
+
+struct Played {
+    /// Wanted, by the second.
+    wanted: Vec<u32>,
+    /// Changes of direction: up after down or down after up.
+    turns: u32,
+}
+
+/// Plays a load of open requests by the second.
+fn play(mut scaler: Scaler, begin: Instant, seconds: u64, load: impl Fn(u64) -> f64) -> Played {
+    let (mut wanted, mut turns, mut last, mut up) = (Vec::new(), 0, scaler.wanted(), None);
+    let mut requests = 0;
+    for quarter in 0..seconds * 4 {
+        let now = begin + Duration::from_millis(quarter * 250);
+        let open = load(quarter / 4).round().max(0.0) as u32;
+        requests += u64::from(open);
+        let cpu_percent = f64::from(open) * 4.0;
+        let load = Load { in_flight: open, cpu_percent, requests, ..Load::default() };
+        scaler.see(&load, now);
+        let next = scaler.wanted();
+        if next != last {
+            turns += u32::from(up.is_some_and(|up| up != (next > last)));
+            up = Some(next > last);
+            last = next;
+        }
+        if quarter % 4 == 0 {
+            wanted.push(next);
+        }
+    }
+    Played { wanted, turns }
+}
+
+fn begin() -> Instant {
+    madang_host::clock::now()
+}
+
+#[test]
+fn a_spike_is_met_at_once_and_forgotten_slowly() {
+    let begin = begin();
+    let load = |second| if (100..130).contains(&second) { 100.0 } else { 5.0 };
+    let played = play(scaler(ScaleBy::InFlight, 10.0, 1, 16, begin), begin, 1200, load);
+    assert_eq!(played.wanted[99], 1);
+    assert!(played.wanted[115] >= 10, "{:?}", &played.wanted[100..130]);
+    assert!(played.wanted[185] >= 9, "kept for `down`");
+    assert_eq!(*played.wanted.last().unwrap(), 1);
+    assert_eq!(played.turns, 1);
+}
+
+#[test]
+fn a_ramp_is_followed_without_turning_round() {
+    let begin = begin();
+    let load = |second: u64| second as f64 / 10.0;
+    let played = play(scaler(ScaleBy::Cpu, 40.0, 1, 16, begin), begin, 1000, load);
+    for (second, wanted) in played.wanted.iter().enumerate().skip(20) {
+        let needed = (second - 20) as f64 / 10.0 * 4.0 / 40.0 / 1.1;
+        assert!(f64::from(*wanted) >= needed.floor().max(1.0), "at {second}: {wanted} for {needed}");
+    }
+    assert_eq!(played.turns, 0);
+}
+
+#[test]
+fn noise_around_one_number_does_not_make_it_flap() {
+    let begin = begin();
+    let mut draws = Draws::new(1);
+    let noise: Vec<f64> = (0..3600).map(|_| 30.0 + draws.below(21) as f64 - 10.0).collect();
+    let played = play(scaler(ScaleBy::InFlight, 10.0, 1, 16, begin), begin, 3600, |s| noise[s as usize]);
+    assert!(played.turns <= 2, "{} turns", played.turns);
+    assert!(
+        played.wanted[60..].iter().all(|wanted| (3..=5).contains(wanted)),
+        "{:?}",
+        &played.wanted[60..90]
+    );
+}
+
+#[test]
+fn a_wave_is_ridden_with_one_turn_at_each_crest_and_trough() {
+    let begin = begin();
+    let load = |second: u64| 50.0 + 45.0 * (second as f64 / 1200.0 * std::f64::consts::TAU).sin();
+    let played = play(scaler(ScaleBy::InFlight, 10.0, 1, 16, begin), begin, 4800, load);
+    assert!((6..=9).contains(&played.turns), "{} turns", played.turns);
+    let (most, least) =
+        (*played.wanted[1200..].iter().max().unwrap(), *played.wanted[1200..].iter().min().unwrap());
+    assert!((9..=11).contains(&most) && least <= 3, "{least} to {most}");
+}
+
+#[test]
+fn nobody_asks_and_the_last_one_goes_until_somebody_does() {
+    let begin = begin();
+    let mut scaler = scaler(ScaleBy::InFlight, 10.0, 0, 4, begin);
+    scaler.set(1, begin);
+    let idle = |scaler: &mut Scaler, from: u64, to: u64| {
+        for second in from..to {
+            scaler.see(&Load { requests: 7, ..Load::default() }, begin + Duration::from_secs(second));
+        }
+        scaler.wanted()
+    };
+    assert_eq!(idle(&mut scaler, 0, 299), 1);
+    assert_eq!(idle(&mut scaler, 299, 310), 0);
+    assert_eq!(idle(&mut scaler, 310, 1000), 0);
+    scaler.wake(begin + Duration::from_secs(1000));
+    assert_eq!(scaler.wanted(), 1);
+    assert_eq!(idle(&mut scaler, 1000, 1290), 1);
+    assert_eq!(idle(&mut scaler, 1290, 1310), 0);
+}
+
+proptest! {
+    // Goal: the invariants under any load.
+    #[test]
+    fn bounds_hold_and_steps_down_are_rare(
+        by in prop::sample::select(vec![ScaleBy::InFlight, ScaleBy::Latency, ScaleBy::Cpu, ScaleBy::Queue]),
+        loads in prop::collection::vec((0_u32..200, 0_u32..20, 0_u64..2_000, 0_u64..3_000), 1..300),
+        min in 0_u32..3,
+    ) {
+        let begin = begin();
+        let mut scaler = scaler(by, 20.0, min, 8, begin);
+        scaler.set(2, begin);
+        let (mut now, mut last, mut changed, mut requests) = (begin, scaler.wanted(), begin, 0);
+        for (in_flight, queued, latency_ms, ms) in loads {
+            now += Duration::from_millis(ms);
+            requests += u64::from(in_flight);
+            let latency = Duration::from_millis(latency_ms);
+            scaler.see(&Load { in_flight, queued, latency, cpu_percent: f64::from(in_flight), requests }, now);
+            let next = scaler.wanted();
+            prop_assert!(next <= 8 && next >= min);
+            if next < last {
+                prop_assert_eq!(next, last - 1);
+                prop_assert!(now - changed >= scaler.rules.down.min(scaler.rules.idle));
+            }
+            if next > last {
+                prop_assert!(next <= last * 2);
+            }
+            if next != last {
+                changed = now;
+            }
+            last = next;
+        }
+    }
+}
