@@ -17,6 +17,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 import client_suite
 import corpus_suite
 import differential_suite
+import downgrade_suite
 import house
 import http2_suite
 import lint_suite
@@ -29,6 +30,7 @@ SUITES = {
     "http2": http2_suite.run,
     "smuggling": corpus_suite.run,
     "differential": differential_suite.run,
+    "downgrade": downgrade_suite.run,
     "clients": client_suite.run,
     "lint": lint_suite.run,
     "tls": tls_suite.run,
