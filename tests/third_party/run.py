@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+import browser_suite
 import client_suite
 import corpus_suite
 import differential_suite
@@ -21,6 +22,7 @@ import downgrade_suite
 import house
 import http2_suite
 import lint_suite
+import proxied_suite
 import tls_suite
 from lab.server import scratch, tail
 from verdict import judge, known
@@ -32,6 +34,8 @@ SUITES = {
     "differential": differential_suite.run,
     "downgrade": downgrade_suite.run,
     "clients": client_suite.run,
+    "proxied": proxied_suite.run,
+    "browser": browser_suite.run,
     "lint": lint_suite.run,
     "tls": tls_suite.run,
 }
