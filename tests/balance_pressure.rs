@@ -102,6 +102,41 @@ fn an_answer_that_the_client_does_not_read_is_held_back() {
     house.until(|| ended.load(Ordering::SeqCst) == 1);
 }
 
+// Goal: a client that leaves takes its answer with it, also while nothing is sent; one that only sends no more gets it all.
+// Method: a stream of events that stands still after its first; a slow answer to a client that has closed its sending half.
+#[test]
+fn a_client_that_leaves_a_quiet_answer_frees_its_server() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let end = Arc::clone(&ended);
+    let server = Upstream::start(move |seen, stream| {
+        if seen.line().contains("/slow") {
+            std::thread::park_timeout(Duration::from_millis(600));
+            ok(stream, "slow");
+            return Then::Keep;
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n").unwrap();
+        let _ = stream.read(&mut [0; 1]);
+        end.fetch_add(1, Ordering::SeqCst);
+        Then::Close
+    });
+    let house = House::start(&pool_of(&[server.address], ""), &[]);
+    let mut half = TcpStream::connect(house.address(0)).unwrap();
+    half.set_read_timeout(Some(PATIENCE)).unwrap();
+    half.write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    half.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut all = String::new();
+    half.read_to_string(&mut all).unwrap();
+    assert!(all.starts_with("HTTP/1.1 200 OK\r\n") && all.ends_with("\r\n\r\nslow"), "{all}");
+
+    let mut client = house.client();
+    client.send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(String::from_utf8_lossy(&client.exactly(17)).starts_with("HTTP/1.1 200 OK\r\n"));
+    assert_eq!(ended.load(Ordering::SeqCst), 0);
+    drop(client);
+    house.until(|| ended.load(Ordering::SeqCst) == 1);
+    house.until(|| house.json("status")["pools"][0]["servers"][0]["in_flight"] == 0);
+}
+
 // Goal: servers that close kept connections just as they are used again cost no idempotent request, and no POST comes twice.
 // Method: six clients without pause; the server closes after each answer, now at once and now a moment later, unannounced.
 #[test]
