@@ -30,7 +30,7 @@ test: ## install what the tests need, then format, lints, Rust tests and the sui
 rust-test: ## only the Rust tests
 	tests/setup/rust-tests
 
-third-party: ## only the suites of others: HTTP/2 conformance, HTTP lint, TLS scan
+third-party: ## only the suites of others: HTTP/2 conformance, nginx and HAProxy behind us, clients, a browser, lint, TLS scan
 	tests/setup/install test
 	$(CARGO) build --locked -p madang
 	$(PYTHON) tests/third_party/run.py --madang target/debug/madang

@@ -1,6 +1,6 @@
 """Clients in threads that ask one thing after the other and can say of every failure what was asked and what came.
 
-Job: a few GETs and a few POSTs at once, on kept connections, until told to stop. Used by `three.py`. Every wait has a deadline.
+Job: a few GETs and a few POSTs at once, on kept connections and on new ones, until told to stop. Used by `three.py`. Every wait has a deadline.
 Not here: as many requests as possible (`lab.load`).
 """
 
@@ -27,11 +27,11 @@ class Failure:
 class Asking:
     """The clients; use with `with`."""
 
-    def __init__(self, port, gets, posts):
+    def __init__(self, port, gets, posts, new_connections=0):
         self.port, self.failures, self.answered = port, [], {"GET": 0, "POST": 0}
         self._numbers, self._stop, self._count = itertools.count(1), threading.Event(), threading.Lock()
-        methods = ["GET"] * gets + ["POST"] * posts
-        self._threads = [threading.Thread(target=self._client, args=(method,), daemon=True) for method in methods]
+        clients = [("GET", False)] * gets + [("POST", False)] * posts + [("GET", True)] * new_connections
+        self._threads = [threading.Thread(target=self._client, args=client, daemon=True) for client in clients]
         self.began = time.monotonic()
 
     def __enter__(self):
@@ -49,7 +49,7 @@ class Asking:
         """Goes on asking for so long."""
         self._stop.wait(seconds)
 
-    def _client(self, method):
+    def _client(self, method, always_new):
         connection = None
         while not self._stop.is_set():
             path = f"/{method.lower()}/{next(self._numbers)}"
@@ -60,7 +60,7 @@ class Asking:
                 answer = connection.getresponse()
                 body = answer.read()
                 reason = None if answer.status == 200 else f"{answer.status} {told(body)}"
-                if answer.will_close:
+                if answer.will_close or always_new:
                     connection = self._close(connection)
             except (OSError, http.client.HTTPException) as error:
                 reason, connection = f"{type(error).__name__}: {error}", self._close(connection)

@@ -7,12 +7,15 @@ and started again while six clients GET and three POST (`asking.py`). No GET may
 had got it, for then nobody knows whether it was done. Failures are printed with the reason that Madang's access log gives, and whether the
 server had read the request is looked up in what the server wrote down. What lay unread in its socket counts as got, for Madang cannot
 know; so the reason must be that an open connection ended, and the failure must fall within a second of a kill.
+At last each server is replaced in turn, `madang pool drain`, stop, start, enable, `--rolls` times over, while the same clients and
+two that open a connection for each request ask: nothing may fail.
 
-Usage: three.py --madang BIN [--seconds 8] [--kills 6] [--json FILE]
+Usage: three.py --madang BIN [--seconds 8] [--kills 6] [--rolls 2] [--json FILE]
 """
 
 import argparse
 import json
+import select
 import subprocess
 import sys
 import time
@@ -24,10 +27,12 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 from asking import Asking
 from lab import load
-from lab.server import Failed, free_port, scratch, wait_for_port
+from lab.server import Failed, command, free_port, scratch, status, wait_for_port
 
 RATIO_MIN = 2.9
 GETS, POSTS = 6, 3
+# A server of 20 ms a request has long given its last answer by then.
+DRAINED_S = 10
 # Of a POST that the server may have got.
 EXCUSES = ("upstream-closed", "upstream-network", "upstream-cut")
 # A failure this long after a kill has another cause.
@@ -69,6 +74,7 @@ def main():
     arguments.add_argument("--madang", required=True)
     arguments.add_argument("--seconds", type=int, default=8)
     arguments.add_argument("--kills", type=int, default=6)
+    arguments.add_argument("--rolls", type=int, default=2)
     arguments.add_argument("--json", metavar="FILE", default=ROOT / "bench-results/three.json")
     options = arguments.parse_args()
     ports = [free_port() for _ in range(3)]
@@ -91,9 +97,10 @@ def main():
             print(f"three servers {pool.rate:7.1f} requests/s, {pool.failed} failed: {ratio:.2f} times (at least {RATIO_MIN})")
             killed = kill_in_turn(options.kills, three, ports, processes, Path(folder))
             wrong = tell(killed, options.kills)
-            kept = ratio >= RATIO_MIN and alone.failed + pool.failed == 0 and not wrong
+            rolled = replace_in_turn(options, three, ports, processes, Path(folder))
+            kept = ratio >= RATIO_MIN and alone.failed + pool.failed == 0 and not wrong and not rolled["failures"]
             Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-            Path(options.json).write_text(json.dumps({"one": alone.rate, "three": pool.rate, "ratio": ratio, **killed}, indent=1) + "\n")
+            Path(options.json).write_text(json.dumps({"one": alone.rate, "three": pool.rate, "ratio": ratio, **killed, "rolled": rolled}, indent=1) + "\n")
             print("kept" if kept else "MISSED")
             return 0 if kept else 1
         finally:
@@ -123,6 +130,43 @@ def kill_in_turn(kills, port, ports, processes, folder):
          "after_kill_s": min((one.at - at for at in killed_at if at <= one.at), default=one.at)}
         for one in clients.failures]
     return {"answered": clients.answered, "seconds": clients.seconds, "failures": failures}
+
+
+def replace_in_turn(options, port, ports, processes, folder):
+    """Drains, stops, starts and enables one server after the other while clients ask; prints and gives what they saw."""
+    settings, times = folder / "madang.toml", 3 * options.rolls
+    with Asking(port, GETS, POSTS, new_connections=2) as clients:
+        for round_ in range(times):
+            place = round_ % 3
+            server = f"127.0.0.1:{ports[place]}"
+            clients.wait(0.5)
+            command(options.madang, "pool", "drain", "three", server, settings=settings)
+            wait_for_the_last(options.madang, settings, server)
+            processes[place].terminate()
+            processes[place].wait()
+            clients.wait(0.5)
+            processes[place] = start_server(ports[place], place + 1, folder)
+            command(options.madang, "pool", "enable", "three", server, settings=settings)
+        clients.wait(0.5)
+    failures = [f"{one.method} {one.path}: {one.reason}" for one in clients.failures]
+    print(f"{times} replaced  {sum(clients.answered.values()) / clients.seconds:7.1f} requests/s, {len(failures)} of "
+          f"{sum(clients.answered.values())} failed")
+    for failure in failures[:10]:
+        print(f"    WRONG: {failure}")
+    return {"answered": clients.answered, "replaced": times, "failures": failures}
+
+
+def wait_for_the_last(madang, settings, server):
+    """Returns when nothing is in flight at a drained server."""
+    end = time.monotonic() + DRAINED_S
+    while True:
+        servers = [one for pool in status(madang, settings)["pools"] if pool["pool"] == "three" for one in pool["servers"]]
+        mine = next(one for one in servers if one["server"] == server)
+        if mine["in_flight"] == 0:
+            return
+        if time.monotonic() > end:
+            raise Failed(f"{server} is drained and still has {mine['in_flight']} in flight after {DRAINED_S} s")
+        select.select([], [], [], 0.02)
 
 
 def tell(killed, kills):

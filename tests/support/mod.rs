@@ -15,6 +15,7 @@ pub mod house;
 pub mod http2_upstream;
 pub mod proxied;
 pub mod tls;
+pub mod tls_upstream;
 pub mod upstream;
 
 use std::time::Duration;

@@ -41,6 +41,17 @@ pub fn certificate(names: &[&str]) -> Made {
     Made { certificate: made.cert.pem(), key: made.signing_key.serialize_pem(), der }
 }
 
+/// The same, and it ended years ago.
+pub fn expired(names: &[&str]) -> Made {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    params.not_before = rcgen::date_time_ymd(2019, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let made = params.self_signed(&key).unwrap();
+    Made { certificate: made.pem(), key: key.serialize_pem(), der: made.der().clone() }
+}
+
 /// A client's settings that trust this certificate alone and offer these protocols.
 pub fn trusting(made: &Made, protocols: &[&[u8]]) -> Arc<ClientConfig> {
     speaking(made, protocols, &[&TLS12, &TLS13])

@@ -14,12 +14,15 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+import browser_suite
 import client_suite
 import corpus_suite
 import differential_suite
+import downgrade_suite
 import house
 import http2_suite
 import lint_suite
+import proxied_suite
 import tls_suite
 from lab.server import scratch, tail
 from verdict import judge, known
@@ -29,7 +32,10 @@ SUITES = {
     "http2": http2_suite.run,
     "smuggling": corpus_suite.run,
     "differential": differential_suite.run,
+    "downgrade": downgrade_suite.run,
     "clients": client_suite.run,
+    "proxied": proxied_suite.run,
+    "browser": browser_suite.run,
     "lint": lint_suite.run,
     "tls": tls_suite.run,
 }

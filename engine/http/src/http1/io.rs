@@ -14,16 +14,22 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use madang_host::connection::{Connection, Cut, Phase};
+use madang_host::deadline::{Deadline, Deadlines};
 use madang_host::net::stream::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body_in::BodyIn;
-use crate::endpoint::{BUFFER_BYTES, Pool};
+use crate::endpoint::{BUFFER_BYTES, Endpoint, Pool};
 
 /// What a peer may still send after our goodbye before we stop reading it. It keeps its connection for `linger` all the same.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// How long an answer may stand still for a peer that has closed its sending half. Most that do have left and cannot say
+/// so; a few only said that no more requests come, and still read.
+const HALF_CLOSED_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a connection's driver stops.
 #[derive(Debug)]
@@ -92,12 +98,15 @@ pub(super) struct Io {
     pub(super) linger: bool,
     /// Body bytes of the current answer that left.
     pub(super) body_sent: u64,
-    end_of_input: bool,
+    /// The peer sends no more; how long it is still taken for one that reads.
+    half_closed: Option<Deadline>,
+    deadlines: Rc<Deadlines>,
     pool: Rc<Pool>,
 }
 
 impl Io {
-    pub(super) fn new(stream: Stream, early: &[u8], connection: Rc<Connection>, pool: Rc<Pool>) -> Self {
+    pub(super) fn new(stream: Stream, early: &[u8], connection: Rc<Connection>, endpoint: &Endpoint) -> Self {
+        let pool = Rc::clone(&endpoint.pool);
         let mut input = Input::default();
         if !early.is_empty() {
             input.buffer = pool.input();
@@ -118,7 +127,8 @@ impl Io {
             first: true,
             linger: true,
             body_sent,
-            end_of_input: false,
+            half_closed: None,
+            deadlines: Rc::clone(&endpoint.worker.deadlines),
             pool,
         }
     }
@@ -220,15 +230,26 @@ impl Io {
             };
         }
         self.connection.enter_if_new(Phase::Handling);
-        // A peer may close its sending half and still wait for the answer: only an error means it has gone.
-        while !self.end_of_input && self.input.room() {
+        // A peer may close its sending half and still wait for the answer: an error means at once that it has gone.
+        while self.half_closed.is_none() && self.input.room() {
             match ready!(self.poll_read(cx)) {
-                Ok(0) => self.end_of_input = true,
+                Ok(0) => self.half_closed = Some(self.deadlines.after(HALF_CLOSED_PATIENCE)),
                 Ok(_) => {}
                 Err(ended) => return Poll::Ready(ended),
             }
         }
-        Poll::Pending
+        match &self.half_closed {
+            Some(patience) => patience.poll(cx).map(|()| Ended::Gone),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Bytes left: a peer that has closed its sending half still reads.
+    fn sent(&self, count: usize) {
+        self.connection.sent(count);
+        if let Some(patience) = &self.half_closed {
+            patience.set(HALF_CLOSED_PATIENCE);
+        }
     }
 
     /// Writes out what `out` holds and flushes.
@@ -241,7 +262,7 @@ impl Io {
                 Ok(0) | Err(_) => return Poll::Ready(Err(Ended::Gone)),
                 Ok(count) => {
                     self.written += count;
-                    self.connection.sent(count);
+                    self.sent(count);
                 }
             }
         }
@@ -269,7 +290,7 @@ impl Io {
                     self.written += of_head;
                     *body_written += count - of_head;
                     self.body_sent += (count - of_head) as u64;
-                    self.connection.sent(count);
+                    self.sent(count);
                 }
             }
         }

@@ -56,7 +56,7 @@ pub(crate) async fn serve(
     connection: Rc<Connection>,
     endpoint: Rc<Endpoint>,
 ) -> End {
-    let mut driver = Driver { io: Io::new(stream, &early, connection, Rc::clone(&endpoint.pool)), endpoint };
+    let mut driver = Driver { io: Io::new(stream, &early, connection, &endpoint), endpoint };
     driver.io.connection.enter(Phase::Head);
     loop {
         match driver.one_request().await {
