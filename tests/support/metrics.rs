@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 /// The sum of all samples whose lines hold all these parts.
 pub fn value(text: &str, parts: &[&str]) -> f64 {
-    let lines = text.lines().filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
+    let lines =
+        text.lines().filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 

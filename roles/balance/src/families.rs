@@ -17,9 +17,9 @@ use madang_host::telemetry::metrics::{Durations, Gauge, Labels};
 use crate::breaker::Circuit;
 use crate::chronicle::{EJECTIONS, LOOKUPS, PROBES};
 use crate::keeper::Kept;
+use crate::ledger::{NOBODY, OUTCOMES, PoolLedger, RETRIED, RULES, ServerLedger, TIERS, WHY_NOT};
 use crate::pool::Member;
 use crate::server::State;
-use crate::ledger::{NOBODY, OUTCOMES, PoolLedger, RETRIED, RULES, ServerLedger, TIERS, WHY_NOT};
 
 type Values = Vec<(Labels, f64)>;
 

@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::config::{Place, PoolSettings, Protocol, RetrySettings};
+use crate::ledger::{PoolLedger, ServerLedger};
 use crate::pick::{Ask, Pick, Picker};
 use crate::pool::Pool;
 use crate::ledger::{PoolLedger, ServerLedger};

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use crate::breaker::Change;
 use crate::config::{Balance, Place, PoolSettings, SERVERS_MAX, ServerSettings, Sticky};
+use crate::ledger::{Ledgers, PoolLedger};
 use crate::pick::Tried;
 use crate::pick::hash::{Ring, key_of};
 use crate::server::{InFlight, Outcome, Server, ServerId, Standing, State};
-use crate::ledger::{Ledgers, PoolLedger};
 use crate::tally::Tally;
 
 /// A server and how this pool uses it.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use crate::breaker::{Breaker, Change, Circuit};
 use crate::config::{Address, BreakerSettings, Place};
 use crate::latency::Latency;
-use crate::ledger::{ServerLedger, Ledgers};
+use crate::ledger::{Ledgers, ServerLedger};
 
 /// A full share, in permille of a server's weight.
 pub const SHARE_FULL: u16 = 1000;

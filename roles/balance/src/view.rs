@@ -14,11 +14,11 @@ use serde::Serialize;
 use crate::breaker::Circuit;
 use crate::chronicle::{Happened, Record};
 use crate::keeper::Kept;
+use crate::ledger::{PoolLedger, RETRIED};
 use crate::pool::Member;
 use crate::recent::Buckets;
 use crate::retry::WhyNot;
 use crate::tally::TallyView;
-use crate::ledger::{PoolLedger, RETRIED};
 
 /// A server as people see it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
