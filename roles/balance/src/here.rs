@@ -32,7 +32,6 @@ use crate::config::{Place, PoolSettings, Protocol, RetrySettings};
 use crate::ledger::{PoolLedger, ServerLedger};
 use crate::pick::{Ask, Pick, Picker};
 use crate::pool::Pool;
-use crate::ledger::{PoolLedger, ServerLedger};
 use crate::retry::{self, Attempt, RetryBudget, Verdict};
 use crate::server::{Outcome, Server, ServerId};
 use crate::sticky::StickyCookies;
