@@ -2,6 +2,8 @@
 
 use crate::support::client::Client;
 use crate::support::house::{House, PLAIN};
+use crate::support::metrics::{check_format, value};
+use crate::support::upstream::Upstream;
 
 fn house() -> (House, Client) {
     // A port of 0 would not be told: one that was free a moment ago will do.
@@ -23,13 +25,6 @@ fn metrics_count_what_happened() {
     }
     assert_eq!(client.get("/none").status, 404);
     assert_eq!(house.client().ask("GET", "/../x", "").status, 400);
-    let value = |text: &str, wanted: &[&str]| -> f64 {
-        let line = text
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .find(|line| wanted.iter().all(|part| line.contains(part)));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(-1.0)
-    };
     let mut text = String::new();
     house.until(|| {
         let answer = admin.get("/metrics");
@@ -44,21 +39,26 @@ fn metrics_count_what_happened() {
     assert!(value(&text, &["madang_request_duration_seconds_count", "site=\"main\""]) >= 8.0, "{text}");
     assert!(value(&text, &["process_resident_memory_bytes"]) > 1e6, "{text}");
     assert!(value(&text, &["process_open_fds"]) > 3.0, "{text}");
-    let mut typed = std::collections::BTreeMap::new();
-    for line in text.lines() {
-        if let Some(rest) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = rest.split_once(' ').unwrap();
-            assert!(typed.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} has two types");
-        } else if !line.starts_with('#') {
-            let name = line.split(['{', ' ']).next().unwrap();
-            let family = ["_bucket", "_sum", "_count"]
-                .iter()
-                .find_map(|end| name.strip_suffix(end).filter(|base| typed.contains_key(*base)))
-                .unwrap_or(name);
-            assert!(typed.contains_key(family), "{line} has no type");
-            assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
-        }
-    }
+    check_format(&text);
+}
+
+// Goal: what pools count is in the form that Prometheus reads, whatever a server's name is.
+// Method: pools of every kind of address, a request, every line parsed.
+#[test]
+fn the_metrics_of_pools_are_in_form() {
+    let server = Upstream::named("a");
+    let settings = format!(
+        "[server]\nworkers = 2\n[site.main]\nlisten = \"http://127.0.0.1:0\"\nroute = [{{ proxy = \"api\" }}]\n\
+         [pool.api]\nservers = [\"{}\", \"unix:/a \\\"b\", {{ address = \"[::1]:1\", backup = true }}]\nbreaker = {{}}\n\
+         health = {{ tcp = true, every = \"100ms\" }}\n[pool.other]\nservers = [\"localhost:1\"]\n",
+        server.address
+    );
+    let house = House::start(&settings, &[]);
+    assert_eq!(house.client().get("/").text(), "a");
+    house.until(|| value(&house.metrics(), &["madang_pool_probes_total", "pool=\"api\""]) >= 3.0);
+    let text = house.metrics();
+    check_format(&text);
+    assert_eq!(value(&text, &["madang_pool_picks_total", "pool=\"api\""]), 1.0, "{text}");
 }
 
 // Goal: the address is for looking: nothing can be changed there, and no page of another site can look.

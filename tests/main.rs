@@ -20,6 +20,7 @@ mod documents;
 mod files;
 mod folder;
 mod gate;
+mod health;
 mod http1;
 mod http2;
 mod life;

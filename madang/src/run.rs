@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use madang_balance::chronicle::Happened;
 use madang_balance::health::Wish;
 use madang_balance::keeper::Observer;
 use madang_balance::pool::Pool;
@@ -470,9 +471,14 @@ struct PoolObserver {
 }
 
 impl Observer for PoolObserver {
-    fn told(&self, pool: &str, sentence: &str, bad: bool) {
-        let level = if bad { Level::Warn } else { Level::Info };
-        self.telemetry.log.always(level, "pool", &format!("{pool}: {sentence}"));
+    fn told(&self, pool: &str, happened: &Happened) {
+        let level = if happened.bad { Level::Warn } else { Level::Info };
+        let mut facts = vec![("pool", pool), ("about", happened.what), ("why", happened.why.as_str())];
+        facts.extend(happened.server.as_deref().map(|server| ("server", server)));
+        if let Some((from, to)) = happened.states {
+            facts.extend([("from", from.name()), ("to", to.name())]);
+        }
+        self.telemetry.log.facts(level, "pool", &format!("{pool}: {happened}"), &facts);
     }
     fn renewed(&self, _: &Arc<Pool>) {
         // A full line means that the main loop is about to look anyway.

@@ -78,8 +78,14 @@ pub fn metrics(house: &House) -> String {
             values: vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)],
         },
     ];
+    let mut durations = Vec::new();
+    if let Some(keeper) = house.keeper() {
+        let families = keeper.families();
+        gauges.extend(families.numbers);
+        durations = families.durations;
+    }
     gauges.extend(process_gauges());
-    house.telemetry.metrics.render(&gauges)
+    house.telemetry.metrics.render(&gauges, &durations)
 }
 
 /// What the kernel knows about us. What it does not tell is left out.

@@ -57,9 +57,11 @@ impl Telemetry {
     /// Starts the writer.
     pub fn start(log: &LogSettings, server: &Server) -> io::Result<Arc<Self>> {
         let sender = LogSender::start(targets(log, server))?;
+        let errors = Log::new(sender.clone(), log.level);
+        errors.set_json(log.errors_json);
         Ok(Arc::new(Self {
             metrics: Metrics::default(),
-            log: Log::new(sender.clone(), log.level),
+            log: errors,
             access: Arc::new(RwLock::new(access(log))),
             sender,
         }))
@@ -68,6 +70,7 @@ impl Telemetry {
     /// New settings.
     pub fn reload(&self, log: &LogSettings, server: &Server, old: &LogSettings) {
         self.log.set_level(log.level);
+        self.log.set_json(log.errors_json);
         *self.access.write().unwrap_or_else(PoisonError::into_inner) = access(log);
         if log != old {
             self.sender.retarget(targets(log, server));

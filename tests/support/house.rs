@@ -178,6 +178,16 @@ impl House {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{command}: {error} in {text}"))
     }
 
+    /// `/metrics`, over the control socket.
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        let socket = std::os::unix::net::UnixStream::connect(self.path("data/madang.sock")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let answer = Client::over(socket).get("/metrics");
+        assert_eq!(answer.status, 200);
+        answer.text()
+    }
+
     /// Replaces the settings file and reloads; must succeed.
     #[track_caller]
     pub fn reload(&self, settings: &str) -> serde_json::Value {

@@ -13,6 +13,7 @@ pub mod client;
 pub mod dns;
 pub mod house;
 pub mod http2_upstream;
+pub mod metrics;
 pub mod proxied;
 pub mod tls;
 pub mod tls_upstream;

@@ -19,6 +19,7 @@ mod check;
 mod doctor;
 mod folder;
 mod orders;
+mod pools;
 mod show;
 mod table;
 mod trust;
@@ -81,8 +82,13 @@ enum Command {
     ///
     /// The new process takes the sockets over; the old one answers what is open, then ends. No connection is dropped.
     Upgrade(Asked),
-    /// Sites, listeners, certificates: one screen
-    Status(Asked),
+    /// Sites, pools, listeners, certificates: one screen
+    Status {
+        /// Only this pool, with everything that is known of it
+        pool: Option<String>,
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// Every open connection
     Connections(Asked),
     /// Take a server of a pool out of rotation or bring it back, or let a whole pool's requests wait
@@ -184,7 +190,7 @@ pub fn main() -> ExitCode {
         Some(Command::Reload(asked)) => orders::reload(&asked),
         Some(Command::Stop(asked)) => orders::stop(&asked),
         Some(Command::Upgrade(asked)) => orders::upgrade(&asked),
-        Some(Command::Status(asked)) => orders::status(&asked),
+        Some(Command::Status { pool, asked }) => orders::status(&asked, pool.as_deref()),
         Some(Command::Connections(asked)) => orders::connections(&asked),
         Some(Command::Pool { wish, pool, server, asked }) => {
             orders::pool(&asked, &wish, &pool, server.as_deref())

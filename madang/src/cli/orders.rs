@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::ask::ask;
-use super::{Asked, Ended, complain, screen, show};
+use super::{Asked, Ended, complain, pools, screen, show};
 use crate::control::encode;
 
 fn asked(asked: &Asked, method: &str, path: &str) -> Result<Value, Ended> {
@@ -101,8 +101,23 @@ fn hold(args: &Asked, wish: &str, pool: &str) -> Ended {
     })
 }
 
-pub(super) fn status(args: &Asked) -> Ended {
-    done(args, "GET", "/api/v1/status", |value| super::put(&show::status(value, screen())))
+pub(super) fn status(args: &Asked, pool: Option<&str>) -> Ended {
+    let Some(pool) = pool else {
+        return done(args, "GET", "/api/v1/status", |value| super::put(&show::status(value, screen())));
+    };
+    let value = match asked(args, "GET", "/api/v1/status") {
+        Ok(value) => value,
+        Err(ended) => return ended,
+    };
+    match pools::find(&value, pool) {
+        Ok(found) if args.output.json => say!("{found}"),
+        Ok(found) => super::put(&pools::whole(found, screen())),
+        Err(message) => {
+            complain(&message);
+            return Ended::Failed;
+        }
+    }
+    Ended::Done
 }
 
 pub(super) fn connections(args: &Asked) -> Ended {

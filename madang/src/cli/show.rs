@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 use madang_host::telemetry::access::size;
 use serde_json::Value;
 
+use super::pools;
 use super::table::{Column, NOTHING, Screen, table};
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => NOTHING.to_owned(),
@@ -18,7 +19,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -113,7 +114,8 @@ pub(super) fn status(value: &Value, screen: Screen) -> String {
     ];
     section(&mut out, &columns, &rows, screen);
     for pool in list(&value["pools"]) {
-        out.push_str(&pool_section(pool, screen));
+        out.push('\n');
+        out.push_str(&pools::short(pool, screen));
     }
     let rows: Vec<Vec<String>> = list(&value["certificates"])
         .iter()
@@ -129,74 +131,6 @@ pub(super) fn status(value: &Value, screen: Screen) -> String {
     let columns = [Column::Text("CERTIFICATE"), Column::Text("NAMES"), Column::Number("LEFT")];
     section(&mut out, &columns, &rows, screen);
     out
-}
-
-/// One pool: its servers, and what happened to them last.
-fn pool_section(pool: &Value, screen: Screen) -> String {
-    /// Events shown; `--json` has more.
-    const EVENTS_SHOWN: usize = 3;
-    let rows: Vec<Vec<String>> = list(&pool["servers"])
-        .iter()
-        .map(|one| {
-            let state = text(&one["state"]);
-            let colour = match state.as_str() {
-                "up" => "32",
-                "draining" | "disabled" | "probing" => "33",
-                _ => "31",
-            };
-            let since = one["since_seconds"].as_u64().unwrap_or(0);
-            vec![
-                text(&one["server"]),
-                screen.paint(colour, &state),
-                age(since),
-                text(&one["in_flight"]),
-                text(&one["requests"]),
-                text(&one["failed"]),
-                format!("{} ms", text(&one["first_byte_ms"])),
-            ]
-        })
-        .collect();
-    let columns = [
-        Column::Text("SERVER"),
-        Column::Text("STATE"),
-        Column::Number("SINCE"),
-        Column::Number("IN FLIGHT"),
-        Column::Number("REQUESTS"),
-        Column::Number("FAILED"),
-        Column::Number("FIRST BYTE"),
-    ];
-    let panic = if pool["panic"] == true { "  panic: too few are up, health is doubted" } else { "" };
-    let waiting = pool["counts"]["waiting"].as_u64().unwrap_or(0);
-    let held = match (pool["held"] == true, waiting) {
-        (true, _) => {
-            format!("  held: {} wait{}", counted(waiting, "request"), if waiting == 1 { "s" } else { "" })
-        }
-        (false, 1..) => format!(
-            "  nobody up: {} wait{}",
-            counted(waiting, "request"),
-            if waiting == 1 { "s" } else { "" }
-        ),
-        _ => String::new(),
-    };
-    let name = screen.paint("1", &format!("pool {}", text(&pool["pool"])));
-    let mut out = format!("\n{name}{}{}\n", screen.paint("31", panic), screen.paint("33", &held));
-    out.push_str(&table(&columns, &rows, screen));
-    let events = list(&pool["events"]);
-    for event in &events[events.len().saturating_sub(EVENTS_SHOWN)..] {
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{}", screen.paint("2", &format!("  {}", text(event))));
-    }
-    out
-}
-
-/// `5 s`, `12 min`, `3 h`, `9 d`.
-fn age(seconds: u64) -> String {
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        7200..=172_799 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
 }
 
 /// A table after an empty line, where there is anything to show.

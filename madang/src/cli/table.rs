@@ -36,12 +36,14 @@ impl Screen {
 pub(super) enum Column {
     Text(&'static str),
     Number(&'static str),
+    /// How something is, in a colour: well, changing, or not.
+    State(&'static str),
 }
 
 impl Column {
     fn title(self) -> &'static str {
         match self {
-            Self::Text(title) | Self::Number(title) => title,
+            Self::Text(title) | Self::Number(title) | Self::State(title) => title,
         }
     }
 }
@@ -70,16 +72,16 @@ pub(super) fn table(columns: &[Column], rows: &[Vec<String>], screen: Screen) ->
     }
     let mut out = String::new();
     let titles: Vec<String> = columns.iter().map(|column| column.title().to_owned()).collect();
-    out.push_str(&screen.paint("2", &line(&columns, &widths, &titles)));
+    out.push_str(&screen.paint("2", &line(&columns, &widths, &titles, Screen::default())));
     out.push('\n');
     for row in &rows {
-        out.push_str(&line(&columns, &widths, row));
+        out.push_str(&line(&columns, &widths, row, screen));
         out.push('\n');
     }
     out
 }
 
-fn line(columns: &[Column], widths: &[usize], row: &[String]) -> String {
+fn line(columns: &[Column], widths: &[usize], row: &[String], screen: Screen) -> String {
     let mut text = String::new();
     for ((column, width), cell) in columns.iter().zip(widths).zip(row) {
         let space = " ".repeat(width.saturating_sub(cells(cell)));
@@ -87,9 +89,20 @@ fn line(columns: &[Column], widths: &[usize], row: &[String]) -> String {
         let _ = match column {
             Column::Text(_) => write!(text, "{cell}{space}  "),
             Column::Number(_) => write!(text, "{space}{cell}  "),
+            Column::State(_) => write!(text, "{}{space}  ", state(cell, screen)),
         };
     }
     text.trim_end().to_owned()
+}
+
+/// A state in its colour. Here and not before: what comes as a cell has nothing that a terminal acts on.
+fn state(text: &str, screen: Screen) -> String {
+    let colour = match text {
+        "up" => "32",
+        "draining" | "disabled" | "probing" => "33",
+        _ => "31",
+    };
+    screen.paint(colour, text)
 }
 
 /// Each row on lines of its own, under its first cell.
@@ -100,6 +113,7 @@ fn blocks(columns: &[Column], rows: &[Vec<String>], screen: Screen) -> String {
         let _ = writeln!(out, "{}", screen.paint("1", row.first().map_or("", String::as_str)));
         for (column, cell) in columns.iter().zip(row).skip(1) {
             let title = screen.paint("2", &format!("{:<widest$}", column.title()));
+            let cell = if matches!(column, Column::State(_)) { state(cell, screen) } else { cell.clone() };
             let _ = writeln!(out, "  {title}  {cell}");
         }
     }
@@ -107,12 +121,12 @@ fn blocks(columns: &[Column], rows: &[Vec<String>], screen: Screen) -> String {
 }
 
 /// A control character could move the cursor or change colours: names come from outside.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// How many cells of a terminal a text takes.
-fn cells(text: &str) -> usize {
+pub(super) fn cells(text: &str) -> usize {
     let cells = |c: char| match c {
         '\u{1100}'..='\u{115f}'
         | '\u{2e80}'..='\u{a4cf}'
@@ -148,6 +162,24 @@ mod tests {
         #[track_caller]
         fn check(width: Option<usize>, want: &str) {
             assert_eq!(table(&COLUMNS, &rows(), Screen { colour: false, width }), want);
+        }
+    }
+
+    // Goal: a state has its colour, and only what is ours has one. Method: a state and a name that tries.
+    #[test]
+    fn states_have_their_colours() {
+        check(true, None, "\u{fffd}[31ma  \x1b[32mup\x1b[0m");
+        check(true, None, "b       \x1b[31mdown\x1b[0m");
+        check(true, Some(8), "STATE\x1b[0m  \x1b[31mdown\x1b[0m");
+        check(false, None, "b       down");
+
+        #[track_caller]
+        fn check(colour: bool, width: Option<usize>, want: &str) {
+            let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+            let rows = [row(["\x1b[31ma", "up"]), row(["b", "down"])];
+            let columns = [Column::Text("SERVER"), Column::State("STATE")];
+            let text = table(&columns, &rows, Screen { colour, width });
+            assert!(text.contains(want), "{text:?}");
         }
     }
 

@@ -160,7 +160,7 @@ impl Proxy {
         let key = hash_key(pool.settings(), exchange);
         let ask = Ask { key, sticky: None, tried: &tried, random: self.here().random() };
         let now = clock::now();
-        let Pick::Server(chosen) = self.here().picker().pick(pool, &ask, now) else { return None };
+        let Pick::Server(chosen) = self.here().pick(pool, &ask, now) else { return None };
         let another = !tried.holds(chosen.place.server().id());
         let may = retry::may_hedge(&pool.settings().retry, &mut self.here().budget(), another, now);
         if !may {

@@ -1,7 +1,7 @@
 //! A pool as one worker has it.
 //!
-//! **Job.** The worker's picker, budget and connections for a pool; the line of those who wait for a place; what is told to
-//! the keeper of health. **Owned by** the worker. **Read by** `proxy`.
+//! **Job.** The worker's picker, budget, counters and connections for a pool; the line of those who wait for a place; what is
+//! told to the keeper of health. **Owned by** the worker. **Read by** `proxy`.
 //!
 //! Invariants
 //! 1. Nothing here is shared between threads but the pool's snapshot and the way to the keeper.
@@ -23,15 +23,16 @@ use madang_host::tls::connect::{ClientTls, ClientTlsSettings};
 use madang_host::worker::Worker;
 use madang_http::endpoint::Pool as Buffers;
 use madang_http::exchange::Exchange;
-use madang_http::upstream::{Spoken, Upstream, UpstreamLimits};
+use madang_http::upstream::{ConnectionTally, Spoken, Upstream, UpstreamLimits};
 use madang_wire::request::{RequestHead, Scheme};
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-use crate::config::{Place, PoolSettings, Protocol};
-use crate::pick::Picker;
+use crate::config::{Place, PoolSettings, Protocol, RetrySettings};
+use crate::ledger::{PoolLedger, ServerLedger};
+use crate::pick::{Ask, Pick, Picker};
 use crate::pool::Pool;
-use crate::retry::RetryBudget;
+use crate::retry::{self, Attempt, RetryBudget, Verdict};
 use crate::server::{Outcome, Server, ServerId};
 use crate::sticky::StickyCookies;
 use madang_host::draws::Draws;
@@ -57,22 +58,24 @@ pub struct Here {
     mirrors: Cell<usize>,
     /// Requests that wait until somebody is up.
     held: Cell<usize>,
+    ledger: Arc<PoolLedger>,
     look_now: LookNow,
     worker: Rc<Worker>,
     buffers: Rc<Buffers>,
 }
 
 struct Known {
-    id: ServerId,
+    server: Arc<Server>,
     name: Rc<str>,
+    ledger: Arc<ServerLedger>,
     /// `None` until the first request goes there.
     upstream: Option<Rc<Upstream>>,
 }
 
-#[derive(Default)]
 struct Waiting {
     wake: RefCell<VecDeque<oneshot::Sender<()>>>,
     count: Cell<usize>,
+    ledger: Arc<PoolLedger>,
 }
 
 impl Here {
@@ -86,6 +89,7 @@ impl Here {
         buffers: &Rc<Buffers>,
     ) -> Rc<Self> {
         let sticky = StickyCookies::new(&pool, &secret);
+        let ledger = pool.ledgers().block();
         Rc::new(Self {
             picker: RefCell::new(Picker::new(seed)),
             budget: RefCell::new(RetryBudget::new(clock::now())),
@@ -93,7 +97,8 @@ impl Here {
             sticky: RefCell::new(sticky),
             secret,
             draws: RefCell::new(Draws::new(seed)),
-            line: Rc::default(),
+            line: Rc::new(Waiting::new(Arc::clone(&ledger))),
+            ledger,
             mirrors: Cell::default(),
             held: Cell::default(),
             look_now,
@@ -112,9 +117,11 @@ impl Here {
         };
         let mut upstreams = self.upstreams.borrow_mut();
         if !same(before.settings(), pool.settings()) {
-            upstreams.clear();
+            upstreams.iter_mut().for_each(|known| known.upstream = None);
         }
-        upstreams.retain(|known| pool.member(known.id).is_some());
+        let stays =
+            |known: &Known| pool.members().iter().any(|member| Arc::ptr_eq(&member.server, &known.server));
+        upstreams.retain(stays);
     }
 
     /// Closes connections that were unused for too long.
@@ -138,8 +145,37 @@ impl Here {
         &self.held
     }
 
-    pub(crate) fn picker(&self) -> RefMut<'_, Picker> {
-        self.picker.borrow_mut()
+    /// Who gets a request, counted.
+    pub(crate) fn pick(&self, pool: &Pool, ask: &Ask<'_>, now: Instant) -> Pick {
+        let pick = self.picker.borrow_mut().pick(pool, ask, now);
+        match &pick {
+            Pick::Server(chosen) => self.known(chosen.place.server()).ledger.picked(chosen.why),
+            Pick::NoneUp(why) => self.ledger.nobody(*why),
+            Pick::Wait => {}
+        }
+        pick
+    }
+
+    /// Whether a failed attempt is made again, counted.
+    pub(crate) fn judge(&self, rules: &RetrySettings, attempt: &Attempt, now: Instant) -> Verdict {
+        let verdict = retry::judge(rules, &mut self.budget(), attempt, self.random(), now);
+        match verdict {
+            Verdict::Again { fresh_connection, .. } => self.ledger.retried(attempt.failure, fresh_connection),
+            Verdict::No(why) => self.ledger.not_retried(why),
+        }
+        verdict
+    }
+
+    /// What this worker has of a server.
+    fn known(&self, server: &Arc<Server>) -> RefMut<'_, Known> {
+        RefMut::map(self.upstreams.borrow_mut(), |all| {
+            let at = all.iter().position(|known| Arc::ptr_eq(&known.server, server)).unwrap_or_else(|| {
+                let (name, ledger) = (server.name().into(), server.ledgers().block());
+                all.push(Known { server: Arc::clone(server), name, ledger, upstream: None });
+                all.len() - 1
+            });
+            &mut all[at]
+        })
     }
 
     pub(crate) fn budget(&self) -> RefMut<'_, RetryBudget> {
@@ -163,28 +199,29 @@ impl Here {
     }
 
     /// The name of a server as records hold it, and the connections to it.
-    pub(crate) fn way_to(&self, pool: &Pool, server: &Server) -> (Rc<str>, Result<Rc<Upstream>, String>) {
-        let mut upstreams = self.upstreams.borrow_mut();
-        let at = match upstreams.iter().position(|known| known.id == server.id()) {
-            Some(at) => at,
-            None => {
-                upstreams.push(Known { id: server.id(), name: server.name().into(), upstream: None });
-                upstreams.len() - 1
-            }
-        };
-        let known = &mut upstreams[at];
+    pub(crate) fn way_to(
+        &self,
+        pool: &Pool,
+        server: &Arc<Server>,
+    ) -> (Rc<str>, Result<Rc<Upstream>, String>) {
+        let mut known = self.known(server);
         let name = Rc::clone(&known.name);
         if let Some(upstream) = &known.upstream {
             return (name, Ok(Rc::clone(upstream)));
         }
-        let made = self.connections_to(pool, server);
+        let made = self.connections_to(pool, server, Arc::clone(&known.ledger.connections));
         if let Ok(upstream) = &made {
             known.upstream = Some(Rc::clone(upstream));
         }
         (name, made)
     }
 
-    fn connections_to(&self, pool: &Pool, server: &Server) -> Result<Rc<Upstream>, String> {
+    fn connections_to(
+        &self,
+        pool: &Pool,
+        server: &Server,
+        tally: Arc<ConnectionTally>,
+    ) -> Result<Rc<Upstream>, String> {
         let settings = pool.settings();
         let address = match server.place() {
             Place::Ip(address) => listen::Address::Tcp(*address),
@@ -206,7 +243,7 @@ impl Here {
             Protocol::Https if settings.http2 => Spoken::Http2,
             Protocol::Http | Protocol::Https | Protocol::Tls => Spoken::Http1,
         };
-        Ok(Upstream::new(address, tls, spoken, limits, &self.worker, &self.buffers))
+        Ok(Upstream::new(address, tls, spoken, limits, &self.worker, &self.buffers, tally))
     }
 
     /// How an attempt ended.
@@ -219,6 +256,7 @@ impl Here {
         now: Instant,
     ) {
         let noticed = pool.note(server, outcome, took, now);
+        self.known(server).ledger.attempt(outcome, took, noticed.circuit);
         if noticed.look_now {
             // A full line means that the keeper is on its way.
             let _ = self.look_now.try_send((Arc::clone(&pool.settings().name), server.id()));
@@ -252,11 +290,13 @@ impl Here {
     /// A place in the line; `None` when it is full.
     pub(crate) fn stand_in_line(&self, length: usize, wait: Duration) -> Option<Line> {
         if self.line.count.get() >= length {
+            self.ledger.queue_full.add(1);
             return None;
         }
         self.line.count.set(self.line.count.get() + 1);
         let all = Arc::clone(self.pool.borrow().line());
         all.fetch_add(1, Ordering::Relaxed);
+        self.ledger.queue_entered.add(1);
         Some(Line { line: Rc::clone(&self.line), all, until: clock::now() + wait })
     }
 
@@ -272,6 +312,10 @@ impl Here {
 }
 
 impl Waiting {
+    fn new(ledger: Arc<PoolLedger>) -> Self {
+        Self { wake: RefCell::default(), count: Cell::new(0), ledger }
+    }
+
     /// One more who wants to be woken. Looks that are over would pile up while no place is given back on this worker.
     fn add(&self, wake: oneshot::Sender<()>) {
         let mut all = self.wake.borrow_mut();
@@ -294,6 +338,7 @@ impl Line {
     pub(crate) async fn next(&mut self) -> bool {
         let now = clock::now();
         if now >= self.until {
+            self.line.ledger.queue_timeouts.add(1);
             return false;
         }
         let (wake, woken) = oneshot::channel();
@@ -308,6 +353,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         self.line.count.set(self.line.count.get() - 1);
         self.all.fetch_sub(1, Ordering::Relaxed);
+        self.line.ledger.queue_left.add(1);
     }
 }
 

@@ -21,18 +21,20 @@ use std::time::{Duration, Instant};
 use madang_host::clock;
 use madang_host::net::listen;
 use madang_host::net::resolve::{Found, LookupFailure, Resolver, ServiceAddress};
-use serde::Serialize;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
+use crate::chronicle::{Chronicle, Happened};
 use crate::config::{Address, Check, Place, PoolSettings, Protocol};
-use crate::health::{Action, Event, Health, ProbeFailure, Wish};
+use crate::families::{Families, Pools};
+use crate::health::{Action, Health, ProbeFailure, Wish};
 use crate::here::{LookNow, by_tls, client_tls};
 use crate::hold::HELD_WAIT;
 use crate::names::{Names, Question};
 use crate::pool::Pool;
 use crate::probe::Probe;
+use crate::recent;
 use crate::server::{Server, ServerId, State};
-use crate::tally::TallyView;
+use crate::view::PoolView;
 
 /// How often requests' results are looked at without being called.
 const PASSIVE_EVERY: Duration = Duration::from_millis(200);
@@ -42,18 +44,19 @@ const LOOKUPS_MAX: usize = 16;
 
 /// What the keeper tells.
 pub trait Observer {
-    /// A server changed its state, or a pool its mood.
-    fn told(&self, pool: &str, sentence: &str, bad: bool);
+    /// A server changed its state, a pool its mood, a name its addresses.
+    fn told(&self, pool: &str, happened: &Happened);
     /// A pool has a new snapshot: the workers need it.
     fn renewed(&self, pool: &Arc<Pool>);
 }
 
-struct Kept {
-    pool: Arc<Pool>,
-    health: Health,
+pub(crate) struct Kept {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) health: Health,
     names: Names,
-    /// The last things that happened, newest last.
-    last: Vec<String>,
+    pub(crate) chronicle: Chronicle,
+    /// When counters are looked at next.
+    next_look: Instant,
 }
 
 /// See the module.
@@ -66,35 +69,6 @@ pub struct Keeper {
     resolver: RefCell<Rc<Resolver>>,
     lookups: Rc<Semaphore>,
     seed: u64,
-}
-
-/// A server as people see it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)] // the names say it
-pub struct ServerView {
-    pub server: String,
-    pub state: &'static str,
-    pub since_seconds: u64,
-    pub weight: u16,
-    pub share_permille: u16,
-    pub backup: bool,
-    pub in_flight: u32,
-    pub requests: u64,
-    pub good: u64,
-    pub failed: u64,
-    pub first_byte_ms: f64,
-}
-
-/// A pool as people see it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)] // the names say it
-pub struct PoolView {
-    pub pool: String,
-    pub panic: bool,
-    pub held: bool,
-    pub counts: TallyView,
-    pub servers: Vec<ServerView>,
-    pub events: Vec<String>,
 }
 
 impl Keeper {
@@ -156,13 +130,14 @@ impl Keeper {
                     let pool = Arc::new(Pool::new(Arc::clone(settings), now));
                     let health = Health::new(&pool, self.seed, now);
                     let names = Names::new(settings, self.seed, now);
-                    Kept { pool, health, names, last: Vec::new() }
+                    Kept { pool, health, names, chronicle: Chronicle::default(), next_look: now }
                 }
             };
             if others_asked {
                 kept.names.hurry(now);
             }
             kept.pool.set_awaits_names(kept.names.is_waiting());
+            kept.chronicle.follow(&kept.pool, now);
             pools.insert(Arc::clone(&settings.name), kept);
         }
         drop(pools);
@@ -192,7 +167,7 @@ impl Keeper {
         if was != on {
             let sentence =
                 if on { "held by the operator: requests wait" } else { "released by the operator" };
-            self.tell(pool, &mut kept.last, sentence.to_owned(), on);
+            self.tell(pool, &mut kept.chronicle, of_pool("hold", sentence.to_owned(), on));
         }
         Some(kept.pool.settings().hold.unwrap_or(HELD_WAIT))
     }
@@ -217,35 +192,14 @@ impl Keeper {
     /// Everything, for `status`.
     pub fn views(&self) -> Vec<PoolView> {
         let now = clock::now();
-        let view = |(name, kept): (&Arc<str>, &Kept)| {
-            let servers = kept.pool.members().iter().map(|member| {
-                let (server, counts) = (&member.server, member.server.counts());
-                let standing = server.standing();
-                let since = kept.health.state(server.id()).map_or(now, |(_, since)| since);
-                ServerView {
-                    server: server.name().to_owned(),
-                    state: standing.state.name(),
-                    since_seconds: now.saturating_duration_since(since).as_secs(),
-                    weight: member.weight,
-                    share_permille: standing.share,
-                    backup: member.backup,
-                    in_flight: server.in_flight(),
-                    requests: server.picked(),
-                    good: counts.good,
-                    failed: counts.failed,
-                    first_byte_ms: (server.latency(now).as_secs_f64() * 1e6).round() / 1e3,
-                }
-            });
-            PoolView {
-                pool: name.to_string(),
-                panic: kept.pool.is_in_panic(),
-                held: kept.pool.is_held(),
-                counts: kept.pool.tally().view(),
-                servers: servers.collect(),
-                events: kept.last.clone(),
-            }
-        };
-        self.pools.borrow().iter().map(view).collect()
+        self.pools.borrow().iter().map(|(name, kept)| PoolView::of(name, kept, now)).collect()
+    }
+
+    /// Everything that is counted, for metrics.
+    pub fn families(&self) -> Families {
+        let pools = self.pools.borrow();
+        let all = pools.iter().map(|(name, kept)| (&**name, kept)).collect();
+        Pools { all, now: clock::now() }.families()
     }
 
     /// Carries out everything that is due; gives the next deadline.
@@ -265,12 +219,12 @@ impl Keeper {
                         } else {
                             format!("panic over: {up} of {of} servers are up")
                         };
-                        self.tell(name, &mut kept.last, sentence, on);
+                        kept.chronicle.panics += u64::from(on);
+                        self.tell(name, &mut kept.chronicle, of_pool("panic", sentence, on));
                     }
                     Action::Event(event) => {
-                        let sentence = sentence(&kept.pool, &event);
-                        let bad = !matches!(event.to, State::Up);
-                        self.tell(name, &mut kept.last, sentence, bad);
+                        let happened = kept.chronicle.turned(&kept.pool, &event, clock::wall());
+                        self.tell(name, &mut kept.chronicle, happened);
                     }
                     Action::Probe { server, deadline } => {
                         probes.push((Arc::clone(name), Arc::clone(&kept.pool), server, deadline));
@@ -292,14 +246,9 @@ impl Keeper {
         next
     }
 
-    fn tell(&self, pool: &str, last: &mut Vec<String>, sentence: String, bad: bool) {
-        /// Events remembered for `status`.
-        const LAST_MAX: usize = 16;
-        self.observer.told(pool, &sentence, bad);
-        if last.len() == LAST_MAX {
-            last.remove(0);
-        }
-        last.push(sentence);
+    fn tell(&self, pool: &str, chronicle: &mut Chronicle, happened: Happened) {
+        self.observer.told(pool, &happened);
+        chronicle.note(happened);
     }
 
     fn probe(&self, name: Arc<str>, pool: &Arc<Pool>, id: ServerId, deadline: Instant) {
@@ -317,6 +266,7 @@ impl Keeper {
             // Nobody wants it any more when the keeper is gone.
             let Some(this) = me.upgrade() else { return };
             if let Some(kept) = this.pools.borrow_mut().get_mut(&name) {
+                kept.chronicle.probed(id, result);
                 kept.health.probe(id, result, clock::now());
             }
             this.changed.notify_one();
@@ -331,6 +281,15 @@ impl Keeper {
                 let id = member.server.id();
                 if only.as_ref().is_none_or(|(pool, server)| pool == name && *server == id) {
                     kept.health.passive(id, member.server.counts(), now);
+                }
+            }
+            if now >= kept.next_look {
+                kept.next_look = now + recent::LOOK_EVERY;
+                for member in kept.pool.members() {
+                    let server = &member.server;
+                    if let Some(record) = kept.chronicle.record_mut(server.id()) {
+                        record.recent.look(server.picked(), || server.ledgers().first_bytes().0, now);
+                    }
                 }
             }
         }
@@ -359,9 +318,10 @@ impl Keeper {
         let now = clock::now();
         let mut pools = self.pools.borrow_mut();
         let Some(kept) = pools.get_mut(name) else { return };
+        kept.chronicle.looked_up(answer.as_ref().map_or_else(LookupFailure::name, |_| "found"));
         if let Some(news) = kept.names.answered(address, answer, now) {
-            let sentence = format!("{} {news}", address.place);
-            self.tell(name, &mut kept.last, sentence, news.is_bad());
+            let why = format!("{} {news}", address.place);
+            self.tell(name, &mut kept.chronicle, of_pool("names", why, news.is_bad()));
         }
         let settings = Arc::clone(kept.pool.settings());
         let next = kept.pool.next(Arc::clone(&settings), kept.names.endpoints(&settings), now);
@@ -369,6 +329,7 @@ impl Keeper {
         if !same {
             kept.pool = Arc::new(next);
             kept.health.update(&kept.pool, now);
+            kept.chronicle.follow(&kept.pool, now);
         }
         kept.pool.set_awaits_names(kept.names.is_waiting());
         let renewed = (!same).then(|| Arc::clone(&kept.pool));
@@ -414,13 +375,9 @@ async fn turn(me: &Weak<Keeper>, mut looks: mpsc::Receiver<(Arc<str>, ServerId)>
     }
 }
 
-fn sentence(pool: &Pool, event: &Event) -> String {
-    let name = pool.member(event.server).map_or("a server that left", |member| member.server.name());
-    if event.from == event.to {
-        format!("{name} is {}: {}", event.to, event.why)
-    } else {
-        format!("{name} was {}, is {}: {}", event.from, event.to, event.why)
-    }
+/// Something about a pool as a whole.
+fn of_pool(what: &'static str, why: String, bad: bool) -> Happened {
+    Happened { at: clock::wall(), what, server: None, states: None, why, bad }
 }
 
 /// What to ask a server, by the pool's settings.

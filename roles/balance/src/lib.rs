@@ -18,7 +18,9 @@
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+pub mod chronicle;
 pub mod config;
+pub mod families;
 mod grpc_health;
 pub mod health;
 mod hedge;
@@ -26,6 +28,7 @@ pub mod here;
 mod hold;
 pub mod keeper;
 mod latency;
+pub mod ledger;
 mod location;
 pub mod mirror;
 pub mod names;
@@ -33,12 +36,14 @@ pub mod pick;
 pub mod pool;
 mod probe;
 pub mod proxy;
+mod recent;
 pub mod retry;
 pub mod server;
 pub mod split;
 pub mod sticky;
 pub mod stream;
 pub mod tally;
+pub mod view;
 pub mod ways;
 mod whole;
 mod window;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::breaker::Change;
 use crate::config::{Balance, Place, PoolSettings, SERVERS_MAX, ServerSettings, Sticky};
+use crate::ledger::{Ledgers, PoolLedger};
 use crate::pick::Tried;
 use crate::pick::hash::{Ring, key_of};
 use crate::server::{InFlight, Outcome, Server, ServerId, Standing, State};
@@ -78,6 +79,7 @@ pub struct Pool {
 struct Shared {
     held: AtomicBool,
     tally: Tally,
+    ledgers: Ledgers<PoolLedger>,
 }
 
 impl Pool {
@@ -183,6 +185,11 @@ impl Pool {
     /// Whether so few servers are up that health is doubted.
     pub fn is_in_panic(&self) -> bool {
         self.panic.load(Ordering::Acquire)
+    }
+
+    /// What the workers count about it as a whole.
+    pub fn ledgers(&self) -> &Ledgers<PoolLedger> {
+        &self.shared.ledgers
     }
 
     /// Whether it has no server yet because names are being looked up for the first time: requests wait then.

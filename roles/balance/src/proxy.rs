@@ -188,7 +188,7 @@ impl Proxy {
         let key = hash_key(settings, exchange);
         let sticky = self.here.sticky_of(&exchange.head);
         let ask = Ask { key, sticky, tried, random: self.here.random() };
-        match self.here.picker().pick(pool, &ask, now) {
+        match self.here.pick(pool, &ask, now) {
             Pick::Server(chosen) => Ok(Some(chosen)),
             Pick::NoneUp(why) => Err(Next::Hold(nobody(why, &settings.name))),
             Pick::Wait => Ok(None),
@@ -302,7 +302,7 @@ impl Proxy {
                 another: pool.has_another(tried),
             };
             let rules = &pool.settings().retry;
-            let verdict = retry::judge(rules, &mut self.here.budget(), &attempt, self.here.random(), now);
+            let verdict = self.here.judge(rules, &attempt, now);
             match verdict {
                 Verdict::Again { fresh_connection: true, .. } if !fresh => {
                     body.rewind();

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use crate::breaker::{Breaker, Change, Circuit};
 use crate::config::{Address, BreakerSettings, Place};
 use crate::latency::Latency;
+use crate::ledger::{Ledgers, ServerLedger};
 
 /// A full share, in permille of a server's weight.
 pub const SHARE_FULL: u16 = 1000;
@@ -164,6 +165,7 @@ pub struct Server {
     not_connected: AtomicU64,
     in_a_row: AtomicU32,
     picked: AtomicU64,
+    ledgers: Ledgers<ServerLedger>,
 }
 
 impl Server {
@@ -187,6 +189,7 @@ impl Server {
             not_connected: AtomicU64::new(0),
             in_a_row: AtomicU32::new(0),
             picked: AtomicU64::new(0),
+            ledgers: Ledgers::default(),
         }
     }
 
@@ -235,6 +238,11 @@ impl Server {
     /// Connections open now; the upstream client keeps count.
     pub const fn connections(&self) -> &AtomicU32 {
         &self.connections
+    }
+
+    /// What the workers count about it.
+    pub const fn ledgers(&self) -> &Ledgers<ServerLedger> {
+        &self.ledgers
     }
 
     /// The circuit breaker, if the pool has one.

@@ -198,6 +198,12 @@ pub const LOG: Section = Section {
         ),
         key("error_file", Kind::Path, "", "Where everything else goes. Left out: standard error."),
         key(
+            "errors",
+            Kind::Choice(&["text", "json"]),
+            "\"text\"",
+            "Form of everything else: for people, or JSON lines with the facts of each event one by one.",
+        ),
+        key(
             "level",
             Kind::Choice(&["error", "warn", "info", "debug"]),
             "\"info\"",

@@ -164,6 +164,7 @@ pub struct LogSettings {
     pub access: AccessForm,
     pub access_file: Option<PathBuf>,
     pub error_file: Option<PathBuf>,
+    pub errors_json: bool,
     pub level: Level,
     pub slow: Duration,
     pub rotate_size: u64,
@@ -186,6 +187,7 @@ impl LogSettings {
             },
             access_file: if standard_out { Some(PathBuf::from("-")) } else { r.path_value("access_file") },
             error_file: r.path_value("error_file"),
+            errors_json: r.choice("errors") == "json",
             level: match r.choice("level") {
                 "error" => Level::Error,
                 "warn" => Level::Warn,

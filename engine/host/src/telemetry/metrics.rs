@@ -24,6 +24,8 @@ pub const BOUNDS_US: [u64; 16] = [
     250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000, 60_000_000,
 ];
+/// Buckets of a [`Histogram`]: one for each bound, and one for what is longer.
+pub const BUCKETS: usize = BOUNDS_US.len() + 1;
 const VERSIONS: [&str; 4] = ["1.0", "1.1", "2", "3"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -45,7 +47,7 @@ impl Counter {
 /// Durations by bucket.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    buckets: [Counter; BOUNDS_US.len() + 1],
+    buckets: [Counter; BUCKETS],
     sum_us: Counter,
 }
 
@@ -56,6 +58,16 @@ impl Histogram {
         let at = BOUNDS_US.partition_point(|bound| *bound < us);
         self.buckets[at].add(1);
         self.sum_us.add(us);
+    }
+
+    /// The count of one bucket.
+    pub fn bucket(&self, at: usize) -> u64 {
+        self.buckets.get(at).map_or(0, Counter::get)
+    }
+
+    /// All durations together, in microseconds.
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us.get()
     }
 }
 
@@ -155,14 +167,29 @@ pub struct Metrics {
     workers: Mutex<Vec<Arc<WorkerBlock>>>,
 }
 
-/// A gauge computed by the caller at the time of reading.
+/// A gauge, or a counter where the name ends in `_total`, computed by the caller at the time of reading.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Gauge {
     /// Full name.
     pub name: &'static str,
     /// What it says.
     pub help: &'static str,
     /// Labels and values.
-    pub values: Vec<(Vec<(&'static str, String)>, f64)>,
+    pub values: Vec<(Labels, f64)>,
+}
+
+/// Names of labels and their values.
+pub type Labels = Vec<(&'static str, String)>;
+
+/// Histograms of one name, summed by the caller at the time of reading.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Durations {
+    /// Full name, ending in `_seconds`.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Labels, counts by bucket, and the sum in microseconds.
+    pub series: Vec<(Labels, [u64; BUCKETS], u64)>,
 }
 
 /// What one site did, summed over workers.
@@ -245,7 +272,7 @@ impl Metrics {
     }
 
     /// Prometheus text exposition, version 0.0.4.
-    pub fn render(&self, gauges: &[Gauge]) -> String {
+    pub fn render(&self, gauges: &[Gauge], durations: &[Durations]) -> String {
         let mut out = String::new();
         let sites = self.sites();
         head(&mut out, "madang_requests_total", "counter", "Requests answered.");
@@ -265,23 +292,20 @@ impl Metrics {
                 }
             }
         }
-        head(
-            &mut out,
-            "madang_request_duration_seconds",
-            "histogram",
-            "Time from the complete head to the last byte of the answer.",
-        );
-        for (site, blocks) in &sites {
-            let (mut running, name) = (0, "madang_request_duration_seconds");
-            for at in 0..=BOUNDS_US.len() {
-                running += blocks.iter().map(|block| block.duration.buckets[at].get()).sum::<u64>();
-                let bound = BOUNDS_US.get(at).map_or("+Inf".to_owned(), |us| (*us as f64 / 1e6).to_string());
-                line(&mut out, &format!("{name}_bucket"), &[("site", site), ("le", &bound)], running as f64);
+        let of_site = |(site, blocks): (&String, &Vec<Arc<SiteBlock>>)| {
+            let mut buckets = [0; BUCKETS];
+            for (at, count) in buckets.iter_mut().enumerate() {
+                *count = blocks.iter().map(|block| block.duration.bucket(at)).sum();
             }
-            let sum: u64 = blocks.iter().map(|block| block.duration.sum_us.get()).sum();
-            line(&mut out, &format!("{name}_sum"), &[("site", site)], sum as f64 / 1e6);
-            line(&mut out, &format!("{name}_count"), &[("site", site)], running as f64);
-        }
+            let sum_us = blocks.iter().map(|block| block.duration.sum_us()).sum();
+            (vec![("site", site.clone())], buckets, sum_us)
+        };
+        let requests = Durations {
+            name: "madang_request_duration_seconds",
+            help: "Time from the complete head to the last byte of the answer.",
+            series: sites.iter().map(of_site).collect(),
+        };
+        histogram(&mut out, &requests);
         let of_site: [(&str, &str, OfSite); 2] = [
             ("madang_request_body_bytes_total", "Request body bytes received.", |block| block.bytes_in.get()),
             ("madang_response_body_bytes_total", "Answer body bytes sent.", |block| block.bytes_out.get()),
@@ -299,6 +323,7 @@ impl Metrics {
         }
         streams::render(&mut out, self.streams());
         self.render_rare(&mut out);
+        durations.iter().for_each(|durations| histogram(&mut out, durations));
         for gauge in gauges {
             head(
                 &mut out,
@@ -378,8 +403,25 @@ pub(super) fn line(out: &mut String, name: &str, labels: &[(&str, &str)], value:
     let _ = writeln!(out, "{} {value}", if labels.is_empty() { "" } else { "}" });
 }
 
-/// The upper bound of the bucket a quantile falls in, in milliseconds.
-fn quantile_ms(buckets: &[u64], quantile: f64) -> f64 {
+fn histogram(out: &mut String, durations: &Durations) {
+    let Durations { name, help, series } = durations;
+    head(out, name, "histogram", help);
+    for (labels, buckets, sum_us) in series {
+        let plain: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut running = 0;
+        for (at, count) in buckets.iter().enumerate() {
+            running += count;
+            let bound = BOUNDS_US.get(at).map_or("+Inf".to_owned(), |us| (*us as f64 / 1e6).to_string());
+            let labels: Vec<(&str, &str)> = plain.iter().copied().chain([("le", bound.as_str())]).collect();
+            line(out, &format!("{name}_bucket"), &labels, running as f64);
+        }
+        line(out, &format!("{name}_sum"), &plain, *sum_us as f64 / 1e6);
+        line(out, &format!("{name}_count"), &plain, running as f64);
+    }
+}
+
+/// The upper bound of the bucket a quantile falls in, in milliseconds: infinite beyond the last, 0 without any.
+pub fn quantile_ms(buckets: &[u64], quantile: f64) -> f64 {
     let total: u64 = buckets.iter().sum();
     let wanted = (total as f64 * quantile).ceil();
     let mut seen = 0;
@@ -405,7 +447,7 @@ mod tests {
             site.record(200, Version::Http11, Duration::from_micros(300), 10, 1000);
             site.record(404, Version::Http2, Duration::from_secs(90), 0, 5);
         }
-        let text = metrics.render(&[]);
+        let text = metrics.render(&[], &[]);
         for want in [
             "madang_requests_total{site=\"main\",role=\"web\",class=\"2xx\",protocol=\"1.1\"} 2\n",
             "madang_requests_total{site=\"main\",role=\"web\",class=\"4xx\",protocol=\"2\"} 2\n",

@@ -20,12 +20,15 @@ mod fault;
 pub mod http2;
 mod replay;
 pub mod request_head;
+mod tally;
 mod websocket;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -44,6 +47,7 @@ use crate::exchange::Exchange;
 pub use answer::Watch;
 pub use fault::{Fault, FaultKind, Step};
 pub use replay::Replay;
+pub use tally::ConnectionTally;
 
 /// Times and sizes towards one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +110,7 @@ pub struct Upstream {
     links: Option<Rc<http2::Links>>,
     /// Heads between uses: their tables keep their room.
     heads: RefCell<Vec<AnswerHead>>,
+    tally: Arc<ConnectionTally>,
 }
 
 /// Heads kept.
@@ -117,7 +122,7 @@ struct Idle {
 }
 
 impl Upstream {
-    /// A server; nothing is opened yet.
+    /// A server; nothing is opened yet. `tally` counts its connections.
     pub fn new(
         address: Address,
         tls: Option<ClientTls>,
@@ -125,6 +130,7 @@ impl Upstream {
         limits: UpstreamLimits,
         worker: &Rc<Worker>,
         pool: &Rc<Pool>,
+        tally: Arc<ConnectionTally>,
     ) -> Rc<Self> {
         let this = Self {
             address,
@@ -135,6 +141,7 @@ impl Upstream {
             idle: RefCell::default(),
             links: (spoken == Spoken::Http2).then(|| http2::Links::new(worker)),
             heads: RefCell::default(),
+            tally,
         };
         Rc::new(this)
     }
@@ -265,6 +272,7 @@ impl Upstream {
         loop {
             let Idle { mut stream, .. } = self.idle.borrow_mut().pop_back()?;
             if poll_fn(|cx| Poll::Ready(stream.poll_is_quiet(cx))).await {
+                self.tally.reused.add(1);
                 return Some(stream);
             }
         }
@@ -277,7 +285,14 @@ impl Upstream {
             Poll::Ready(result) => Poll::Ready(result.map_err(FaultKind::from)),
             Poll::Pending => deadline.poll(cx).map(|()| Err(FaultKind::Timeout)),
         });
-        connected.await.map_err(|kind| Fault { step: Step::Connect, kind, sent: false, reused: false })
+        let connected = connected.await;
+        match &connected {
+            Ok(_) => self.tally.opened.add(1),
+            // What rustls says of a peer comes as this kind.
+            Err(FaultKind::Network(ErrorKind::InvalidData, _)) => self.tally.tls_failed.add(1),
+            Err(_) => {}
+        }
+        connected.map_err(|kind| Fault { step: Step::Connect, kind, sent: false, reused: false })
     }
 
     fn head(&self) -> AnswerHead {

@@ -110,7 +110,7 @@ async fn choose(way: &Way, pool: &Arc<Pool>, client: IpAddr, tried: &Tried) -> R
     let mut line: Option<Line> = None;
     loop {
         let ask = Ask { key: Some(key(client)), sticky: None, tried, random: here.random() };
-        match here.picker().pick(pool, &ask, clock::now()) {
+        match here.pick(pool, &ask, clock::now()) {
             Pick::Server(chosen) => return Ok(chosen),
             Pick::NoneUp(why) => return Err(End::NobodyUp { pool: name(), why }),
             Pick::Wait => {}
