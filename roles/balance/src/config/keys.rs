@@ -75,7 +75,7 @@ pub const POOL: Section = Section {
         key(
             "keep_alive",
             Kind::Count(0, 65_536),
-            "64",
+            "512",
             "Idle connections of HTTP/1.1 kept open to each server, per worker. 0: a fresh connection for each request. HTTP/2 shares a few connections: up to 128 requests on each and 64 of them.",
         ),
         key(

@@ -57,7 +57,7 @@ fn a_pool_of_one_line_has_every_default() {
     assert_eq!((pool.retry.attempts, pool.retry.budget_percent, pool.retry.hedge_after), (3, 20, None));
     assert_eq!(pool.retry.on.len(), 7);
     assert_eq!((pool.passive.failures, pool.passive.eject_max), (5, 50));
-    assert_eq!((pool.timeouts.whole, pool.keep_alive, pool.body_buffer), (None, 64, 65_536));
+    assert_eq!((pool.timeouts.whole, pool.keep_alive, pool.body_buffer), (None, 512, 65_536));
     assert!(pool.tls.verify);
     // What an app's instances get is the same.
     assert_eq!(PoolSettings::of("api", vec![server]), pool);
@@ -78,7 +78,7 @@ keep_alive = 0
 body_buffer = "1MiB"
 health = { path = "/healthz?full", every = "5s", timeout = "2s", rise = 1, fall = 4, status = [204, "3xx", "400-404"], body = "ok", header = { X-State = "ready", etag = "*" }, host = "app", port = 9000, tls = false }
 passive = { failures = 0, window = "10s", eject_for = "1s", eject_max = 30, success_rate = 0 }
-retry = { attempts = 1, budget_percent = 10, deadline = "2s", on = ["connect", "5xx", "429"], hedge_after = "50ms" }
+retry = { attempts = 2, budget_percent = 10, deadline = "2s", on = ["connect", "5xx", "429"], hedge_after = "50ms" }
 queue = { length = 0, wait = "1s" }
 breaker = { error_percent = 30, requests_min = 5, window = "30s", open_for = "1s", trials = 1 }
 timeouts = { connect = "1s", first_byte = "2s", idle = "3s", whole = "4s" }
