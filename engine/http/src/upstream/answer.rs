@@ -29,7 +29,7 @@ pub trait Watch {
 
 /// Whether a field goes on to the client. `date` is written by the protocol towards it; `x-accel-*` and `x-sendfile` are orders
 /// to a front end that this one does not take, and tell where things lie inside.
-fn is_copied(name: &[u8]) -> bool {
+pub(super) fn is_copied(name: &[u8]) -> bool {
     let begins = |with: &[u8]| name.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
     match name.first() {
         Some(b'd' | b'D') => !name.eq_ignore_ascii_case(b"date"),

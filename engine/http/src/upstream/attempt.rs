@@ -74,8 +74,7 @@ pub(super) async fn run(
         answer: upstream.head(),
         interim: 0,
         slot: &exchange.interim,
-        waits: (exchange.head.expects_continue() && body.is_untouched())
-            .then(|| upstream.deadline(CONTINUE_WAIT)),
+        waits: continue_wait(upstream, exchange, body),
         deadline: upstream.deadline(if body.is_none() {
             upstream.limits.first_byte
         } else {
@@ -101,6 +100,12 @@ pub(super) async fn run(
             Err(Fault { step, kind, sent: attempt.sent, reused })
         }
     }
+}
+
+/// Until when the body waits for the server to ask for it; `None`: it does not.
+pub(super) fn continue_wait(upstream: &Upstream, exchange: &Exchange, body: &Replay) -> Option<Deadline> {
+    let waits = exchange.head.expects_continue() && body.is_untouched();
+    waits.then(|| upstream.deadline(CONTINUE_WAIT))
 }
 
 struct Attempt<'u> {
