@@ -82,3 +82,77 @@ fn a_small_body_that_came_whole_keeps_the_connection() {
         assert_eq!(client.answer("POST").text(), "early");
     }
 }
+
+/// Answers at once and gives back what it gets, as it gets it; a request of 15 bytes each.
+fn echo() -> Upstream {
+    Upstream::raw(|mut stream| {
+        loop {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut one = [0; 1];
+                if stream.read_exact(&mut one).is_err() {
+                    return;
+                }
+                head.push(one[0]);
+            }
+            if stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err() {
+                return;
+            }
+            for _ in 0..3 {
+                let mut piece = [0; 5];
+                if stream.read_exact(&mut piece).is_err() {
+                    return;
+                }
+                let _ = stream.write_all(b"5\r\n").and_then(|()| stream.write_all(&piece));
+                let _ = stream.write_all(b"\r\n");
+            }
+            let _ = stream.write_all(b"0\r\n\r\n");
+        }
+    })
+}
+
+// Goal: a server that answers while it reads gets the whole upload, and the client the whole answer, piece by piece in turn;
+// the connection to the server is in step afterwards and used again.
+#[test]
+fn an_upload_goes_on_while_the_answer_comes() {
+    let server = echo();
+    let house = house(&[&server], "");
+    let mut client = house.client();
+    for _ in 0..3 {
+        client.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n\r\n");
+        assert_eq!(client.answer("HEAD").status, 200, "the head, before anything was sent");
+        for piece in ["hello", "great", "world"] {
+            client.send(piece);
+            assert_eq!(client.exactly(10), format!("5\r\n{piece}\r\n").as_bytes());
+        }
+        assert_eq!(client.exactly(5), b"0\r\n\r\n");
+    }
+    over_h2(house.address(0), async |client| {
+        let request = post("/").header("content-length", "15").body(()).unwrap();
+        let (answer, mut send) = client.clone().send_request(request, false).unwrap();
+        let mut body = answer.await.unwrap().into_body();
+        for (index, piece) in ["hello", "great", "world"].into_iter().enumerate() {
+            send.send_data(piece.into(), index == 2).unwrap();
+            assert_eq!(body.data().await.unwrap().unwrap(), piece.as_bytes());
+        }
+        assert!(body.data().await.is_none_or(|last| last.unwrap().is_empty()));
+    });
+    assert_eq!(server.connections(), 1, "always in step");
+}
+
+// Goal: a client that leaves in the middle of both ends the server's side too, and nobody takes its upload for whole.
+#[test]
+fn a_client_that_leaves_in_the_middle_ends_both() {
+    let server = echo();
+    let house = house(&[&server], "");
+    let mut client = house.client();
+    client.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n\r\nhello");
+    assert_eq!(client.answer("HEAD").status, 200);
+    assert_eq!(client.exactly(10), b"5\r\nhello\r\n");
+    drop(client);
+    house.until(|| house.json("status")["pools"][0]["servers"][0]["in_flight"] == 0);
+    let mut client = house.client();
+    client.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n\r\nhellogreatworld");
+    assert_eq!(client.answer("POST").text(), "hellogreatworld");
+    assert_eq!(server.connections(), 2, "the broken one is not used again");
+}

@@ -3,7 +3,9 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use crate::support::proxied::{ask, get, house, over_h2, post};
+use crate::support::house::House;
+use crate::support::http2_upstream::{Http2Upstream, Options, answer, content};
+use crate::support::proxied::{ask, get, house, over_h2, post, settings};
 use crate::support::upstream::{Then, Upstream, ok};
 
 /// Two hints, a progress report, then the answer; `apart`: each in a packet of its own.
@@ -158,6 +160,52 @@ fn the_server_decides_about_an_expectation() {
         let answer = ask(&client, answer, &[b"hello"]).await;
         let interim: Vec<u16> = answer.interim.iter().map(|(status, _)| *status).collect();
         assert_eq!((interim, answer.status, answer.text()), (vec![100], 200, "hello".to_owned()));
+    });
+}
+
+// Goal: the same with servers that speak HTTP/2.
+#[test]
+fn interim_answers_and_expectations_of_http2_servers() {
+    let server = Http2Upstream::start(Options::default(), |request, mut respond| {
+        Box::pin(async move {
+            let interim = |status: u16| {
+                http::Response::builder().status(status).header("link", "</a.css>").body(()).unwrap()
+            };
+            match request.uri().path() {
+                "/refused" => return answer(respond, 401, "nope"),
+                "/wanted" => respond.send_informational(interim(100)).unwrap(),
+                "/hint" => respond.send_informational(interim(103)).unwrap(),
+                _ => {}
+            }
+            let body = content(request.into_body()).await.map(|(body, _)| body).unwrap_or_default();
+            answer(respond, 200, &format!("got {}", String::from_utf8_lossy(&body)));
+        })
+    });
+    let pool = format!("[pool.api]\nservers = [\"h2c://{}\"]\n", server.address);
+    let house = House::start(&settings("proxy = \"api\"", &pool), &[]);
+    let mut client = house.client();
+    client.send("GET /hint HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let hint = client.answer("GET");
+    assert_eq!((hint.status, hint.field("link").as_deref()), (103, Some("</a.css>")));
+    assert_eq!(client.answer("GET").text(), "got ");
+    let head = |path: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        )
+    };
+    for path in ["/wanted", "/silent"] {
+        client.send(head(path));
+        assert_eq!(client.answer("POST").status, 100, "{path}");
+        client.send("hello");
+        assert_eq!(client.answer("POST").text(), "got hello", "{path}");
+    }
+    client.send(head("/refused"));
+    let answer = client.answer("POST");
+    assert_eq!((answer.status, answer.text()), (401, "nope".to_owned()), "without a 100 before it");
+    over_h2(house.address(0), async |client| {
+        let answer = ask(&client, get("/hint"), &[]).await;
+        let interim: Vec<u16> = answer.interim.iter().map(|(status, _)| *status).collect();
+        assert_eq!((interim, answer.text()), (vec![103], "got ".to_owned()));
     });
 }
 

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use madang_wire::http1::answer_head::BodyFraming;
 use tokio::io::AsyncWriteExt;
 
-use super::Upstream;
 use super::attempt::Answered;
 use super::body::UpstreamBody;
+use super::{Replay, Upstream};
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::response::Text;
@@ -29,7 +29,7 @@ pub trait Watch {
 
 /// Whether a field goes on to the client. `date` is written by the protocol towards it; `x-accel-*` and `x-sendfile` are orders
 /// to a front end that this one does not take, and tell where things lie inside.
-fn is_copied(name: &[u8]) -> bool {
+pub(super) fn is_copied(name: &[u8]) -> bool {
     let begins = |with: &[u8]| name.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
     match name.first() {
         Some(b'd' | b'D') => !name.eq_ignore_ascii_case(b"date"),
@@ -42,9 +42,10 @@ pub(super) fn fill(
     upstream: &Rc<Upstream>,
     exchange: &mut Exchange,
     answered: Answered,
+    body: &mut Replay,
     watch: impl FnOnce() -> Box<dyn Watch>,
 ) {
-    let Answered { stream, input, head_end, end, head, sent_whole } = answered;
+    let Answered { stream, input, head_end, end, head, sent_whole, unfinished } = answered;
     let whole_length = match head.framing {
         BodyFraming::None => Some(0),
         BodyFraming::Length(length) => {
@@ -92,8 +93,10 @@ pub(super) fn fill(
             upstream.give_head(head);
         }
         None => {
-            let keep = head.keep_alive && sent_whole;
-            let body = UpstreamBody::new(upstream, stream, behind, head.framing, keep, watch());
+            // A server that goes on reading while it answers gets the rest; one that refuses does not want it.
+            let beside = unfinished.filter(|_| head.status < 400).map(|upload| upload.beside(body.take()));
+            let keep = head.keep_alive && (sent_whole || beside.is_some());
+            let body = UpstreamBody::new(upstream, stream, behind, head.framing, keep, beside, watch());
             response.body = Body::Stream(Box::new(body));
         }
     }

@@ -4,30 +4,28 @@
 //! **Called by** `Upstream::send`. **Calls** `host::net::stream`, `wire::http1`.
 //!
 //! Invariants
-//! 1. Nothing of the client's body is read faster than the server takes it.
-//! 2. Every wait has a deadline.
-//! 3. Interim answers go to the exchange's slot, but for 100, which only says that the body is wanted; 101 ends the exchange
+//! 1. Every wait has a deadline.
+//! 2. Interim answers go to the exchange's slot, but for 100, which only says that the body is wanted; 101 ends the exchange
 //!    of messages.
-//! 4. A client that waits for `100 Continue` is not asked for its body before the server wants it, or keeps silent for
+//! 3. A client that waits for `100 Continue` is not asked for its body before the server wants it, or keeps silent for
 //!    [`CONTINUE_WAIT`]: a server that refuses at once never sees it.
 //!
-//! Not here: the answer's body (`body`).
+//! Not here: writing the request (`upload`), the answer's body (`body`).
 
 use std::future::poll_fn;
-use std::io::IoSlice;
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use madang_host::deadline::Deadline;
 use madang_host::net::stream::Stream;
 use madang_wire::http1::answer_head::{AnswerHead, Asked, BadAnswer};
-use madang_wire::http1::chunked::{write_chunk_head, write_last_chunk};
 use madang_wire::request::Method;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
+use super::upload::Upload;
 use super::{Fault, FaultKind, Replay, Step, Upstream, request_head};
 use crate::exchange::Exchange;
 use crate::interim::{INTERIM_MAX, Interim, InterimSlot};
@@ -46,6 +44,8 @@ pub(super) struct Answered {
     pub(super) head: AnswerHead,
     /// Whether the request left whole: else the connection is good for nothing more.
     pub(super) sent_whole: bool,
+    /// What of it did not, and may go on beside the answer.
+    pub(super) unfinished: Option<Upload>,
 }
 
 /// Sends one request on `stream` and reads the head of its answer.
@@ -58,37 +58,42 @@ pub(super) async fn run(
     body: &mut Replay,
 ) -> Result<Answered, Fault> {
     let is_head = exchange.head.method() == Method::Head;
+    let mut out = upstream.pool.output();
+    out.extend_from_slice(head);
     let mut attempt = Attempt {
         upstream,
         stream,
         asked: if is_head { Asked::Head } else { Asked::Other },
-        chunked: request_head::is_chunked(&exchange.head) && !body.is_none(),
-        out: upstream.pool.output(),
-        written: 0,
-        piece: Bytes::new(),
-        piece_end: false,
-        sending: !body.is_none(),
-        sent: false,
+        upload: Upload::new(
+            out,
+            request_head::is_chunked(&exchange.head) && !body.is_none(),
+            !body.is_none(),
+        ),
         input: upstream.pool.input(),
         end: 0,
         answer: upstream.head(),
         interim: 0,
         slot: &exchange.interim,
-        waits: (exchange.head.expects_continue() && body.is_untouched())
-            .then(|| upstream.deadline(CONTINUE_WAIT)),
+        waits: continue_wait(upstream, exchange, body),
         deadline: upstream.deadline(if body.is_none() {
             upstream.limits.first_byte
         } else {
             upstream.limits.idle
         }),
     };
-    attempt.out.extend_from_slice(head);
     let result = poll_fn(|cx| attempt.poll(cx, body)).await;
-    let sent_out = attempt.out.is_empty();
-    upstream.pool.give_output(std::mem::take(&mut attempt.out));
+    let (sent, wanted) = (attempt.upload.sent, attempt.waits.is_none());
+    let unfinished = if attempt.upload.is_whole() {
+        upstream.pool.give_output(attempt.upload.into_buffer());
+        None
+    } else {
+        Some(attempt.upload)
+    };
     match result {
         Ok(head_end) => Ok(Answered {
-            sent_whole: !attempt.sending && attempt.piece.is_empty() && sent_out,
+            sent_whole: unfinished.is_none(),
+            // A client that was never asked for its body does not send it.
+            unfinished: unfinished.filter(|_| wanted),
             stream: attempt.stream,
             input: attempt.input,
             head_end,
@@ -98,25 +103,22 @@ pub(super) async fn run(
         Err((step, kind)) => {
             upstream.pool.give_input(attempt.input);
             upstream.give_head(attempt.answer);
-            Err(Fault { step, kind, sent: attempt.sent, reused })
+            Err(Fault { step, kind, sent, reused })
         }
     }
+}
+
+/// Until when the body waits for the server to ask for it; `None`: it does not.
+pub(super) fn continue_wait(upstream: &Upstream, exchange: &Exchange, body: &Replay) -> Option<Deadline> {
+    let waits = exchange.head.expects_continue() && body.is_untouched();
+    waits.then(|| upstream.deadline(CONTINUE_WAIT))
 }
 
 struct Attempt<'u> {
     upstream: &'u Upstream,
     stream: Stream,
     asked: Asked,
-    chunked: bool,
-    /// What is written before `piece`: the head, chunk framing.
-    out: Vec<u8>,
-    written: usize,
-    piece: Bytes,
-    /// Whether a chunk's end mark follows the piece.
-    piece_end: bool,
-    /// Whether the body has more to give.
-    sending: bool,
-    sent: bool,
+    upload: Upload,
     input: Vec<u8>,
     end: usize,
     answer: AnswerHead,
@@ -154,7 +156,7 @@ impl Attempt<'_> {
     fn step(&self) -> Step {
         if self.end > 0 {
             Step::Answer
-        } else if self.sending || self.written < self.out.len() {
+        } else if self.upload.is_sending() || self.upload.has_unsent() {
             Step::Send
         } else {
             Step::Wait
@@ -162,74 +164,15 @@ impl Attempt<'_> {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, body: &mut Replay) -> Poll<Result<(), Stopped>> {
-        loop {
-            ready!(self.poll_flush(cx))?;
-            if !self.sending {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(waits) = &self.waits {
-                ready!(waits.poll(cx));
-                self.waits = None;
-            }
-            let next = ready!(body.poll_next(cx));
-            self.deadline.set(self.upstream.limits.idle);
-            match next {
-                Some(Ok(piece)) if piece.is_empty() => {}
-                Some(Ok(piece)) => {
-                    if self.chunked {
-                        write_chunk_head(&mut self.out, piece.len());
-                        self.piece_end = true;
-                    }
-                    self.piece = piece;
-                }
-                Some(Err(fault)) => return Poll::Ready(Err((Step::Send, FaultKind::Client(fault)))),
-                None => {
-                    self.sending = false;
-                    self.deadline.set(self.upstream.limits.first_byte);
-                    if self.chunked {
-                        let trailers = body.trailers();
-                        let trailers = trailers.iter().map(|(name, value)| (&name[..], &value[..]));
-                        write_last_chunk(&mut self.out, trailers);
-                    }
-                }
-            }
+        if self.waits.as_ref().is_some_and(|waits| waits.poll(cx).is_ready()) {
+            self.waits = None;
         }
-    }
-
-    /// Writes `out`, then the piece, then its end mark.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
-        let gone = |error: std::io::Error| (Step::Send, FaultKind::from(error));
-        while self.written < self.out.len() || !self.piece.is_empty() {
-            let stream = Pin::new(&mut self.stream);
-            let front = &self.out[self.written..];
-            let count = if self.piece.is_empty() {
-                ready!(stream.poll_write(cx, front)).map_err(gone)?
-            } else {
-                let slices = [IoSlice::new(front), IoSlice::new(&self.piece)];
-                ready!(stream.poll_write_vectored(cx, &slices)).map_err(gone)?
-            };
-            if count == 0 {
-                return Poll::Ready(Err((Step::Send, FaultKind::Closed)));
-            }
-            self.sent = true;
-            let of_out = count.min(front.len());
-            self.written += of_out;
-            self.piece.advance(count - of_out);
-            if self.written == self.out.len() {
-                self.out.clear();
-                self.written = 0;
-                if self.piece.is_empty() && std::mem::take(&mut self.piece_end) {
-                    self.out.extend_from_slice(b"\r\n");
-                }
-            }
-            if self.sending {
-                self.deadline.set(self.upstream.limits.idle);
-            }
+        let polled = self.upload.poll(&mut self.stream, body, self.waits.is_none(), cx);
+        if self.upload.has_moved() {
+            let limits = &self.upstream.limits;
+            self.deadline.set(if self.upload.is_sending() { limits.idle } else { limits.first_byte });
         }
-        match &mut self.stream {
-            Stream::Plain(_) => Poll::Ready(Ok(())),
-            stream => Pin::new(stream).poll_flush(cx).map_err(gone),
-        }
+        polled.map_err(|kind| (Step::Send, kind))
     }
 
     /// Reads until the final head is complete; gives where it ends.

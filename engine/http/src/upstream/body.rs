@@ -6,7 +6,8 @@
 //! Invariants
 //! 1. At most one piece is held: a client that reads slowly slows the server (back-pressure).
 //! 2. A body that ends before its framing says so is a fault: the client sees a broken answer, never a short one.
-//! 3. A client that goes away closes the connection: what it did not read is nobody else's answer.
+//! 3. What is left of an unfinished request goes on beside the answer, if the server still takes it; else the connection ends.
+//! 4. A client that goes away closes the connection: what it did not read is nobody else's answer.
 //!
 //! Not here: the client's pace (`host::connection`).
 
@@ -21,8 +22,9 @@ use madang_wire::http1::answer_head::BodyFraming;
 use madang_wire::http1::chunked::{Chunk, ChunkedDecoder};
 use tokio::io::AsyncReadExt;
 
-use super::Upstream;
 use super::answer::Watch;
+use super::upload::Beside;
+use super::{FaultKind, Upstream};
 use crate::body::{BodyFault, BodyStream, Frame};
 
 /// Room for one read.
@@ -42,6 +44,8 @@ pub(super) struct UpstreamBody {
     rest: Rest,
     announced: Option<u64>,
     keep: bool,
+    /// The request's body, still on its way.
+    beside: Option<Box<Beside>>,
     deadline: Deadline,
     watch: Box<dyn Watch>,
 }
@@ -53,6 +57,7 @@ impl UpstreamBody {
         early: Bytes,
         framing: BodyFraming,
         keep: bool,
+        beside: Option<Box<Beside>>,
         watch: Box<dyn Watch>,
     ) -> Self {
         let (rest, announced) = match framing {
@@ -71,6 +76,7 @@ impl UpstreamBody {
             rest,
             announced,
             keep,
+            beside,
             watch,
         }
     }
@@ -79,8 +85,9 @@ impl UpstreamBody {
     fn finish(&mut self) {
         self.rest = Rest::Done;
         self.watch.ended(true);
-        // Bytes behind the end are nobody's.
-        if let Some(stream) = self.stream.take().filter(|_| self.keep && self.buffer.is_empty()) {
+        // Bytes behind the end are nobody's, and a request that did not leave whole is not followed by another.
+        let in_step = self.keep && self.beside.is_none() && self.buffer.is_empty();
+        if let Some(stream) = self.stream.take().filter(|_| in_step) {
             self.upstream.give_back(stream);
         }
     }
@@ -104,6 +111,28 @@ impl UpstreamBody {
         }
     }
 
+    /// The rest of the request goes on. `Some`: it never will, for this reason.
+    fn poll_beside(&mut self, cx: &mut Context<'_>) -> Option<&'static str> {
+        let (Some(beside), Some(stream)) = (&mut self.beside, &mut self.stream) else { return None };
+        let polled = beside.poll(stream, cx);
+        if beside.has_moved() {
+            self.deadline.set(self.upstream.limits.idle);
+        }
+        match polled {
+            Poll::Pending => None,
+            Poll::Ready(Ok(())) => {
+                self.beside = None;
+                None
+            }
+            Poll::Ready(Err(FaultKind::Client(fault))) => Some(fault.name()),
+            // The server wants no more of it: its answer tells why.
+            Poll::Ready(Err(_)) => {
+                (self.beside, self.keep) = (None, false);
+                None
+            }
+        }
+    }
+
     fn cut(&mut self, what: &'static str) -> Poll<Option<Result<Frame, BodyFault>>> {
         self.stream = None;
         self.rest = Rest::Done;
@@ -114,6 +143,12 @@ impl UpstreamBody {
 
 impl BodyStream for UpstreamBody {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyFault>>> {
+        if let Some(what) = self.poll_beside(cx) {
+            // The client's doing: nothing against the server, which learns by the end of its connection.
+            (self.stream, self.beside, self.rest) = (None, None, Rest::Done);
+            self.watch.ended(true);
+            return Poll::Ready(Some(Err(BodyFault::Source { what })));
+        }
         loop {
             match &mut self.rest {
                 Rest::Done => return Poll::Ready(None),

@@ -21,6 +21,7 @@ pub mod http2;
 mod replay;
 pub mod request_head;
 mod tally;
+mod upload;
 mod websocket;
 
 use std::cell::RefCell;
@@ -189,7 +190,7 @@ impl Upstream {
         }
         let (stream, reused) = self.connection(fresh).await?;
         let answered = attempt::run(self, stream, reused, exchange, head, body).await?;
-        answer::fill(self, exchange, answered, watch);
+        answer::fill(self, exchange, answered, body, watch);
         Ok(())
     }
 
@@ -224,7 +225,7 @@ impl Upstream {
             return self.switch(stream, reused, exchange, head, watch).await;
         }
         let answered = attempt::run(self, stream, reused, exchange, head, body).await?;
-        answer::fill(self, exchange, answered, watch);
+        answer::fill(self, exchange, answered, body, watch);
         Ok(())
     }
 
@@ -240,7 +241,7 @@ impl Upstream {
         // What the client sends is the tunnel's, not a body.
         let mut nothing = Replay::new(RequestBody::default(), 0);
         let answered = attempt::run(self, stream, reused, exchange, head, &mut nothing).await?;
-        answer::fill(self, exchange, answered, watch);
+        answer::fill(self, exchange, answered, &mut nothing, watch);
         let (status, fields) = (exchange.response.status, &mut exchange.response.fields);
         let want = websocket::written(head, "sec-websocket-key").map(websocket::accept);
         let fits = want.is_none_or(|want| fields.get("sec-websocket-accept") == Some(want.as_bytes()));

@@ -27,6 +27,7 @@ use crate::body::{Body, BodyFault, BodyStream, Frame};
 use crate::exchange::Exchange;
 use crate::http2::duplex::H2Duplex;
 use crate::response::Text;
+use crate::upstream::answer::is_copied;
 use crate::upstream::{Fault, FaultKind, Replay, Step, Upstream, Watch, websocket};
 
 /// Fills the exchange's answer. On an error it is as it was.
@@ -92,7 +93,9 @@ fn length_of(fields: &HeaderMap) -> Option<u64> {
 
 /// One copy for all fields: names and values are slices of it.
 fn fields(exchange: &mut Exchange, fields: &HeaderMap) {
-    let is_ours = |name: &http::HeaderName| matches!(name.as_str(), "date" | "content-length");
+    let is_ours = |name: &http::HeaderName| {
+        *name == http::header::CONTENT_LENGTH || !is_copied(name.as_str().as_bytes())
+    };
     let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let mut copy = Vec::with_capacity(bytes);
     for (name, value) in fields.iter().filter(|(name, _)| !is_ours(name)) {

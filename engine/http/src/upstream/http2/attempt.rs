@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::{Method, Response};
@@ -25,6 +26,8 @@ use super::upload::Upload;
 use super::{Place, answer, request};
 use crate::body::BodyFault;
 use crate::exchange::Exchange;
+use crate::interim::{INTERIM_MAX, Interim, InterimSlot};
+use crate::upstream::attempt::continue_wait;
 use crate::upstream::{Fault, FaultKind, Replay, Step, Upstream, UpstreamLimits, Watch};
 
 /// What came back, and what is still on its way out.
@@ -45,11 +48,17 @@ pub(in crate::upstream) async fn send(
     body: &mut Replay,
     watch: impl FnOnce() -> Box<dyn Watch>,
 ) -> Result<(), Fault> {
-    let answered = run(upstream, place, head, body).await?;
+    let answered = run(upstream, place, exchange, head, body).await?;
     answer::fill(upstream, exchange, answered, body, watch)
 }
 
-async fn run(upstream: &Upstream, place: Place, head: &[u8], body: &mut Replay) -> Result<Answered, Fault> {
+async fn run(
+    upstream: &Upstream,
+    place: Place,
+    exchange: &Exchange,
+    head: &[u8],
+    body: &mut Replay,
+) -> Result<Answered, Fault> {
     let reused = place.link.used.get();
     let unsent = |kind| Fault { step: Step::Send, kind, sent: false, reused };
     let Some(request) = request::of(head, upstream.tls.is_some()) else {
@@ -65,11 +74,17 @@ async fn run(upstream: &Upstream, place: Place, head: &[u8], body: &mut Replay) 
         limits,
         answer,
         upload: Upload::new(stream, is_empty),
+        interim: 0,
+        slot: &exchange.interim,
+        waits: continue_wait(upstream, exchange, body),
         deadline: upstream.deadline(if is_empty { limits.first_byte } else { limits.idle }),
     };
     match poll_fn(|cx| attempt.poll(cx, body)).await {
         Ok(response) => {
             place.link.used.set(true);
+            if attempt.waits.is_some() {
+                attempt.upload.give_up();
+            }
             Ok(Answered { response, upload: attempt.upload, place, tunnel })
         }
         Err((step, kind, sent)) => Err(Fault { step, kind, sent, reused }),
@@ -80,6 +95,10 @@ struct Attempt<'u> {
     limits: &'u UpstreamLimits,
     answer: ResponseFuture,
     upload: Upload,
+    interim: usize,
+    slot: &'u InterimSlot,
+    /// As over HTTP/1.1: the client holds its body back until then.
+    waits: Option<Deadline>,
     deadline: Deadline,
 }
 
@@ -91,8 +110,12 @@ impl Attempt<'_> {
         cx: &mut Context<'_>,
         body: &mut Replay,
     ) -> Poll<Result<Response<RecvStream>, Stopped>> {
+        self.poll_interim(cx)?;
+        if self.waits.as_ref().is_some_and(|waits| waits.poll(cx).is_ready()) {
+            self.waits = None;
+        }
         let was_done = self.upload.is_done();
-        let uploaded = self.upload.poll(cx, body);
+        let uploaded = if self.waits.is_some() { Poll::Pending } else { self.upload.poll(cx, body) };
         if self.upload.moved.take() {
             self.deadline.set(self.limits.idle);
         }
@@ -117,6 +140,27 @@ impl Attempt<'_> {
             };
             Err((self.step(), kind, true))
         })
+    }
+
+    /// 100 concerns the body that we send; everything else is the client's.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Result<(), Stopped> {
+        while let Poll::Ready(Some(Ok(one))) = self.answer.poll_informational(cx) {
+            self.interim += 1;
+            if self.interim > INTERIM_MAX {
+                return Err((self.step(), FaultKind::Bad(BadAnswer::Malformed), true));
+            }
+            let status = one.status().as_u16();
+            if status == 100 {
+                self.waits = None;
+            } else if self.slot.is_open() {
+                let copy = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+                let fields = one.headers().iter();
+                let fields =
+                    fields.map(|(name, value)| (copy(name.as_str().as_bytes()), copy(value.as_bytes())));
+                self.slot.put(Interim { status, fields: fields.collect() });
+            }
+        }
+        Ok(())
     }
 
     const fn step(&self) -> Step {

@@ -52,6 +52,11 @@ impl Upload {
         self.done
     }
 
+    /// The server has answered without having asked for the body: nobody sends it.
+    pub(super) const fn give_up(&mut self) {
+        self.done = true;
+    }
+
     /// For an extended CONNECT: the stream without a body.
     pub(super) fn into_stream(self) -> SendStream<Bytes> {
         self.send
