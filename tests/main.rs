@@ -21,5 +21,7 @@ mod http2;
 mod life;
 mod quickstart;
 mod service;
+mod stream;
+mod stream_udp;
 mod tls;
 mod tls_policy;

@@ -22,7 +22,9 @@ pub use self::keys::{BREAKER, HEALTH, PASSIVE, POOL, QUEUE, RETRY, SERVER, STICK
 pub use self::rules::{
     BreakerSettings, Check, HealthSettings, PassiveSettings, RetryOn, RetrySettings, StatusRange,
 };
-pub use self::stream::{ProxyHeader, STREAM, STREAM_ROUTE, StreamRoute, StreamSettings};
+pub use self::stream::{
+    ProxyHeader, STREAM, STREAM_ROUTE, STREAM_UDP, StreamRoute, StreamSettings, UdpSettings,
+};
 
 /// Servers that one pool may have, names resolved.
 pub const SERVERS_MAX: usize = 256;
