@@ -22,6 +22,7 @@ mod life;
 mod quickstart;
 mod service;
 mod stream;
+mod stream_programs;
 mod stream_udp;
 mod tls;
 mod tls_policy;
