@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use madang_balance::config::{PoolSettings, Protocol, StreamSettings};
+use madang_balance::config::{Place, PoolSettings, Protocol, ServerSettings, StreamSettings};
 use madang_host::net::listen::Address;
 use madang_settings::reader::Reader;
 use madang_web::config::{Action, Site};
@@ -27,7 +27,7 @@ pub(super) fn check(
         .flat_map(|site| site.listen.iter().map(move |l| (&l.address, format!("site.{}", site.name))))
         .collect();
     for stream in streams {
-        check_routes(root, stream, targets);
+        check_routes(root, stream, pools, targets);
         for listen in &stream.listen {
             if let Some((_, whose)) = taken.iter().find(|(have, _)| overlap(have, &listen.address)) {
                 let mark = root.mark_below(&["stream", &stream.name, "listen"]);
@@ -40,18 +40,39 @@ pub(super) fn check(
     check_protocols(root, sites, pools);
 }
 
-fn check_routes(root: &mut Reader<'_>, stream: &StreamSettings, targets: &[&str]) {
+fn check_routes(
+    root: &mut Reader<'_>,
+    stream: &StreamSettings,
+    pools: &[Arc<PoolSettings>],
+    targets: &[&str],
+) {
     let single = root.mark_below(&["stream", &stream.name, "proxy"]);
     let table = root.mark_below(&["stream", &stream.name, "route"]);
     for (at, route) in stream.routes.iter().enumerate() {
-        if route.pool.is_empty() || targets.contains(&&*route.pool) {
-            continue;
-        }
         let named = stream.by_name() || stream.routes.len() > 1;
         let (mark, key) =
             if named { (table, format!("route[{at}].proxy")) } else { (single, "proxy".to_owned()) };
+        if let Some(pool) = pools.iter().find(|pool| *pool.name == *route.pool) {
+            if let Some(server) =
+                pool.servers.iter().find(|server| stream.takes_datagrams() && !by_udp(server))
+            {
+                let message =
+                    format!("{} of pool {:?} cannot be reached by UDP", server.address.key(), pool.name);
+                let help =
+                    Some("datagrams go to addresses without a scheme, such as \"127.0.0.1:53\"".to_owned());
+                root.report.error(mark, &format!("stream.{}.{key}", stream.name), message, help);
+            }
+            continue;
+        }
+        if route.pool.is_empty() || targets.contains(&&*route.pool) {
+            continue;
+        }
         no_such_pool(root, mark, &format!("stream.{}.{key}", stream.name), &route.pool, targets);
     }
+}
+
+fn by_udp(server: &ServerSettings) -> bool {
+    server.address.protocol == Protocol::Http && !matches!(server.address.place, Place::Unix(_))
 }
 
 /// A pool whose servers are written as `tls://` says that they speak something that is not HTTP.

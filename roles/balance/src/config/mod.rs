@@ -22,7 +22,9 @@ pub use madang_http::check::{Check, HEALTH, HealthSettings, StatusRange};
 
 pub use self::keys::{BREAKER, PASSIVE, POOL, QUEUE, RETRY, SERVER, STICKY, TIMEOUTS, UPSTREAM_TLS};
 pub use self::rules::{BreakerSettings, PassiveSettings, RetryOn, RetrySettings};
-pub use self::stream::{ProxyHeader, STREAM, STREAM_ROUTE, StreamRoute, StreamSettings};
+pub use self::stream::{
+    ProxyHeader, STREAM, STREAM_ROUTE, STREAM_UDP, StreamRoute, StreamSettings, UdpSettings,
+};
 
 /// Servers that one pool may have, names resolved.
 pub const SERVERS_MAX: usize = 256;
