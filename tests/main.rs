@@ -37,3 +37,4 @@ mod service;
 mod tls;
 mod tls_policy;
 mod upstream_http2;
+mod websocket;

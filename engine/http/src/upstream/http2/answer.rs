@@ -6,7 +6,8 @@
 //! Invariants
 //! 1. The window is opened only by what the client took: one that reads slowly slows the server (back-pressure).
 //! 2. The stream keeps its place on the connection until the body has been read whole or dropped.
-//! 3. What h2 lets through and HTTP does not is refused: a status that is none, an answer of a length that it does not have.
+//! 3. An answer of gRPC that breaks off ends as gRPC says it (`grpc-status` 14, UNAVAILABLE): its client knows what to do.
+//! 4. What h2 lets through and HTTP does not is refused: a status that is none, an answer of a length that it does not have.
 //!
 //! Not here: fields that a route adds or takes out (`roles/web`, `roles/balance`).
 
@@ -78,6 +79,10 @@ pub(super) fn fill(
         announced,
         data_done: false,
         over: false,
+        is_grpc: head
+            .headers
+            .get("content-type")
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
         beside,
         deadline,
         _place: place,
@@ -148,6 +153,8 @@ struct StreamBody {
     announced: Option<u64>,
     data_done: bool,
     over: bool,
+    /// Whether this is an answer of gRPC.
+    is_grpc: bool,
     /// The request's body, still on its way.
     beside: Option<Beside>,
     deadline: Deadline,
@@ -160,11 +167,16 @@ impl StreamBody {
         self.over = true;
         self.beside = None;
         self.watch.ended(false);
+        if self.is_grpc {
+            let field = |name: &'static str, value: &'static str| (name.into(), value.into());
+            let trailers = vec![field("grpc-status", "14"), field("grpc-message", what)];
+            return Poll::Ready(Some(Ok(Frame::Trailers(trailers))));
+        }
         Poll::Ready(Some(Err(BodyFault::Source { what })))
     }
 
     fn broken(&mut self, error: &h2::Error) -> Poll<Option<Result<Frame, BodyFault>>> {
-        let what = match kind_of(error, &self.upstream.limits).0 {
+        let what = match kind_of(error).0 {
             FaultKind::Reset(_) | FaultKind::RefusedStream => "upstream-reset",
             FaultKind::Bad(bad) => bad.name(),
             _ => "upstream-cut",

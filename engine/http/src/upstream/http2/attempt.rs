@@ -48,6 +48,10 @@ pub(in crate::upstream) async fn send(
     body: &mut Replay,
     watch: impl FnOnce() -> Box<dyn Watch>,
 ) -> Result<(), Fault> {
+    // Messages come when there is something to say: `idle` judges the pauses, a least rate means nothing.
+    if exchange.head.get("content-type").is_some_and(|kind| kind.starts_with(b"application/grpc")) {
+        body.set_patient();
+    }
     let answered = run(upstream, place, exchange, head, body).await?;
     answer::fill(upstream, exchange, answered, body, watch)
 }
@@ -68,7 +72,7 @@ async fn run(
     let tunnel = request.method() == Method::CONNECT;
     let is_empty = tunnel || body.is_none();
     let opened = place.link.opener().send_request(request, is_empty && !tunnel);
-    let (answer, stream) = opened.map_err(|error| unsent(kind_of(&error, &upstream.limits).0))?;
+    let (answer, stream) = opened.map_err(|error| unsent(kind_of(&error).0))?;
     let limits = &upstream.limits;
     let mut attempt = Attempt {
         limits,
@@ -125,7 +129,7 @@ impl Attempt<'_> {
         // An answer may come before the request is out, and tells more than what follows it.
         if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
             return Poll::Ready(answer.map_err(|error| {
-                let (kind, sent) = kind_of(&error, self.limits);
+                let (kind, sent) = kind_of(&error);
                 (self.step(), kind, sent)
             }));
         }
@@ -169,7 +173,7 @@ impl Attempt<'_> {
 }
 
 /// What a failed stream means, and whether the server may have seen the request.
-pub(super) fn kind_of(error: &h2::Error, limits: &UpstreamLimits) -> (FaultKind, bool) {
+pub(super) fn kind_of(error: &h2::Error) -> (FaultKind, bool) {
     let reason = error.reason();
     match (error.is_remote(), error.is_reset(), error.is_go_away()) {
         // Only streams above the last one that it names end by a GOAWAY: it did not process them.
@@ -180,10 +184,7 @@ pub(super) fn kind_of(error: &h2::Error, limits: &UpstreamLimits) -> (FaultKind,
             let kind = error.get_io().map_or(std::io::ErrorKind::BrokenPipe, std::io::Error::kind);
             (FaultKind::from(std::io::Error::from(kind)), true)
         }
-        // h2 refuses what the server sent.
-        (false, true, _) if error.is_library() && reason == Some(Reason::REFUSED_STREAM) => {
-            (FaultKind::Bad(BadAnswer::TooLarge { max: limits.head_bytes_max }), true)
-        }
+        // h2 refuses what the server sent; it does not tell a head that is too large from one that is wrong.
         _ if error.is_library() => (FaultKind::Bad(BadAnswer::Protocol), true),
         _ => (FaultKind::Closed, true),
     }
