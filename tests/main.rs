@@ -21,6 +21,7 @@ mod files;
 mod folder;
 mod gate;
 mod health;
+mod grpc;
 mod http1;
 mod http2;
 mod life;
