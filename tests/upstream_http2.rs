@@ -15,6 +15,7 @@ use crate::support::http2_upstream::{
     Frames, Http2Upstream, Options, answer, content, fields, frame, send_all,
 };
 use crate::support::pattern;
+use crate::support::tls::certificate;
 use crate::support::upstream::Upstream;
 
 fn house(servers: &[&str], pool: &str) -> House {
@@ -387,6 +388,7 @@ fn wrong_answers_are_refused_with_their_reason() {
     });
     check("a length that is none", protocol, |id| head(id, 0, "200", &[("content-length", "+3")]));
     check("a length without content", protocol, |id| head(id, 1, "200", &[("content-length", "3")]));
+    check("an upgrade that does not exist", protocol, |id| head(id, 0, "101", &[]));
     check("content before the head", protocol, |id| frame(0, 0, id, b"abc"));
     check("a pushed request", protocol, |id| frame(5, END_HEADERS, id, &[0, 0, 0, 2]));
     check("a frame of a stream nobody opened", protocol, |id| frame(0, 0, id + 100, b"abc"));
@@ -458,7 +460,10 @@ fn unusual_answers_that_are_right_pass() {
         .concat()
     });
     let house = house(&[&format!("h2c://{}", server.address)], "");
-    let answer = house.client().get("/");
+    let mut client = house.client();
+    let hint = client.get("/");
+    assert_eq!((hint.status, hint.field("link").as_deref()), (103, Some("</a>")));
+    let answer = client.answer("GET");
     assert_eq!((answer.status, answer.text().as_str()), (200, "abc"));
     assert_eq!(
         (answer.field("x-a").as_deref(), answer.field("set-cookie").as_deref()),
@@ -481,4 +486,78 @@ fn answers_without_content_have_none() {
     let house = self::house(&[&format!("h2c://{}", server.address)], "");
     let mut client = house.client();
     assert_eq!((client.get("/").status, client.get("/").status), (204, 204));
+}
+
+// Goal: a client that waits for `100 Continue` is asked for its body when the server wants it, and not when it refuses.
+#[test]
+fn an_expectation_is_the_servers_to_answer() {
+    let server = Http2Upstream::start(Options::default(), |request, mut respond| {
+        Box::pin(async move {
+            assert_eq!(request.headers()["expect"], "100-continue");
+            if request.uri().path() == "/no" {
+                return answer(respond, 403, "no");
+            }
+            respond.send_informational(Response::builder().status(100).body(()).unwrap()).unwrap();
+            let (body, _) = content(request.into_body()).await.unwrap();
+            answer(respond, 200, &String::from_utf8(body).unwrap());
+        })
+    });
+    let house = house(&[&h2c(&server)], "");
+    let mut client = house.client();
+    client.send("PUT /yes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.answer("PUT").status, 100);
+    client.send("abc");
+    assert_eq!(client.answer("PUT").text(), "abc");
+    client.send("PUT /no HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.answer("PUT").status, 403);
+}
+
+// Goal: with https the server chooses: HTTP/2 where it has it, HTTP/1.1 where it has not or the settings want that.
+// Method: a server of HTTP/2 with TLS, by what it offers; one that speaks HTTP/1.1 only would break on a preface.
+#[test]
+fn with_https_the_server_chooses_the_version() {
+    let made = certificate(&["localhost"]);
+    let server = |offers: &[&[u8]]| {
+        let options = Options { tls: Some(made.serving(offers)), ..Options::default() };
+        Http2Upstream::start(options, |request, respond| {
+            Box::pin(async move {
+                assert_eq!(request.uri().scheme_str(), Some("https"));
+                answer(respond, 200, "by http2");
+            })
+        })
+    };
+    let pool = "tls = { ca = \"ca.pem\", name = \"localhost\" }\nretry = { attempts = 1 }";
+    let ask = |server: &Http2Upstream, more: &str| {
+        let settings = format!(
+            "[server]\nworkers = 1\n[site.main]\nlisten = \"http://127.0.0.1:0\"\n\
+             route = [{{ path = \"/*\", proxy = \"api\" }}]\n[pool.api]\nservers = [\"https://{}\"]\n{pool}\n{more}\n",
+            server.address
+        );
+        let house = House::start(&settings, &[("ca.pem", made.certificate.as_bytes())]);
+        let mut client = house.client();
+        (client.get("/").status, client.get("/").status, server.connections())
+    };
+    assert_eq!(ask(&server(&[b"h2", b"http/1.1"]), ""), (200, 200, 1));
+    assert_eq!(ask(&server(&[b"h2"]), ""), (200, 200, 1));
+    // HTTP/1.1 is agreed on, and this server cannot speak it: proof that nothing else was tried.
+    assert_eq!(ask(&server(&[b"http/1.1"]), ""), (502, 502, 2));
+    assert_eq!(ask(&server(&[b"h2", b"http/1.1"]), "http2 = false"), (502, 502, 2));
+}
+
+// Goal: the usual health check asks in the version that requests go by.
+#[test]
+fn a_health_check_by_path_speaks_http2_to_a_server_of_http2() {
+    let good = Arc::new(AtomicUsize::new(200));
+    let status = Arc::clone(&good);
+    let server = Http2Upstream::start(Options::default(), move |_, respond| {
+        let status = u16::try_from(status.load(Ordering::SeqCst)).unwrap();
+        Box::pin(async move { answer(respond, status, "health") })
+    });
+    let pool = "health = { path = \"/healthz\", body = \"health\", every = \"100ms\", timeout = \"1s\", rise = 1, fall = 1 }";
+    let house = house(&[&h2c(&server)], pool);
+    assert_eq!(house.client().get("/").status, 200);
+    good.store(503, Ordering::SeqCst);
+    house.until_said("status 503");
+    good.store(200, Ordering::SeqCst);
+    house.until(|| house.json("status")["pools"][0]["servers"][0]["state"] == "up");
 }

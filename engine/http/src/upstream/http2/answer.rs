@@ -27,7 +27,6 @@ use super::upload::{Beside, Upload};
 use crate::body::{Body, BodyFault, BodyStream, Frame};
 use crate::exchange::Exchange;
 use crate::http2::duplex::H2Duplex;
-use crate::response::Text;
 use crate::upstream::answer::is_copied;
 use crate::upstream::{Fault, FaultKind, Replay, Step, Upstream, Watch, websocket};
 
@@ -96,26 +95,11 @@ fn length_of(fields: &HeaderMap) -> Option<u64> {
     fields.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// One copy for all fields: names and values are slices of it.
 fn fields(exchange: &mut Exchange, fields: &HeaderMap) {
-    let is_ours = |name: &http::HeaderName| {
-        *name == http::header::CONTENT_LENGTH || !is_copied(name.as_str().as_bytes())
-    };
-    let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    let mut copy = Vec::with_capacity(bytes);
-    for (name, value) in fields.iter().filter(|(name, _)| !is_ours(name)) {
-        copy.extend_from_slice(name.as_str().as_bytes());
-        copy.extend_from_slice(value.as_bytes());
-    }
-    let (copy, mut at) = (Bytes::from(copy), 0);
-    let mut part = |length: usize| {
-        at += length;
-        Text::from(copy.slice(at - length..at))
-    };
-    for (name, value) in fields.iter().filter(|(name, _)| !is_ours(name)) {
-        let name = part(name.as_str().len());
-        exchange.response.fields.add(name, part(value.len()));
-    }
+    let split = fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    // Its length is written by the protocol towards the client.
+    let copied = split.filter(|(name, _)| is_copied(name) && *name != b"content-length");
+    exchange.response.fields.pass_on_split(copied);
 }
 
 /// The server agreed: from now on the stream is the client's.

@@ -6,7 +6,8 @@
 //! Invariants
 //! 1. The waits are those of HTTP/1.1 (`upstream::attempt`): `idle` while the body goes out, `first_byte` after it.
 //! 2. Dropping the attempt resets its stream (CANCEL) and nothing else.
-//! 3. `sent: false` only where the server itself says that it did not process the stream, or where nothing left.
+//! 3. Interim answers and `100 Continue` are passed on and waited for as over HTTP/1.1.
+//! 4. `sent: false` only where the server itself says that it did not process the stream, or where nothing left.
 //!
 //! Not here: the answer's body (`answer`), connections (`link`).
 
@@ -150,10 +151,11 @@ impl Attempt<'_> {
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Result<(), Stopped> {
         while let Poll::Ready(Some(Ok(one))) = self.answer.poll_informational(cx) {
             self.interim += 1;
-            if self.interim > INTERIM_MAX {
-                return Err((self.step(), FaultKind::Bad(BadAnswer::Malformed), true));
-            }
             let status = one.status().as_u16();
+            // 101 does not exist in HTTP/2 (RFC 9113 8.6).
+            if self.interim > INTERIM_MAX || status == 101 {
+                return Err((Step::Answer, FaultKind::Bad(BadAnswer::Protocol), true));
+            }
             if status == 100 {
                 self.waits = None;
             } else if self.slot.is_open() {
