@@ -32,7 +32,7 @@ use crate::interim::{INTERIM_MAX, Interim, InterimSlot};
 
 /// How long a server may keep silent about an expectation before it gets the body unasked (RFC 9110 10.1.1: some never
 /// answer it).
-pub(super) const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// What came back.
 pub(super) struct Answered {
