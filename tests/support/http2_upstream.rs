@@ -27,7 +27,6 @@ pub type Head = http::request::Parts;
 struct Shared {
     seen: Mutex<Vec<Head>>,
     connections: AtomicUsize,
-    open: AtomicUsize,
     goodbye: Notify,
 }
 
@@ -77,7 +76,6 @@ impl Http2Upstream {
         let shared = Arc::new(Shared {
             seen: Mutex::default(),
             connections: AtomicUsize::new(0),
-            open: AtomicUsize::new(0),
             goodbye: Notify::new(),
         });
         let (stop, stopped) = oneshot::channel::<()>();
@@ -94,7 +92,6 @@ impl Http2Upstream {
                             (Arc::clone(&all), Arc::clone(&handler), options.clone());
                         tokio::spawn(async move {
                             all.connections.fetch_add(1, Ordering::SeqCst);
-                            all.open.fetch_add(1, Ordering::SeqCst);
                             match options.tls.clone() {
                                 None => serve(stream, &options, &all, &*handler).await,
                                 Some(config) => {
@@ -104,7 +101,6 @@ impl Http2Upstream {
                                     }
                                 }
                             }
-                            all.open.fetch_sub(1, Ordering::SeqCst);
                         });
                     }
                 };
@@ -133,11 +129,6 @@ impl Http2Upstream {
     /// Connections it accepted.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
-    }
-
-    /// Connections that are open now.
-    pub fn open(&self) -> usize {
-        self.shared.open.load(Ordering::SeqCst)
     }
 
     /// Says goodbye on every connection that is open: GOAWAY, what was begun is finished.

@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod dns;
+pub mod echo;
 pub mod house;
 pub mod http2_upstream;
 pub mod metrics;

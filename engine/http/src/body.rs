@@ -199,6 +199,13 @@ impl RequestBody {
         state.limit.or(state.default_limit)
     }
 
+    /// A body that is a conversation: pauses are its nature, and whoever reads it has its own limit for them.
+    pub fn set_patient(&self) {
+        if let Some(pipe) = &self.pipe {
+            pipe.state.borrow_mut().patient = true;
+        }
+    }
+
     /// The next piece, or `None` at the end. The first call makes the protocol answer `Expect: 100-continue`.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFault>>> {
         match &self.pipe {
@@ -252,6 +259,7 @@ struct PipeState {
     trailers: Vec<(Bytes, Bytes)>,
     limit: Option<u64>,
     default_limit: Option<u64>,
+    patient: bool,
     asked: bool,
     reader: Option<Waker>,
     feeder: Option<Waker>,
@@ -308,6 +316,11 @@ impl Pipe {
     /// Protocol: the route's own limit, where it set one.
     pub fn limit(&self) -> Option<u64> {
         self.state.borrow().limit
+    }
+
+    /// Protocol: whether the reader judges the body's pauses itself.
+    pub fn is_patient(&self) -> bool {
+        self.state.borrow().patient
     }
 
     fn ended_and_empty(&self) -> bool {

@@ -162,6 +162,20 @@ impl Fields {
         self.list.push(Field::Own(name, value));
     }
 
+    /// Adds fields that are passed on and that their protocol has already split: lower-case names, values without line breaks.
+    pub(crate) fn pass_on_split<'a>(&mut self, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
+        for (name, value) in fields {
+            let start = self.passed.len();
+            self.passed.extend_from_slice(name);
+            let middle = self.passed.len();
+            self.passed.extend_from_slice(value);
+            let spans = (Span::of(&(start..middle)), Span::of(&(middle..self.passed.len())));
+            if let (Some(name), Some(value)) = spans {
+                self.list.push(Field::Passed(name, value));
+            }
+        }
+    }
+
     /// Adds the fields of an answer that is passed on: where their names and values are in `head`. One copy for all, names made
     /// lower case in it. Must have been tokenised: no value may hold a line break.
     pub(crate) fn pass_on<'a>(
@@ -270,6 +284,8 @@ mod tests {
         fields.add_to_list("vary", "Y");
         fields.add_to_list("vary", "accept-encoding");
         assert_eq!(fields.get("vary"), Some(&b"y, accept-encoding"[..]));
+        fields.pass_on_split([(&b"x-a"[..], &b"1"[..]), (b"x-a", b"")].into_iter());
+        assert_eq!(all(&fields)[3..], ["x-a=1", "x-a="]);
         fields.clear();
         assert_eq!(all(&fields), [""; 0]);
     }

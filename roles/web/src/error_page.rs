@@ -1,6 +1,7 @@
 //! Every error answer of the web role, in one place.
 //!
-//! **Job.** Turn a [`Failure`] into an answer: the site's own page, HTML, JSON, problem+json or text, as the client prefers.
+//! **Job.** Turn a [`Failure`] into an answer: the site's own page, HTML, JSON, problem+json or text, as the client prefers;
+//! to a client of gRPC what it understands (`grpc_error`).
 //! **Reads** `accept`, `accept-language`, the site's pages. **Called by** `phases` (explain).
 //!
 //! Invariants
@@ -21,6 +22,7 @@ use madang_wire::http1::response::reason;
 use madang_wire::request::RequestHead;
 
 use crate::files::quality::{media_weight, members};
+use crate::grpc_error;
 use crate::inline;
 use crate::look::BASE;
 use crate::verdict::Failure;
@@ -102,6 +104,9 @@ impl Language {
 
 /// Writes the error answer.
 pub(crate) fn write(exchange: &mut Exchange, failure: &Failure, own: &[OwnPage]) {
+    if grpc_error::is_grpc(&exchange.head) {
+        return grpc_error::write(exchange, failure, sentence(Language::English, failure.status));
+    }
     let form = Form::wanted(&exchange.head);
     let language = Language::wanted(&exchange.head);
     let id = exchange.notes.request_id.as_deref().and_then(|id| std::str::from_utf8(id).ok());

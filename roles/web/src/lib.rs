@@ -14,6 +14,7 @@ pub mod config;
 mod cors;
 mod error_page;
 pub mod files;
+mod grpc_error;
 mod hosts;
 mod inline;
 mod limit;

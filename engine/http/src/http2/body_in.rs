@@ -6,7 +6,8 @@
 //!
 //! Invariants
 //! 1. The body's window is opened only by what the handler took, or by what is read past: back-pressure reaches the peer.
-//! 2. Nobody waits longer for a body than `body_idle_timeout`, nor for less than `body_rate_min`, whoever reads it.
+//! 2. Nobody waits longer for a body than `body_idle_timeout`, nor for less than `body_rate_min`, whoever reads it; but who
+//!    reads a conversation (`RequestBody::set_patient`) judges its pauses itself.
 //! 3. Not more than the largest body that is taken is read past.
 //!
 //! Not here: the HTTP/1 framings (`http1::body_in`).
@@ -184,7 +185,9 @@ impl BodyIn {
 
     /// Nothing came: for how long already?
     fn wait(&mut self, cx: &mut Context<'_>) {
-        if let Some(cut) = self.poll_judge(Phase::Body, cx) {
+        if !self.pipe.is_patient()
+            && let Some(cut) = self.poll_judge(Phase::Body, cx)
+        {
             self.fail(BodyFault::TooSlow { limit: cut.name() });
         }
     }

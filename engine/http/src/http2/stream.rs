@@ -205,7 +205,7 @@ impl Answer<'_> {
         }
         match body {
             Body::Empty | Body::Upgrade(_) => true,
-            Body::Bytes(bytes) => self.data(&mut send, bytes, true).await,
+            Body::Bytes(bytes) => self.data(&mut send, bytes, true, None).await,
             Body::File(file) => self.file(&mut send, &file).await,
             Body::Stream(mut stream) => loop {
                 let frame = poll_fn(|cx| {
@@ -220,7 +220,7 @@ impl Answer<'_> {
                 .await;
                 match frame {
                     Ok(Some(Ok(Frame::Data(data)))) => {
-                        if !self.data(&mut send, data, false).await {
+                        if !self.data(&mut send, data, false, body_in.as_deref_mut()).await {
                             return false;
                         }
                     }
@@ -262,20 +262,33 @@ impl Answer<'_> {
             }
             piece.truncate(got);
             done += got as u64;
-            if !self.data(send, Bytes::from(piece), done == file.length).await {
+            if !self.data(send, Bytes::from(piece), done == file.length, None).await {
                 return false;
             }
         }
         true
     }
 
-    /// Sends as the windows open. False: the peer reset the stream or starved it.
-    async fn data(&mut self, send: &mut SendStream<Bytes>, mut data: Bytes, last: bool) -> bool {
+    /// Sends as the windows open. False: the peer reset the stream or starved it. The request's body, where it is still
+    /// coming, goes on meanwhile: a peer may want to send its last byte before it reads our first.
+    async fn data(
+        &mut self,
+        send: &mut SendStream<Bytes>,
+        mut data: Bytes,
+        last: bool,
+        mut body_in: Option<&mut BodyIn>,
+    ) -> bool {
         while !data.is_empty() {
             send.reserve_capacity(data.len());
             if send.capacity() == 0 {
                 self.connection.enter_if_new(Phase::Handling);
-                match poll_fn(|cx| self.poll_capacity(send, cx)).await {
+                let waited = poll_fn(|cx| {
+                    if let Some(body_in) = body_in.as_deref_mut() {
+                        body_in.poll_feed(cx);
+                    }
+                    self.poll_capacity(send, cx)
+                });
+                match waited.await {
                     Ok(()) => {}
                     Err(reason) => {
                         send.send_reset(reason);

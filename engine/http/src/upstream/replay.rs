@@ -44,6 +44,11 @@ impl Replay {
         !self.ended && !self.passed && self.kept.is_empty()
     }
 
+    /// A conversation, whose pauses are judged by its reader here ([`RequestBody::set_patient`]).
+    pub(super) fn set_patient(&self) {
+        self.body.set_patient();
+    }
+
     /// Whether all of it can be given once more.
     pub fn can_rewind(&self) -> bool {
         !self.passed

@@ -55,7 +55,8 @@ pub enum BadAnswer {
     Length,
     /// `transfer-encoding` other than `chunked`, beside a length, or on HTTP/1.0.
     Coding,
-    /// Against the rules of HTTP/2 (RFC 9113 8.1.1): fields of a connection, a length that is not kept, frames out of place.
+    /// Against the rules of HTTP/2 (RFC 9113 8.1.1): fields of a connection, a length that is not kept, frames out of place;
+    /// or a head that is too large.
     Protocol,
 }
 
@@ -83,7 +84,7 @@ impl fmt::Display for BadAnswer {
             Self::TooManyFields => f.write_str("the answer has too many fields"),
             Self::Length => f.write_str("the answer's length cannot be read in one way"),
             Self::Coding => f.write_str("the answer's transfer coding cannot be read in one way"),
-            Self::Protocol => f.write_str("the server broke the rules of HTTP/2"),
+            Self::Protocol => f.write_str("the server broke the rules of HTTP/2, or its head is too large"),
         }
     }
 }

@@ -6,7 +6,8 @@
 //! Invariants
 //! 1. The window is opened only by what the client took: one that reads slowly slows the server (back-pressure).
 //! 2. The stream keeps its place on the connection until the body has been read whole or dropped.
-//! 3. What h2 lets through and HTTP does not is refused: a status that is none, an answer of a length that it does not have.
+//! 3. An answer of gRPC that breaks off ends as gRPC says it (`grpc-status` 14, UNAVAILABLE): its client knows what to do.
+//! 4. What h2 lets through and HTTP does not is refused: a status that is none, an answer of a length that it does not have.
 //!
 //! Not here: fields that a route adds or takes out (`roles/web`, `roles/balance`).
 
@@ -26,7 +27,6 @@ use super::upload::{Beside, Upload};
 use crate::body::{Body, BodyFault, BodyStream, Frame};
 use crate::exchange::Exchange;
 use crate::http2::duplex::H2Duplex;
-use crate::response::Text;
 use crate::upstream::answer::is_copied;
 use crate::upstream::{Fault, FaultKind, Replay, Step, Upstream, Watch, websocket};
 
@@ -78,6 +78,10 @@ pub(super) fn fill(
         announced,
         data_done: false,
         over: false,
+        is_grpc: head
+            .headers
+            .get("content-type")
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
         beside,
         deadline,
         _place: place,
@@ -91,26 +95,11 @@ fn length_of(fields: &HeaderMap) -> Option<u64> {
     fields.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// One copy for all fields: names and values are slices of it.
 fn fields(exchange: &mut Exchange, fields: &HeaderMap) {
-    let is_ours = |name: &http::HeaderName| {
-        *name == http::header::CONTENT_LENGTH || !is_copied(name.as_str().as_bytes())
-    };
-    let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    let mut copy = Vec::with_capacity(bytes);
-    for (name, value) in fields.iter().filter(|(name, _)| !is_ours(name)) {
-        copy.extend_from_slice(name.as_str().as_bytes());
-        copy.extend_from_slice(value.as_bytes());
-    }
-    let (copy, mut at) = (Bytes::from(copy), 0);
-    let mut part = |length: usize| {
-        at += length;
-        Text::from(copy.slice(at - length..at))
-    };
-    for (name, value) in fields.iter().filter(|(name, _)| !is_ours(name)) {
-        let name = part(name.as_str().len());
-        exchange.response.fields.add(name, part(value.len()));
-    }
+    let split = fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    // Its length is written by the protocol towards the client.
+    let copied = split.filter(|(name, _)| is_copied(name) && *name != b"content-length");
+    exchange.response.fields.pass_on_split(copied);
 }
 
 /// The server agreed: from now on the stream is the client's.
@@ -148,6 +137,8 @@ struct StreamBody {
     announced: Option<u64>,
     data_done: bool,
     over: bool,
+    /// Whether this is an answer of gRPC.
+    is_grpc: bool,
     /// The request's body, still on its way.
     beside: Option<Beside>,
     deadline: Deadline,
@@ -160,11 +151,16 @@ impl StreamBody {
         self.over = true;
         self.beside = None;
         self.watch.ended(false);
+        if self.is_grpc {
+            let field = |name: &'static str, value: &'static str| (name.into(), value.into());
+            let trailers = vec![field("grpc-status", "14"), field("grpc-message", what)];
+            return Poll::Ready(Some(Ok(Frame::Trailers(trailers))));
+        }
         Poll::Ready(Some(Err(BodyFault::Source { what })))
     }
 
     fn broken(&mut self, error: &h2::Error) -> Poll<Option<Result<Frame, BodyFault>>> {
-        let what = match kind_of(error, &self.upstream.limits).0 {
+        let what = match kind_of(error).0 {
             FaultKind::Reset(_) | FaultKind::RefusedStream => "upstream-reset",
             FaultKind::Bad(bad) => bad.name(),
             _ => "upstream-cut",

@@ -6,7 +6,8 @@
 //! Invariants
 //! 1. The waits are those of HTTP/1.1 (`upstream::attempt`): `idle` while the body goes out, `first_byte` after it.
 //! 2. Dropping the attempt resets its stream (CANCEL) and nothing else.
-//! 3. `sent: false` only where the server itself says that it did not process the stream, or where nothing left.
+//! 3. Interim answers and `100 Continue` are passed on and waited for as over HTTP/1.1.
+//! 4. `sent: false` only where the server itself says that it did not process the stream, or where nothing left.
 //!
 //! Not here: the answer's body (`answer`), connections (`link`).
 
@@ -48,6 +49,10 @@ pub(in crate::upstream) async fn send(
     body: &mut Replay,
     watch: impl FnOnce() -> Box<dyn Watch>,
 ) -> Result<(), Fault> {
+    // Messages come when there is something to say: `idle` judges the pauses, a least rate means nothing.
+    if exchange.head.get("content-type").is_some_and(|kind| kind.starts_with(b"application/grpc")) {
+        body.set_patient();
+    }
     let answered = run(upstream, place, exchange, head, body).await?;
     answer::fill(upstream, exchange, answered, body, watch)
 }
@@ -68,7 +73,7 @@ async fn run(
     let tunnel = request.method() == Method::CONNECT;
     let is_empty = tunnel || body.is_none();
     let opened = place.link.opener().send_request(request, is_empty && !tunnel);
-    let (answer, stream) = opened.map_err(|error| unsent(kind_of(&error, &upstream.limits).0))?;
+    let (answer, stream) = opened.map_err(|error| unsent(kind_of(&error).0))?;
     let limits = &upstream.limits;
     let mut attempt = Attempt {
         limits,
@@ -125,7 +130,7 @@ impl Attempt<'_> {
         // An answer may come before the request is out, and tells more than what follows it.
         if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
             return Poll::Ready(answer.map_err(|error| {
-                let (kind, sent) = kind_of(&error, self.limits);
+                let (kind, sent) = kind_of(&error);
                 (self.step(), kind, sent)
             }));
         }
@@ -146,10 +151,11 @@ impl Attempt<'_> {
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Result<(), Stopped> {
         while let Poll::Ready(Some(Ok(one))) = self.answer.poll_informational(cx) {
             self.interim += 1;
-            if self.interim > INTERIM_MAX {
-                return Err((self.step(), FaultKind::Bad(BadAnswer::Malformed), true));
-            }
             let status = one.status().as_u16();
+            // 101 does not exist in HTTP/2 (RFC 9113 8.6).
+            if self.interim > INTERIM_MAX || status == 101 {
+                return Err((Step::Answer, FaultKind::Bad(BadAnswer::Protocol), true));
+            }
             if status == 100 {
                 self.waits = None;
             } else if self.slot.is_open() {
@@ -169,7 +175,7 @@ impl Attempt<'_> {
 }
 
 /// What a failed stream means, and whether the server may have seen the request.
-pub(super) fn kind_of(error: &h2::Error, limits: &UpstreamLimits) -> (FaultKind, bool) {
+pub(super) fn kind_of(error: &h2::Error) -> (FaultKind, bool) {
     let reason = error.reason();
     match (error.is_remote(), error.is_reset(), error.is_go_away()) {
         // Only streams above the last one that it names end by a GOAWAY: it did not process them.
@@ -180,10 +186,7 @@ pub(super) fn kind_of(error: &h2::Error, limits: &UpstreamLimits) -> (FaultKind,
             let kind = error.get_io().map_or(std::io::ErrorKind::BrokenPipe, std::io::Error::kind);
             (FaultKind::from(std::io::Error::from(kind)), true)
         }
-        // h2 refuses what the server sent.
-        (false, true, _) if error.is_library() && reason == Some(Reason::REFUSED_STREAM) => {
-            (FaultKind::Bad(BadAnswer::TooLarge { max: limits.head_bytes_max }), true)
-        }
+        // h2 refuses what the server sent; it does not tell a head that is too large from one that is wrong.
         _ if error.is_library() => (FaultKind::Bad(BadAnswer::Protocol), true),
         _ => (FaultKind::Closed, true),
     }

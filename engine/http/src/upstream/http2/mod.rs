@@ -196,7 +196,7 @@ impl Links {
     pub(super) async fn add(self: &Rc<Self>, upstream: &Upstream, stream: Stream) -> Result<Place, Fault> {
         self.is_http1.set(false);
         let link = Link::new(stream, &upstream.limits, &upstream.pool, self.worker.clock.ms()).await;
-        let link = link.map_err(|error| not_connected(attempt::kind_of(&error, &upstream.limits).0))?;
+        let link = link.map_err(|error| not_connected(attempt::kind_of(&error).0))?;
         link.begin_stream();
         self.links.borrow_mut().push(Rc::clone(&link));
         Ok(Place { link, links: Rc::clone(self) })
