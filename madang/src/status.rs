@@ -42,6 +42,7 @@ pub async fn json(house: &House, file: Option<&Path>) -> Value {
         "listeners": listeners,
         "sites": house.telemetry.metrics.summaries(),
         "pools": house.keeper().map(|keeper| keeper.views()),
+        "apps": house.apps().map(|apps| apps.views()),
         "certificates": certificates,
     })
 }

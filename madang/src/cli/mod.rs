@@ -14,6 +14,7 @@ macro_rules! say {
     ($($words:tt)*) => { super::put(&format!("{}\n", format_args!($($words)*))) };
 }
 
+mod apps;
 mod ask;
 mod check;
 mod doctor;
@@ -85,6 +86,11 @@ enum Command {
     Status(Asked),
     /// Every open connection
     Connections(Asked),
+    /// Apps: list, start, stop, restart, scale, deploy, rollback
+    App {
+        #[command(subcommand)]
+        command: apps::AppCommand,
+    },
     /// Take a server of a pool out of rotation, or bring it back
     ///
     /// drain: nothing new goes there, what is open ends. disable: the same, and no health checks. enable: back in rotation.
@@ -184,6 +190,7 @@ pub fn main() -> ExitCode {
         Some(Command::Upgrade(asked)) => orders::upgrade(&asked),
         Some(Command::Status(asked)) => orders::status(&asked),
         Some(Command::Connections(asked)) => orders::connections(&asked),
+        Some(Command::App { command }) => apps::app(&command),
         Some(Command::Pool { wish, pool, server, asked }) => orders::pool(&asked, &wish, &pool, &server),
         Some(Command::Logs { file, follow, lines }) => orders::logs(&file.config, follow, lines),
         Some(Command::Doctor { file, output }) => doctor::doctor(&file.config, output),

@@ -14,7 +14,7 @@ use super::ask::ask;
 use super::{Asked, Ended, complain, screen, show};
 use crate::control::encode;
 
-fn asked(asked: &Asked, method: &str, path: &str) -> Result<Value, Ended> {
+pub(super) fn asked(asked: &Asked, method: &str, path: &str) -> Result<Value, Ended> {
     let (status, text) = ask(&asked.file.config, method, path).map_err(|message| {
         complain(&message);
         Ended::Failed
@@ -34,7 +34,7 @@ fn asked(asked: &Asked, method: &str, path: &str) -> Result<Value, Ended> {
     Err(if status == 422 { Ended::Usage } else { Ended::Failed })
 }
 
-fn done(args: &Asked, method: &str, path: &str, show: impl FnOnce(&Value)) -> Ended {
+pub(super) fn done(args: &Asked, method: &str, path: &str, show: impl FnOnce(&Value)) -> Ended {
     match asked(args, method, path) {
         Ok(value) if args.output.json => {
             say!("{value}");

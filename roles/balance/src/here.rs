@@ -175,7 +175,9 @@ impl Here {
         let address = match server.place() {
             Place::Ip(address) => listen::Address::Tcp(*address),
             Place::Unix(path) => listen::Address::Unix(path.clone()),
-            Place::Host(..) | Place::Service(_) => return Err(format!("{} has no address yet", server.place())),
+            Place::Host(..) | Place::Service(_) => {
+                return Err(format!("{} has no address yet", server.place()));
+            }
         };
         let tls = client_tls(settings, server, settings.http2)?;
         let limits = UpstreamLimits {

@@ -191,6 +191,24 @@ impl Keeper {
         Some((server.standing().state, server.in_flight()))
     }
 
+    /// New settings of one pool that is there: an app's instances come and go.
+    pub fn renew(&self, settings: &Arc<PoolSettings>) {
+        let now = clock::now();
+        let mut pools = self.pools.borrow_mut();
+        let Some(kept) = pools.get_mut(&settings.name) else { return };
+        if kept.pool.settings() == settings {
+            return;
+        }
+        kept.names.update(settings, now);
+        let endpoints = kept.names.endpoints(settings);
+        let next = Arc::new(kept.pool.next(Arc::clone(settings), endpoints, now));
+        kept.pool = Arc::clone(&next);
+        kept.health.update(&next, now);
+        drop(pools);
+        self.observer.renewed(&next);
+        self.changed.notify_one();
+    }
+
     /// The snapshot of one pool.
     pub fn pool(&self, name: &str) -> Option<Arc<Pool>> {
         self.pools.borrow().get(name).map(|kept| Arc::clone(&kept.pool))
@@ -330,7 +348,12 @@ impl Keeper {
     }
 
     /// What came of a look-up: the next snapshot, where the name leads elsewhere.
-    fn adopt(&self, name: &Arc<str>, address: &Address, answer: Result<Found<ServiceAddress>, LookupFailure>) {
+    fn adopt(
+        &self,
+        name: &Arc<str>,
+        address: &Address,
+        answer: Result<Found<ServiceAddress>, LookupFailure>,
+    ) {
         let now = clock::now();
         let mut pools = self.pools.borrow_mut();
         let Some(kept) = pools.get_mut(name) else { return };
@@ -360,12 +383,8 @@ async fn ask(resolver: &Resolver, question: &Question) -> Result<Found<ServiceAd
         Question::Services(name) => resolver.services(name).await,
         Question::Addresses(name, port) => {
             let Found { all, ttl, whole } = resolver.addresses(name).await?;
-            let plain = |ip| ServiceAddress {
-                priority: 0,
-                weight: 0,
-                address: SocketAddr::new(ip, *port),
-                of: 1,
-            };
+            let plain =
+                |ip| ServiceAddress { priority: 0, weight: 0, address: SocketAddr::new(ip, *port), of: 1 };
             Ok(Found { all: all.into_iter().map(plain).collect(), ttl, whole })
         }
     }

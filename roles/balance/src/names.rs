@@ -20,7 +20,7 @@ use madang_host::net::resolve::{Found, LookupFailure, ServiceAddress};
 
 use crate::config::{Address, Place, PoolSettings, SERVERS_MAX, ServerSettings};
 use crate::pool::Endpoint;
-use crate::random::Draws;
+use madang_host::draws::Draws;
 
 /// A name is looked up again at most this often, whatever its time to live.
 pub const TTL_MIN: Duration = Duration::from_secs(1);

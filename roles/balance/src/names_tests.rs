@@ -127,9 +127,15 @@ fn priorities_make_backups_and_weights_shares() {
     check(&[(0, 0, 1, 1), (0, 0, 2, 1)], &[(1, 1, false), (2, 1, false)]);
     check(&[(0, 0, 1, 1), (0, 9, 2, 1)], &[(1, 1, false), (2, 9, false)]);
     // Larger than ours: in proportion.
-    check(&[(0, 1000, 1, 1), (0, 500, 2, 1), (0, 1, 3, 1)], &[(1, 256, false), (2, 128, false), (3, 1, false)]);
+    check(
+        &[(0, 1000, 1, 1), (0, 500, 2, 1), (0, 1, 3, 1)],
+        &[(1, 256, false), (2, 128, false), (3, 1, false)],
+    );
     // A target of two addresses has its weight once.
-    check(&[(0, 10, 1, 2), (0, 10, 2, 2), (0, 10, 3, 1)], &[(1, 128, false), (2, 128, false), (3, 256, false)]);
+    check(
+        &[(0, 10, 1, 2), (0, 10, 2, 2), (0, 10, 3, 1)],
+        &[(1, 128, false), (2, 128, false), (3, 256, false)],
+    );
     // Two targets with one address: one server.
     check(&[(0, 3, 1, 1), (5, 3, 1, 1)], &[(1, 3, false)]);
 

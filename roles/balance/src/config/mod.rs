@@ -51,7 +51,8 @@ pub struct PoolSettings {
     /// Bytes.
     pub body_buffer: u64,
     pub tls: UpstreamTls,
-    /// Requests stand in line while nobody is up, instead of being refused: somebody is being started (an app's pool).
+    /// Requests stand in line while nobody is up, instead of being refused, and who is new is checked first: an app's pool,
+    /// where somebody is being started.
     pub hold: bool,
 }
 
@@ -266,8 +267,7 @@ impl ServerSettings {
     }
 }
 
-const HELP: &str =
-    "for example \"127.0.0.1:3001\", \"app.internal:3001\", \"unix:/run/app.sock\", \"https://app.internal\", \"srv://_http._tcp.app.internal\"";
+const HELP: &str = "for example \"127.0.0.1:3001\", \"app.internal:3001\", \"unix:/run/app.sock\", \"https://app.internal\", \"srv://_http._tcp.app.internal\"";
 
 /// A token of RFC 9110 5.6.2: the names of fields and cookies.
 fn is_token(name: &str) -> bool {

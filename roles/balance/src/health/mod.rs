@@ -70,14 +70,15 @@ impl Health {
     }
 
     /// Follows the next snapshot of the pool. Who stays keeps its state; who is new waits for its first check, unless nobody
-    /// who stays is up.
+    /// who stays is up and requests are not held for it.
     pub fn update(&mut self, pool: &Pool, now: Instant) {
         let last = std::mem::replace(&mut self.settings, Arc::clone(pool.settings()));
         let mut known = std::mem::take(&mut self.servers);
         let stays = |id: ServerId| known.iter().any(|watched| watched.id == id);
-        let goes_on = pool.members().iter().any(|member| {
-            stays(member.server.id()) && member.server.standing().state == State::Up
-        });
+        let goes_on = pool
+            .members()
+            .iter()
+            .any(|member| stays(member.server.id()) && member.server.standing().state == State::Up);
         for member in pool.members() {
             let id = member.server.id();
             let watched = match known.iter().position(|watched| watched.id == id) {
@@ -86,7 +87,9 @@ impl Health {
                     kept.adopt(member, &last, &self.settings, &mut self.draws, now);
                     kept
                 }
-                None if goes_on => Watched::new(member, &self.settings, &mut self.draws, now),
+                None if goes_on || self.settings.hold => {
+                    Watched::new(member, &self.settings, &mut self.draws, now)
+                }
                 None => Watched::trusted(member, &self.settings, &mut self.draws, now),
             };
             self.servers.push(watched);

@@ -212,6 +212,11 @@ impl App {
             || self.instances.iter().any(|instance| instance.life.phase() == Phase::Ready)
     }
 
+    /// Whether somebody will be there: requests may wait for it.
+    pub fn comes_up(&self) -> bool {
+        matches!(self.mode, Mode::Running | Mode::Waiting)
+    }
+
     /// Whether nothing of it runs.
     pub fn is_empty(&self) -> bool {
         self.instances.is_empty()
