@@ -222,6 +222,87 @@ fn scaling_under_load_costs_no_request() {
     load.end();
 }
 
+// Goal: an app that sleeps is woken by the first request, which waits for it; `madang logs NAME` shows what it writes.
+#[test]
+fn the_first_request_wakes_an_app_that_sleeps() {
+    let house = House::start(&settings("instances = { min = 0, max = 2 }"), &[("app.py", APP.as_bytes())]);
+    assert_eq!(app(&house)["state"], "asleep");
+    assert_eq!(house.client().get("/").status, 200);
+    assert_eq!(ready(&house), 1);
+    house.until(|| {
+        let logs = house.ask(&["logs", "hello"]);
+        logs.status.success() && String::from_utf8_lossy(&logs.stdout).contains("Z 1 listening\n")
+    });
+    assert!(!house.ask(&["logs", "nobody"]).status.success());
+}
+
+// Goal: jobs run when they are to, one run at a time, and those that wait for them start behind.
+#[test]
+fn jobs_come_before_those_that_wait_for_them_and_again_in_time() {
+    let keys = "after = \"prepare\"\n[app.prepare]\nrun = [\"sh\", \"-c\", \"echo prepared > prepared\"]\nonce = true\n\
+                [app.tick]\nrun = [\"sh\", \"-c\", \"echo tick >> ticks\"]\nevery = \"1s\"";
+    let house = house(keys);
+    assert!(house.path("prepared").is_file(), "{}", house.said());
+    house
+        .until(|| std::fs::read_to_string(house.path("ticks")).is_ok_and(|ticks| ticks.lines().count() == 2));
+    let apps = house.json("status")["apps"].clone();
+    let states: Vec<&str> =
+        apps.as_array().unwrap().iter().map(|app| app["state"].as_str().unwrap()).collect();
+    assert_eq!(states[..2], ["running", "done"]);
+}
+
+// Goal: whichever way an app listens and says that it is ready, it is reached. Method: a unix socket, an inherited
+// listener with READY=1, and nothing of ours left open in it.
+#[test]
+fn apps_listen_where_they_are_told() {
+    const OTHER: &str = r#"
+import os, socket, socketserver
+from http.server import BaseHTTPRequestHandler
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        text = " ".join(sorted(os.listdir("/proc/self/fd"), key=int)).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+    def address_string(self):
+        return "-"
+    def log_message(self, *_):
+        pass
+class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    daemon_threads = True
+    def server_bind(self):
+        pass
+if "SOCKET" in os.environ:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(os.environ["SOCKET"])
+    listener.listen(16)
+else:
+    assert os.environ["LISTEN_FDS"] == "1" and os.environ["LISTEN_PID"] == str(os.getpid())
+    listener = socket.socket(fileno=3)
+server = Server(("", 0), Handler, bind_and_activate=False)
+server.socket.close()
+server.socket = listener
+if "NOTIFY_SOCKET" in os.environ:
+    say = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    say.connect("\0" + os.environ["NOTIFY_SOCKET"][1:])
+    say.send(b"STATUS=up\nREADY=1")
+    say.close()
+server.serve_forever()
+"#;
+    for keys in ["give = \"socket\"", "give = \"listener\"\nready = \"notify\""] {
+        let house = House::start(&settings(keys), &[("app.py", OTHER.as_bytes())]);
+        let answer = house.client().get("/");
+        assert_eq!(answer.status, 200, "{keys}: {}", house.said());
+        let open: Vec<u32> = answer.text().split(' ').map(|number| number.parse().unwrap()).collect();
+        assert!(open.len() <= 9 && open[..3] == [0, 1, 2], "{keys}: {open:?} are open");
+        if keys.contains("notify") {
+            assert_eq!(app(&house)["instances"][0]["status"], "up");
+        }
+    }
+}
+
 // Goal: a reload that changes the environment is a deploy; one that changes nothing of the program starts nothing.
 #[test]
 fn a_reload_that_changes_the_program_is_a_deploy() {
@@ -246,7 +327,8 @@ fn a_crash_loop_is_given_up_with_its_last_words() {
     house.until(|| app(&house)["state"] == "failed");
     let said = house.said();
     assert!(said.contains("hello: has failed: it ended 4 times within 1m"), "{said}");
-    assert!(said.contains("ended with code 3; its last lines:\n    it cannot go on"), "{said}");
+    assert!(said.contains("hello: instance 1 ended with code 3"), "{said}");
+    assert!(said.contains("hello: instance 1 wrote: it cannot go on"), "{said}");
     assert_eq!(house.client().get("/").status, 503, "nobody waits for one that has failed");
 }
 

@@ -105,8 +105,10 @@ enum Command {
         #[command(flatten)]
         asked: Asked,
     },
-    /// Show the logs
+    /// Show the access log, or what an app writes
     Logs {
+        /// The app; left out: the access log
+        app: Option<String>,
         #[command(flatten)]
         file: FileArg,
         /// Keep showing what is added
@@ -192,7 +194,9 @@ pub fn main() -> ExitCode {
         Some(Command::Connections(asked)) => orders::connections(&asked),
         Some(Command::App { command }) => apps::app(&command),
         Some(Command::Pool { wish, pool, server, asked }) => orders::pool(&asked, &wish, &pool, &server),
-        Some(Command::Logs { file, follow, lines }) => orders::logs(&file.config, follow, lines),
+        Some(Command::Logs { app, file, follow, lines }) => {
+            orders::logs(&file.config, app.as_deref(), follow, lines)
+        }
         Some(Command::Doctor { file, output }) => doctor::doctor(&file.config, output),
         Some(Command::Trust { file }) => trust::trust(&file.config),
         Some(Command::Hash) => trust::hash(),

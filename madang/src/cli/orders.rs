@@ -88,14 +88,20 @@ pub(super) fn connections(args: &Asked) -> Ended {
     done(args, "GET", "/api/v1/connections", |value| super::put(&show::connections(value, screen())))
 }
 
-/// The last lines of the access log, and what follows.
-pub(super) fn logs(settings: &Path, follow: bool, lines: usize) -> Ended {
-    let path = crate::config::data_folder(settings).join("logs/access.log");
+/// The last lines of the access log or an app's, and what follows.
+pub(super) fn logs(settings: &Path, app: Option<&str>, follow: bool, lines: usize) -> Ended {
+    let name = app.map_or_else(|| "access.log".to_owned(), |app| format!("app-{app}.log"));
+    let path = crate::config::data_folder(settings).join("logs").join(name);
     let open = || std::fs::File::open(&path);
     let mut file = match open() {
         Ok(file) => file,
         Err(error) => {
-            if error.kind() == std::io::ErrorKind::NotFound {
+            if error.kind() == std::io::ErrorKind::NotFound && app.is_some() {
+                complain(&format!(
+                    "there is no log of an app at {}; `madang app list` names them",
+                    path.display()
+                ));
+            } else if error.kind() == std::io::ErrorKind::NotFound {
                 complain(&format!(
                     "there is no access log at {}; write `access = \"text\"` under [log] to have one",
                     path.display()

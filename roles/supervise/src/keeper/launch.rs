@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use madang_host::process::cgroup::{Group, GroupLimits, Groups};
 use madang_host::process::running::Running;
 use madang_host::process::spawn::{Launch, spawn};
 use madang_host::process::{output, port};
@@ -34,6 +35,8 @@ pub(super) struct Launched {
     pub(super) address: String,
     /// Files that go when it goes.
     pub(super) files: Vec<PathBuf>,
+    /// Where it lives.
+    pub(super) group: Group,
 }
 
 /// Where an instance writes to.
@@ -44,6 +47,7 @@ pub(super) fn output_path(apps: &Path, app: &str, instance: InstanceNumber) -> P
 /// Starts an instance. `taken`: addresses that others of the app have.
 pub(super) fn launch(
     apps: &Path,
+    groups: &Groups,
     settings: &AppSettings,
     instance: InstanceNumber,
     release: &Release,
@@ -91,6 +95,12 @@ pub(super) fn launch(
     told.push(("MADANG_APP", settings.name.to_string()));
     told.push(("MADANG_INSTANCE", instance.to_string()));
     told.push(("MADANG_RELEASE", release.number.to_string()));
+    let limits = GroupLimits {
+        memory: program.limits.memory,
+        cpu_percent: program.limits.cpu,
+        pids: program.limits.pids,
+    };
+    let group = groups.make(&format!("{}-{instance}", settings.name), &limits)?;
     let running = spawn(Launch {
         run: program.run.clone(),
         dir: program.dir.clone(),
@@ -98,14 +108,15 @@ pub(super) fn launch(
         user: program.user.clone(),
         listener,
         output,
-        join: Vec::new(),
+        join: group.join_files(),
         no_new_privs: program.no_new_privs,
         read_only: program.read_only.clone(),
     });
     if running.is_err() {
         record::forget_all(&files);
+        group.remove();
     }
-    Ok(Launched { running: running?, address, files })
+    Ok(Launched { running: running?, address, files, group })
 }
 
 /// Later ones win: ours, then the settings', then what Madang says.
@@ -120,6 +131,14 @@ fn environment(program: &Program, told: Vec<(&str, String)>) -> Vec<(String, Str
 pub(super) fn fingerprint(program: &Program) -> u64 {
     let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
     program.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A name of its own for what belongs to one data folder.
+pub(super) fn name_of(data: &Path) -> u64 {
+    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    // A folder that cannot be resolved is named as it is written.
+    data.canonicalize().unwrap_or_else(|_| data.to_owned()).hash(&mut hasher);
     hasher.finish()
 }
 

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use madang_host::clock;
+use madang_host::process::cgroup::{Group, Groups};
 use madang_host::process::exit::Exit;
 use madang_host::process::identity::resident_bytes;
 use madang_host::process::output::Output;
@@ -75,6 +76,7 @@ pub struct Keeper {
     apps: RefCell<BTreeMap<Arc<str>, Kept>>,
     /// `DATA/apps`.
     folder: PathBuf,
+    groups: Groups,
     around: Rc<dyn Around>,
     journal: Rc<Journal>,
     events: mpsc::Sender<(Arc<str>, InstanceNumber, Event)>,
@@ -95,6 +97,7 @@ impl Keeper {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         let this = Rc::new(Self {
             apps: RefCell::default(),
+            groups: Groups::find(&format!("madang-{:016x}", launch::name_of(&data))),
             folder: data.join("apps"),
             around,
             journal: Rc::new(Journal::new(data.join("logs"))),
@@ -145,11 +148,15 @@ impl Keeper {
     /// Processes that an earlier server started: those of an app that is still the same go on, others are ended.
     fn find_again(&self) {
         let mut apps = self.apps.borrow_mut();
+        let mut known = Vec::new();
         for (path, record) in record::all(&self.folder) {
             let Some(running) = Running::found(&record.process) else {
+                // Whatever descended from it goes with it.
+                end_group(Group::found(&record.groups, None));
                 record::forget(&path, &record.files);
                 continue;
             };
+            known.extend(record.groups.iter().cloned());
             let same = apps.get_mut(&*record.app).filter(|kept| {
                 let settings = kept.app.settings();
                 settings.kind == Kind::Service && record.program == launch::fingerprint(&settings.program)
@@ -160,9 +167,18 @@ impl Keeper {
                     let said = format!("instance {} (process {number}) runs on", record.instance);
                     self.around.told(&record.app, Tone::Good, &said);
                     kept.app.adopt(record.instance, clock::now());
+                    let memory = kept.app.settings().program.limits.memory;
+                    let group = Group::found(&record.groups, memory);
                     let mut files = record.files.clone();
                     files.push(path);
-                    let run = self.watch(&record.app, record.instance, running, record.address, files, None);
+                    let run = self.watch(
+                        &record.app,
+                        record.instance,
+                        (running, group),
+                        record.address,
+                        files,
+                        None,
+                    );
                     kept.runs.insert(record.instance, Run { notified: true, ..run });
                 }
                 None => {
@@ -173,6 +189,7 @@ impl Keeper {
                 }
             }
         }
+        self.groups.end_others(&known);
         for (name, kept) in apps.iter() {
             self.place(name, kept);
         }
@@ -189,6 +206,7 @@ impl Keeper {
                 let _ = running.signal(Signal::KILL);
                 running.ended().await;
             }
+            end_group(Group::found(&record.groups, None));
             record::forget(&path, &record.files);
         });
     }
@@ -355,7 +373,8 @@ impl Keeper {
         let taken = |address: &str| kept.runs.values().any(|run| run.address == address);
         let launched = ear.and_then(|ear| {
             let notify = ear.as_ref().map(Ear::address);
-            let launched = launch::launch(&self.folder, &settings, instance, release, notify, taken)?;
+            let launched =
+                launch::launch(&self.folder, &self.groups, &settings, instance, release, notify, taken)?;
             Ok((launched, ear))
         });
         let (launched, ear) = match launched {
@@ -364,7 +383,7 @@ impl Keeper {
                 return kept.app.ended(instance, &Exit::NotStarted(error.to_string()), &[], now);
             }
         };
-        let Launched { running, address, mut files } = launched;
+        let Launched { running, address, mut files, group } = launched;
         let record = Record {
             app: name.to_string(),
             instance,
@@ -372,6 +391,7 @@ impl Keeper {
             process: running.identity().clone(),
             program: launch::fingerprint(&release.program),
             files: files.clone(),
+            groups: group.folders(),
         };
         match record::keep(&self.folder, &record) {
             Ok(path) => files.push(path),
@@ -385,7 +405,7 @@ impl Keeper {
         let number = running.identity().number;
         let said = format!("instance {instance} of version {} starts (process {number})", release.number);
         self.around.told(name, Tone::Good, &said);
-        let run = self.watch(name, instance, running, address, files, ear);
+        let run = self.watch(name, instance, (running, group), address, files, ear);
         kept.runs.insert(instance, run);
         kept.app.started(instance);
     }
@@ -395,7 +415,7 @@ impl Keeper {
         &self,
         name: &str,
         instance: InstanceNumber,
-        running: Running,
+        (running, group): (Running, Group),
         address: String,
         files: Vec<PathBuf>,
         ear: Option<Ear>,
@@ -410,7 +430,7 @@ impl Keeper {
             let end = held.ended();
             tokio::pin!(end);
             let mut batch = journal.batch(&app, instance);
-            let exit = loop {
+            let mut exit = loop {
                 let quiet = *frozen.borrow_and_update();
                 let read = async {
                     match output.as_mut().filter(|_| !quiet) {
@@ -452,6 +472,12 @@ impl Keeper {
                 });
                 journal.write(&mut batch);
             }
+            if matches!(exit, Exit::Signal { number: 9, .. } | Exit::Unknown)
+                && let Some(limit) = group.was_out_of_memory()
+            {
+                exit = Exit::OutOfMemory { limit };
+            }
+            end_group(group);
             let _ = events.send((app, instance, Event::Ended(exit))).await;
         });
         Run { running, address, files, lines, notified: false, status: None }
@@ -497,6 +523,24 @@ async fn turn(me: &Weak<Keeper>, mut inbox: mpsc::Receiver<(Arc<str>, InstanceNu
             Some((name, instance, event)) = inbox.recv() => this.happened(&name, instance, event),
         }
     }
+}
+
+/// Ends what is left in a group and removes it, as soon as the kernel lets it.
+fn end_group(group: Group) {
+    /// What was killed needs a moment; a process the kernel cannot end keeps its group, and that costs nothing.
+    const TRIES: u32 = 20;
+    group.kill();
+    if group.remove() {
+        return;
+    }
+    tokio::task::spawn_local(async move {
+        for _ in 0..TRIES {
+            tokio::time::sleep(BUSY).await;
+            if group.remove() {
+                return;
+            }
+        }
+    });
 }
 
 fn remember(lines: &RefCell<VecDeque<String>>, line: &[u8]) {

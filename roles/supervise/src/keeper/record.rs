@@ -29,6 +29,8 @@ pub(super) struct Record {
     pub program: u64,
     /// Files that go when it goes.
     pub files: Vec<PathBuf>,
+    /// Folders of its control group.
+    pub groups: Vec<PathBuf>,
 }
 
 /// The folder of an app.
