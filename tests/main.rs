@@ -11,6 +11,7 @@
 mod support;
 
 mod admin;
+mod apps;
 mod balance;
 mod balance_answers;
 mod balance_failures;

@@ -25,6 +25,7 @@ use madang_host::tls::TlsPolicies;
 use madang_host::tls::local_ca::{LocalCa, LocalCaError, RENEW_DAYS};
 use madang_host::worker::{Pulse, Worker, WorkerGone, WorkerHandle};
 
+use crate::apps::Apps;
 use crate::config::Settings;
 use crate::plan::{ListenerPlan, Plan, PlanError, rules, session_limits};
 use crate::room::{PoolKit, Room, Seat};
@@ -90,6 +91,7 @@ pub struct House {
 struct Pools {
     keeper: Rc<Keeper>,
     kit: PoolKit,
+    apps: Apps,
 }
 
 /// An open listener as people see it.
@@ -152,9 +154,13 @@ impl House {
         observer: Box<dyn Observer>,
     ) -> Result<(), HouseError> {
         let seed = madang_host::random::seed();
-        let keeper = Keeper::start(&self.settings.pools, &self.settings.server.resolver, seed, observer);
+        let settings = &self.settings;
+        let apps = Apps::start(&settings.apps, &settings.server.data, seed, Arc::clone(&self.telemetry));
+        let pools = apps.pools(&settings.pools);
+        let keeper = Keeper::start(&pools, &settings.server.resolver, seed, observer);
+        apps.join(Rc::clone(&keeper));
         let kit = PoolKit { secret, seed, look_now: keeper.look_now() };
-        self.pools = Some(Pools { keeper, kit });
+        self.pools = Some(Pools { keeper, kit, apps });
         let limits = self.settings.limits;
         let shared = madang_web::WebShared::new();
         for index in 0..workers {
@@ -182,7 +188,7 @@ impl House {
 
     /// Sends the pools' snapshots to every worker.
     pub async fn send_pools(&self) -> Result<(), HouseError> {
-        let Some(Pools { keeper, kit }) = &self.pools else { return Ok(()) };
+        let Some(Pools { keeper, kit, .. }) = &self.pools else { return Ok(()) };
         for worker in &self.workers {
             let (snapshots, kit) = (keeper.pools(), kit.clone());
             let order = move |worker: &Rc<_>, room: &mut Room| room.set_pools(worker, &snapshots, &kit);
@@ -194,6 +200,11 @@ impl House {
     /// The pools' keeper.
     pub fn keeper(&self) -> Option<&Rc<Keeper>> {
         self.pools.as_ref().map(|pools| &pools.keeper)
+    }
+
+    /// The apps' keeper.
+    pub fn apps(&self) -> Option<&madang_supervise::keeper::Keeper> {
+        self.pools.as_ref().map(|pools| &*pools.apps.keeper)
     }
 
     /// Sends one listener to every worker; with its sockets when it is new.
@@ -239,8 +250,10 @@ impl House {
         // From here on nothing fails but a dead worker.
         self.settings = plan.settings;
         self.gate.set_limits(self.settings.server.gate);
-        if let Some(Pools { keeper, .. }) = &self.pools {
-            keeper.update(&self.settings.pools, &self.settings.server.resolver);
+        if let Some(Pools { keeper, apps, .. }) = &self.pools {
+            apps.know(&self.settings.apps);
+            keeper.update(&apps.pools(&self.settings.pools), &self.settings.server.resolver);
+            apps.update(&self.settings.apps);
         }
         self.send_pools().await?;
         let mut old = std::mem::take(&mut self.open);

@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "nobody outside reads the items of a program")]
 
+mod app_orders;
+mod apps;
 mod cli;
 mod config;
 mod control;
@@ -19,5 +21,10 @@ mod upgrade;
 mod watchdog;
 
 fn main() -> std::process::ExitCode {
+    // A second self that becomes an app: nothing else of the program may run in it.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|word| word == madang_host::process::exec::WORD) {
+        return madang_host::process::exec::become_program(arguments);
+    }
     cli::main()
 }

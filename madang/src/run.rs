@@ -30,6 +30,7 @@ use madang_host::rights::{Dropped, Identity};
 use madang_host::tls::TlsPolicies;
 use tokio::sync::mpsc;
 
+use crate::app_orders;
 use crate::config::{self, Settings};
 use crate::control::admin::{Admin, CONTROL_SOCKET};
 use crate::control::{Answer, Order, Request, parameter};
@@ -248,6 +249,11 @@ impl Life {
             }
             Order::Pool(wish, query) => self.wish(wish, &query),
             Order::Hold(on, query) => self.hold(on, &query),
+            Order::Apps => {
+                let views = self.house.apps().map(|apps| apps.views()).unwrap_or_default();
+                (200, JSON, serde_json::to_string(&views).unwrap_or_default())
+            }
+            Order::App(order, query) => app_orders::order(self.house.apps(), order, &query),
             Order::Stop => {
                 end = Some(End::Stop);
                 (200, JSON, "{\"ok\":true}".to_owned())
@@ -386,7 +392,14 @@ impl Life {
             );
         };
         let Some(lock) = &self.lock else { return Err("the data folder is not locked".to_owned()) };
+        // From here to its end or failure the apps are the new process's.
+        if let Some(apps) = self.house.apps() {
+            apps.freeze();
+        }
         let result = upgrade::hand_over(&self.house, file, lock, &admin.sockets()).await;
+        if let (Some(apps), Err(_)) = (self.house.apps(), &result) {
+            apps.thaw();
+        }
         match &result {
             Ok(process) => {
                 // The manager believes the main process only, which we still are.
@@ -452,6 +465,11 @@ impl Life {
             // Asked twice: now.
             () = signals.stop_again() => false,
         };
+        if end == End::Stop
+            && let Some(apps) = self.house.apps()
+        {
+            apps.end().await;
+        }
         let left =
             if clean { "every request was answered" } else { "some connections were cut at the deadline" };
         self.telemetry.log.always(Level::Info, "stopped", left);

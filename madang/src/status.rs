@@ -43,6 +43,7 @@ pub async fn json(house: &House, file: Option<&Path>) -> Value {
         "sites": house.telemetry.metrics.summaries(),
         "streams": house.telemetry.metrics.stream_summaries(),
         "pools": house.keeper().map(|keeper| keeper.views()),
+        "apps": house.apps().map(|apps| apps.views()),
         "certificates": certificates,
     })
 }

@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 use super::PATIENCE;
@@ -213,6 +213,36 @@ impl House {
         kill_process(Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap(), signal).unwrap();
     }
 
+    /// Kills the program with SIGKILL and starts it again in the same folder.
+    #[track_caller]
+    pub fn kill_and_start_again(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let folder = std::mem::replace(&mut self.folder, TempDir::new().unwrap());
+        let mut command = program();
+        command.arg("run").arg("-c").arg(folder.path().join("madang.toml"));
+        *self = Self::spawn(command, folder);
+    }
+
+    /// The processes of apps that the program has written down: they outlive it when it is killed.
+    fn apps(&self) -> Vec<Pid> {
+        let mut all = Vec::new();
+        for app in std::fs::read_dir(self.path("data/apps")).into_iter().flatten().flatten() {
+            for entry in std::fs::read_dir(app.path()).into_iter().flatten().flatten() {
+                let path = entry.path();
+                // Pipes lie there too: opening one of those would wait for a writer.
+                if path.extension().is_none_or(|extension| extension != "json") {
+                    continue;
+                }
+                let text = std::fs::read_to_string(path).ok();
+                let record = text.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+                let number = record.and_then(|record| record["process"]["number"].as_i64());
+                all.extend(number.and_then(|number| Pid::from_raw(i32::try_from(number).ok()?)));
+            }
+        }
+        all
+    }
+
     /// Waits for the first process to end.
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
@@ -236,6 +266,10 @@ impl Drop for House {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for app in self.apps() {
+            // Likewise.
+            let _ = kill_process_group(app, Signal::KILL);
+        }
     }
 }
 

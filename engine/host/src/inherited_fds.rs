@@ -107,6 +107,28 @@ pub fn take(
     promised.into_iter().map(|(number, name)| adopt(number, name)).collect()
 }
 
+/// Makes every descriptor behind the standard streams close-on-exec: what our parent left open is not for our children.
+///
+/// # Errors
+/// /proc cannot be read, or the kernel refused.
+pub fn close_all_on_exec() -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else {
+            continue;
+        };
+        if number < FIRST {
+            continue;
+        }
+        // SAFETY: fcntl(F_SETFD) changes a flag and nothing else; a number that was closed meanwhile only answers EBADF
+        // (the walk's own does); the borrow ends with this statement and closes nothing.
+        match fcntl_setfd(unsafe { BorrowedFd::borrow_raw(number) }, FdFlags::CLOEXEC) {
+            Ok(()) | Err(rustix::io::Errno::BADF) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Numbers and names the environment promises to process `own_process`.
 fn promised(
     get: impl Fn(&str) -> Option<OsString>,

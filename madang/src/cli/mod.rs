@@ -14,6 +14,7 @@ macro_rules! say {
     ($($words:tt)*) => { super::put(&format!("{}\n", format_args!($($words)*))) };
 }
 
+mod apps;
 mod ask;
 mod check;
 mod doctor;
@@ -91,6 +92,11 @@ enum Command {
     },
     /// Every open connection
     Connections(Asked),
+    /// Apps: list, start, stop, restart, scale, deploy, rollback
+    App {
+        #[command(subcommand)]
+        command: apps::AppCommand,
+    },
     /// Take a server of a pool out of rotation or bring it back, or let a whole pool's requests wait
     ///
     /// drain: nothing new goes there, what is open ends. disable: the same, and no health checks. enable: back in rotation.
@@ -107,8 +113,10 @@ enum Command {
         #[command(flatten)]
         asked: Asked,
     },
-    /// Show the logs
+    /// Show the access log, or what an app writes
     Logs {
+        /// The app; left out: the access log
+        app: Option<String>,
         #[command(flatten)]
         file: FileArg,
         /// Keep showing what is added
@@ -192,10 +200,13 @@ pub fn main() -> ExitCode {
         Some(Command::Upgrade(asked)) => orders::upgrade(&asked),
         Some(Command::Status { pool, asked }) => orders::status(&asked, pool.as_deref()),
         Some(Command::Connections(asked)) => orders::connections(&asked),
+        Some(Command::App { command }) => apps::app(&command),
         Some(Command::Pool { wish, pool, server, asked }) => {
             orders::pool(&asked, &wish, &pool, server.as_deref())
         }
-        Some(Command::Logs { file, follow, lines }) => orders::logs(&file.config, follow, lines),
+        Some(Command::Logs { app, file, follow, lines }) => {
+            orders::logs(&file.config, app.as_deref(), follow, lines)
+        }
         Some(Command::Doctor { file, output }) => doctor::doctor(&file.config, output),
         Some(Command::Trust { file }) => trust::trust(&file.config),
         Some(Command::Hash) => trust::hash(),

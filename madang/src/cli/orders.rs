@@ -14,7 +14,7 @@ use super::ask::ask;
 use super::{Asked, Ended, complain, pools, screen, show};
 use crate::control::encode;
 
-fn asked(asked: &Asked, method: &str, path: &str) -> Result<Value, Ended> {
+pub(super) fn asked(asked: &Asked, method: &str, path: &str) -> Result<Value, Ended> {
     let (status, text) = ask(&asked.file.config, method, path).map_err(|message| {
         complain(&message);
         Ended::Failed
@@ -34,7 +34,7 @@ fn asked(asked: &Asked, method: &str, path: &str) -> Result<Value, Ended> {
     Err(if status == 422 { Ended::Usage } else { Ended::Failed })
 }
 
-fn done(args: &Asked, method: &str, path: &str, show: impl FnOnce(&Value)) -> Ended {
+pub(super) fn done(args: &Asked, method: &str, path: &str, show: impl FnOnce(&Value)) -> Ended {
     match asked(args, method, path) {
         Ok(value) if args.output.json => {
             say!("{value}");
@@ -124,14 +124,20 @@ pub(super) fn connections(args: &Asked) -> Ended {
     done(args, "GET", "/api/v1/connections", |value| super::put(&show::connections(value, screen())))
 }
 
-/// The last lines of the access log, and what follows.
-pub(super) fn logs(settings: &Path, follow: bool, lines: usize) -> Ended {
-    let path = crate::config::data_folder(settings).join("logs/access.log");
+/// The last lines of the access log or an app's, and what follows.
+pub(super) fn logs(settings: &Path, app: Option<&str>, follow: bool, lines: usize) -> Ended {
+    let name = app.map_or_else(|| "access.log".to_owned(), |app| format!("app-{app}.log"));
+    let path = crate::config::data_folder(settings).join("logs").join(name);
     let open = || std::fs::File::open(&path);
     let mut file = match open() {
         Ok(file) => file,
         Err(error) => {
-            if error.kind() == std::io::ErrorKind::NotFound {
+            if error.kind() == std::io::ErrorKind::NotFound && app.is_some() {
+                complain(&format!(
+                    "there is no log of an app at {}; `madang app list` names them",
+                    path.display()
+                ));
+            } else if error.kind() == std::io::ErrorKind::NotFound {
                 complain(&format!(
                     "there is no access log at {}; write `access = \"text\"` under [log] to have one",
                     path.display()

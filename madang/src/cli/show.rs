@@ -37,6 +37,68 @@ pub(super) fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
+/// `madang app list`.
+pub(super) fn apps(value: &Value, screen: Screen) -> String {
+    let mut out = String::new();
+    for app in list(value) {
+        let state = app["state"].as_str().unwrap_or("");
+        let colour = match state {
+            "running" | "done" | "scheduled" => "32",
+            "failed" => "31",
+            _ => "33",
+        };
+        let _ = write!(out, "{}  {}", screen.paint("1", &text(&app["app"])), screen.paint(colour, state));
+        if app["job"] != true {
+            let _ = write!(out, "  {} of {} ready", app["ready"], app["wanted"]);
+        }
+        let _ = write!(out, "  version {}", app["version"]["version"]);
+        if let Some(seconds) = app["next_start_seconds"].as_u64() {
+            let _ = write!(out, "  starts in {}", duration(seconds * 1000));
+        }
+        if app["deploy"].is_object() {
+            let (version, stage) = (&app["deploy"]["version"], text(&app["deploy"]["stage"]));
+            let _ = write!(out, "  version {version} {stage}, {} %", app["deploy"]["share_percent"]);
+        }
+        out.push('\n');
+        if let Some(why) = app["why"].as_str() {
+            let _ = writeln!(out, "  {why}");
+        }
+        let rows: Vec<Vec<String>> = list(&app["instances"])
+            .iter()
+            .map(|one| {
+                vec![
+                    text(&one["instance"]),
+                    text(&one["version"]),
+                    text(&one["state"]),
+                    duration(one["age_seconds"].as_u64().unwrap_or(0) * 1000),
+                    text(&one["process"]),
+                    text(&one["address"]),
+                    text(&one["in_flight"]),
+                    one["memory"].as_u64().map_or_else(|| NOTHING.to_owned(), size),
+                ]
+            })
+            .collect();
+        if !rows.is_empty() {
+            let columns = [
+                Column::Number("INSTANCE"),
+                Column::Number("VERSION"),
+                Column::Text("STATE"),
+                Column::Number("AGE"),
+                Column::Number("PROCESS"),
+                Column::Text("ADDRESS"),
+                Column::Number("OPEN"),
+                Column::Number("MEMORY"),
+            ];
+            out.push_str(&table(&columns, &rows, screen));
+        }
+        let state_is_bad = state == "failed" || state == "starting";
+        for end in list(&app["ends"]).iter().filter(|_| state_is_bad) {
+            let _ = writeln!(out, "  {}", text(end));
+        }
+    }
+    if out.is_empty() { "no apps\n".to_owned() } else { out }
+}
+
 /// `madang status`.
 pub(super) fn status(value: &Value, screen: Screen) -> String {
     let number = |key: &str| value[key].as_u64().unwrap_or(0);

@@ -23,6 +23,8 @@ use madang_http::exchange::{Exchange, Outcome, Reply, Service};
 use madang_wire::request::Method;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::app_orders::AppOrder;
+
 /// What a command asks of the running server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
@@ -46,6 +48,10 @@ pub enum Order {
     Pool(Wish, String),
     /// Whether the operator holds a pool; the query names it.
     Hold(bool, String),
+    /// Every app, as JSON.
+    Apps,
+    /// What is wanted of an app; the query names it.
+    App(AppOrder, String),
 }
 
 /// An order's answer: status, media type, text.
@@ -92,6 +98,49 @@ pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
     ),
     (Method::Post, "/api/v1/pool/hold", Order::Hold(true, String::new()), false, "?pool=P: requests wait"),
     (Method::Post, "/api/v1/pool/release", Order::Hold(false, String::new()), false, "they go on"),
+    (Method::Get, "/api/v1/apps", Order::Apps, false, "every app and its instances"),
+    (
+        Method::Post,
+        "/api/v1/app/start",
+        Order::App(AppOrder::Start, String::new()),
+        false,
+        "?app=A: what is stopped or failed",
+    ),
+    (
+        Method::Post,
+        "/api/v1/app/stop",
+        Order::App(AppOrder::Stop, String::new()),
+        false,
+        "?app=A: all instances end",
+    ),
+    (
+        Method::Post,
+        "/api/v1/app/restart",
+        Order::App(AppOrder::Restart, String::new()),
+        false,
+        "?app=A: new instances first",
+    ),
+    (
+        Method::Post,
+        "/api/v1/app/scale",
+        Order::App(AppOrder::Scale, String::new()),
+        false,
+        "?app=A&count=N: so many instances",
+    ),
+    (
+        Method::Post,
+        "/api/v1/app/deploy",
+        Order::App(AppOrder::Deploy, String::new()),
+        false,
+        "?app=A[&dir=D]: a new version",
+    ),
+    (
+        Method::Post,
+        "/api/v1/app/rollback",
+        Order::App(AppOrder::Rollback, String::new()),
+        false,
+        "?app=A: the version before",
+    ),
 ];
 
 /// Answers on one of the two surfaces.
@@ -148,7 +197,7 @@ impl Control {
             return Reply::Now(exchange);
         }
         let (orders, mut order) = (self.orders.clone(), order.clone());
-        if let Order::Pool(_, query) | Order::Hold(_, query) = &mut order {
+        if let Order::Pool(_, query) | Order::Hold(_, query) | Order::App(_, query) = &mut order {
             exchange.head.query().unwrap_or_default().clone_into(query);
         }
         Reply::Later(Box::pin(async move {

@@ -184,6 +184,24 @@ impl Keeper {
         Some((server.standing().state, server.in_flight()))
     }
 
+    /// New settings of one pool that is there: an app's instances come and go.
+    pub fn renew(&self, settings: &Arc<PoolSettings>) {
+        let now = clock::now();
+        let mut pools = self.pools.borrow_mut();
+        let Some(kept) = pools.get_mut(&settings.name) else { return };
+        if kept.pool.settings() == settings {
+            return;
+        }
+        kept.names.update(settings, now);
+        let endpoints = kept.names.endpoints(settings);
+        let next = Arc::new(kept.pool.next(Arc::clone(settings), endpoints, now));
+        kept.pool = Arc::clone(&next);
+        kept.health.update(&next, now);
+        drop(pools);
+        self.observer.renewed(&next);
+        self.changed.notify_one();
+    }
+
     /// The snapshot of one pool.
     pub fn pool(&self, name: &str) -> Option<Arc<Pool>> {
         self.pools.borrow().get(name).map(|kept| Arc::clone(&kept.pool))

@@ -111,7 +111,9 @@ impl Pool {
         // A pool that goes on with servers that are up does not need its new ones before they passed a check.
         let is_up = |member: &Member| member.server.standing().state == State::Up;
         let goes_on = |last: &Self| endpoints.iter().any(|new| last.member(id(new)).is_some_and(is_up));
-        let checked_first = settings.health.is_some() && last.is_some_and(goes_on);
+        // Nor does one whose requests wait for them.
+        let checked_first =
+            settings.health.is_some() && last.is_some_and(|last| settings.hold.is_some() || goes_on(last));
         let begin = if checked_first { Standing::PROBING } else { Standing::UP };
         let mut members: Vec<Member> = Vec::with_capacity(endpoints.len().min(SERVERS_MAX));
         for endpoint in endpoints {
@@ -218,8 +220,9 @@ impl Pool {
     }
 
     /// Requests that wait for a place or for a server, of all workers.
-    pub fn waiting(&self) -> u64 {
-        u64::from(self.waiting.load(Ordering::Relaxed)) + self.shared.tally.view().waiting
+    pub fn waiting(&self) -> u32 {
+        let held = u32::try_from(self.shared.tally.view().waiting).unwrap_or(u32::MAX);
+        self.waiting.load(Ordering::Relaxed).saturating_add(held)
     }
 
     pub(crate) const fn line(&self) -> &Arc<AtomicU32> {

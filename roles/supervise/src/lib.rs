@@ -10,8 +10,10 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod around;
 pub mod config;
 pub mod deploy;
+pub mod keeper;
 pub mod life;
 pub mod order;
 pub mod restart;

@@ -20,6 +20,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
+use crate::inherited_fds::close_all_on_exec;
 use crate::rights::Identity;
 
 /// The first argument that leads here.
@@ -93,6 +94,7 @@ fn prepare(asked: &Asked) -> Result<(), Failure> {
         // "0" is whoever writes it.
         std::fs::write(file, "0").map_err(at(format!("join {}", file.display())))?;
     }
+    close_all_on_exec().map_err(at("close what was left open".to_owned()))?;
     if asked.listener {
         hand_on().map_err(at("hand on the listening socket".to_owned()))?;
     }
@@ -114,11 +116,12 @@ fn prepare(asked: &Asked) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The socket came as standard input. Nothing else is open, so its copy gets the number it must have.
+/// The socket came as standard input. Nothing of ours is open, so its copy gets the number it must have.
 fn hand_on() -> io::Result<()> {
     let copy = fcntl_dupfd_cloexec(rustix::stdio::stdin(), LISTENER_NUMBER)?;
     if copy.as_raw_fd() != LISTENER_NUMBER {
-        return Err(io::Error::other(format!("descriptor {LISTENER_NUMBER} is taken")));
+        let told = format!("descriptor {LISTENER_NUMBER} was left open by whoever started Madang");
+        return Err(io::Error::other(told));
     }
     fcntl_setfd(&copy, FdFlags::empty())?;
     // It is the program's from here on.

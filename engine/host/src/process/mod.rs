@@ -11,6 +11,7 @@
 //! Not here: which programs there are and when they run (`roles/supervise`).
 
 pub mod again;
+pub mod cgroup;
 pub mod exec;
 pub mod exit;
 pub mod identity;

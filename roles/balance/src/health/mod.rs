@@ -70,7 +70,7 @@ impl Health {
     }
 
     /// Follows the next snapshot of the pool. Who stays keeps its state; who is new waits for its first check, unless nobody
-    /// who stays is up.
+    /// who stays is up and requests are not held for it.
     pub fn update(&mut self, pool: &Pool, now: Instant) {
         let last = std::mem::replace(&mut self.settings, Arc::clone(pool.settings()));
         let mut known = std::mem::take(&mut self.servers);
@@ -87,7 +87,9 @@ impl Health {
                     kept.adopt(member, &last, &self.settings, &mut self.draws, now);
                     kept
                 }
-                None if goes_on => Watched::new(member, &self.settings, &mut self.draws, now),
+                None if goes_on || self.settings.hold.is_some() => {
+                    Watched::new(member, &self.settings, &mut self.draws, now)
+                }
                 None => Watched::trusted(member, &self.settings, &mut self.draws, now),
             };
             self.servers.push(watched);

@@ -212,6 +212,11 @@ impl App {
             || self.instances.iter().any(|instance| instance.life.phase() == Phase::Ready)
     }
 
+    /// Whether somebody will be there: requests may wait for it.
+    pub fn comes_up(&self) -> bool {
+        matches!(self.mode, Mode::Running | Mode::Waiting)
+    }
+
     /// Whether nothing of it runs.
     pub fn is_empty(&self) -> bool {
         self.instances.is_empty()
@@ -290,16 +295,14 @@ impl App {
             None => format!("instance {number} {exit}"),
         };
         let good = if self.settings.kind.is_job() { exit.is_success() } else { asked && !instance.counts };
-        let excerpt = if good || last_lines.is_empty() {
-            String::new()
-        } else {
-            format!("; its last lines:\n    {}", last_lines.join("\n    "))
-        };
         if self.ends.len() == ENDS_SHOWN {
             self.ends.pop_front();
         }
         self.ends.push_back(told.clone());
-        self.tell(if good { Tone::Good } else { Tone::Bad }, format!("{told}{excerpt}"));
+        self.tell(if good { Tone::Good } else { Tone::Bad }, told);
+        for line in last_lines.iter().filter(|_| !good) {
+            self.tell(Tone::Bad, format!("instance {number} wrote: {line}"));
+        }
         if let Some(entering) = &mut self.entering
             && entering.release.number == instance.release
             && !good

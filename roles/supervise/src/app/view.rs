@@ -27,6 +27,8 @@ pub struct InstanceView {
     pub address: Option<String>,
     /// Likewise; bytes.
     pub memory: Option<u64>,
+    /// Likewise; what it said of itself.
+    pub status: Option<String>,
 }
 
 /// A deploy under way.
@@ -85,6 +87,7 @@ impl App {
                 process: None,
                 address: None,
                 memory: None,
+                status: None,
             })
             .collect();
         let release = |release: &super::Release| ReleaseView {

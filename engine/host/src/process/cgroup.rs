@@ -1,0 +1,232 @@
+//! Control groups: what an instance may use, and everything that descends from it.
+//!
+//! **Job.** Make a group for each instance, set its limits, tell whether the out-of-memory killer was there, end whatever is
+//! left in it. **Called by** `roles/supervise`. **Calls** the kernel (cgroups(7)).
+//!
+//! Version 2 is what is meant. Where a machine still has its controllers in version 1, memory, CPU and pids are limited there
+//! as well; both together are what such a machine calls hybrid.
+//!
+//! Invariants
+//! 1. Only groups below a folder of ours are made, written and removed.
+//! 2. A machine that allows no group runs its apps all the same; a limit that cannot be set is an error, never passed over.
+//!
+//! Not here: joining (`exec`), who needs limits (`roles/supervise`).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What one group may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GroupLimits {
+    /// Bytes, swap included.
+    pub memory: Option<u64>,
+    /// Percent of one core.
+    pub cpu_percent: Option<u32>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+}
+
+/// CPU time is dealt out in pieces of this, in microseconds.
+const PERIOD_US: u64 = 100_000;
+
+/// Where this machine keeps its groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Groups {
+    /// Version 2, where there is one that we may write.
+    unified: Option<PathBuf>,
+    /// Version 1, by controller: memory, cpu, pids.
+    legacy: [Option<PathBuf>; 3],
+}
+
+const LEGACY: [&str; 3] = ["memory", "cpu", "pids"];
+
+impl Groups {
+    /// Looks at the machine; `name` is our folder there.
+    pub fn find(name: &str) -> Self {
+        let root = Path::new("/sys/fs/cgroup");
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let unified =
+            if root.join("cgroup.controllers").is_file() { root.to_owned() } else { root.join("unified") };
+        let may = |folder: PathBuf| {
+            let ours = folder.join(name);
+            fs::create_dir_all(&ours).is_ok().then_some(ours)
+        };
+        let below = |root: &Path, controller: &str| {
+            let path = own.lines().find_map(|line| {
+                let (_, rest) = line.split_once(':')?;
+                let (controllers, path) = rest.split_once(':')?;
+                controllers.split(',').any(|have| have == controller).then_some(path)
+            })?;
+            root.join("cgroup.procs").is_file().then(|| root.join(path.trim_start_matches('/')))
+        };
+        let legacy = LEGACY.map(|controller| below(&root.join(controller), controller).and_then(may));
+        Self { unified: below(&unified, "").and_then(may), legacy }
+    }
+
+    /// A group of this name with these limits, empty.
+    ///
+    /// # Errors
+    /// A limit was asked for that this machine does not let us set.
+    pub fn make(&self, name: &str, limits: &GroupLimits) -> io::Result<Group> {
+        let mut group = Group { unified: None, legacy: Vec::new(), memory: limits.memory };
+        if let Some(ours) = &self.unified {
+            let folder = ours.join(name);
+            // Without a limit a group only helps to find what descends from an instance.
+            if fs::create_dir_all(&folder).is_ok() {
+                group.unified = Some(folder);
+            }
+        }
+        let made = self.limit(name, limits, &mut group);
+        if made.is_err() {
+            group.remove();
+        }
+        made.map(|()| group)
+    }
+
+    /// Ends and removes every group of ours that is not among these: what a killed server had no time to write down.
+    pub fn end_others(&self, known: &[PathBuf]) {
+        let folders = self.unified.iter().chain(self.legacy.iter().flatten());
+        // A folder that cannot be read has nothing for us.
+        for entry in folders.filter_map(|ours| fs::read_dir(ours).ok()).flatten().flatten() {
+            let folder = entry.path();
+            if folder.is_dir() && !known.contains(&folder) {
+                let group = Group::found(&[folder], None);
+                group.kill();
+                group.remove();
+            }
+        }
+    }
+
+    fn limit(&self, name: &str, limits: &GroupLimits, group: &mut Group) -> io::Result<()> {
+        let quota = |percent: u32| u64::from(percent) * PERIOD_US / 100;
+        let wanted = [
+            ("memory", limits.memory.map(|bytes| bytes.to_string())),
+            ("cpu", limits.cpu_percent.map(|percent| quota(percent).to_string())),
+            ("pids", limits.pids.map(|pids| pids.to_string())),
+        ];
+        for (at, (controller, value)) in wanted.into_iter().enumerate() {
+            let Some(value) = value else { continue };
+            if let Some(folder) = self.legacy[at].as_ref().map(|ours| ours.join(name)) {
+                fs::create_dir_all(&folder)?;
+                group.legacy.push(folder.clone());
+                match controller {
+                    "memory" => {
+                        fs::write(folder.join("memory.limit_in_bytes"), &value)?;
+                        // Swap is counted only where the kernel was told to.
+                        let _ = fs::write(folder.join("memory.memsw.limit_in_bytes"), &value);
+                    }
+                    "cpu" => {
+                        fs::write(folder.join("cpu.cfs_period_us"), PERIOD_US.to_string())?;
+                        fs::write(folder.join("cpu.cfs_quota_us"), &value)?;
+                    }
+                    _ => fs::write(folder.join("pids.max"), &value)?,
+                }
+                continue;
+            }
+            let refuse = |why: &str| {
+                let told = format!(
+                    "this machine lets nobody limit {controller} here: {why}; run as root, or delegate a cgroup (Delegate=yes in the unit)"
+                );
+                io::Error::new(io::ErrorKind::Unsupported, told)
+            };
+            let (Some(ours), Some(folder)) = (&self.unified, &group.unified) else {
+                return Err(refuse("there is no cgroup v2 that may be written"));
+            };
+            enable(ours, controller).map_err(|error| refuse(&error.to_string()))?;
+            match controller {
+                "memory" => {
+                    fs::write(folder.join("memory.max"), &value)?;
+                    // A machine without swap has no such file.
+                    let _ = fs::write(folder.join("memory.swap.max"), "0");
+                }
+                "cpu" => fs::write(folder.join("cpu.max"), format!("{value} {PERIOD_US}"))?,
+                _ => fs::write(folder.join("pids.max"), &value)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lets groups below `ours` use a controller; it has to be handed down from above.
+fn enable(ours: &Path, controller: &str) -> io::Result<()> {
+    let has = |folder: &Path, file: &str| {
+        fs::read_to_string(folder.join(file))
+            .is_ok_and(|all| all.split_whitespace().any(|one| one == controller))
+    };
+    let parent = ours.parent().unwrap_or(ours);
+    if !has(ours, "cgroup.controllers") {
+        fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}")).or_else(|error| {
+            // A group with processes of its own hands nothing down (but the root): ours move one down, then it may.
+            if error.raw_os_error() != Some(rustix::io::Errno::BUSY.raw_os_error()) {
+                return Err(error);
+            }
+            let server = parent.join("madang-server");
+            fs::create_dir_all(&server)?;
+            fs::write(server.join("cgroup.procs"), "0")?;
+            fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"))
+        })?;
+    }
+    if !has(ours, "cgroup.subtree_control") {
+        fs::write(ours.join("cgroup.subtree_control"), format!("+{controller}"))?;
+    }
+    Ok(())
+}
+
+/// The group of one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Group {
+    unified: Option<PathBuf>,
+    legacy: Vec<PathBuf>,
+    memory: Option<u64>,
+}
+
+impl Group {
+    /// A group that was made before, from its folders.
+    pub fn found(folders: &[PathBuf], memory: Option<u64>) -> Self {
+        let is_unified = |folder: &&PathBuf| folder.join("cgroup.kill").is_file();
+        let unified = folders.iter().find(is_unified).cloned();
+        let legacy = folders.iter().filter(|folder| !is_unified(folder)).cloned().collect();
+        Self { unified, legacy, memory }
+    }
+
+    /// Its folders, to be found again.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        self.unified.iter().chain(&self.legacy).cloned().collect()
+    }
+
+    /// What a process writes itself into to join.
+    pub fn join_files(&self) -> Vec<PathBuf> {
+        self.folders().into_iter().map(|folder| folder.join("cgroup.procs")).collect()
+    }
+
+    /// The limit of its memory, if the kernel ended something here because of it.
+    pub fn was_out_of_memory(&self) -> Option<Option<u64>> {
+        let counted = |text: String| {
+            let kills =
+                text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok());
+            kills.is_some_and(|kills| kills > 0)
+        };
+        let files = self.unified.iter().map(|folder| folder.join("memory.events"));
+        let legacy = self.legacy.iter().map(|folder| folder.join("memory.oom_control"));
+        files.chain(legacy).any(|file| fs::read_to_string(file).is_ok_and(counted)).then_some(self.memory)
+    }
+
+    /// Ends everything that is left in it: what left the process group and the session too.
+    pub fn kill(&self) {
+        // A kernel before 5.14 has no such file; the process group was killed all the same.
+        if let Some(folder) = &self.unified {
+            let _ = fs::write(folder.join("cgroup.kill"), "1");
+        }
+    }
+
+    /// Removes it. False: something in it has not quite ended.
+    pub fn remove(&self) -> bool {
+        let gone = |folder: &PathBuf| match fs::remove_dir(folder) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        // Each is tried, whatever the others do.
+        self.folders().iter().fold(true, |all, folder| gone(folder) && all)
+    }
+}

@@ -1,0 +1,89 @@
+//! What may be ordered of an app: start, stop, restart, scale, deploy, go back.
+//!
+//! **Job.** From a path and its query to the app's answer. **Called by** `run`. **Calls** `supervise::keeper`.
+//!
+//! Not here: what an app does with it (`roles/supervise`), how commands ask and wait (`cli::apps`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use madang_supervise::app::{App, Refused};
+use madang_supervise::config::Program;
+use madang_supervise::keeper::Keeper;
+use serde_json::json;
+
+use crate::control::{Answer, parameter};
+
+const JSON: &str = "application/json";
+
+/// What is wanted of an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppOrder {
+    /// Start what is stopped or failed.
+    Start,
+    /// End all instances, until it is started.
+    Stop,
+    /// New instances of the same version, then the old ones go.
+    Restart,
+    /// So many instances: `count`.
+    Scale,
+    /// A new version: of the folder `dir`, or of the files as they are now.
+    Deploy,
+    /// The version before.
+    Rollback,
+}
+
+/// Does it. The query names the app.
+pub fn order(keeper: Option<&Keeper>, order: AppOrder, query: &str) -> Answer {
+    let refuse =
+        |status, message: String| (status, JSON, json!({ "ok": false, "message": message }).to_string());
+    let Some(name) = parameter(query, "app") else {
+        return refuse(400, "the query needs app=NAME".to_owned());
+    };
+    let count = parameter(query, "count").and_then(|count| count.parse::<u32>().ok());
+    let dir = parameter(query, "dir").map(PathBuf::from);
+    if let Some(dir) = dir.as_ref().filter(|dir| !dir.is_dir()) {
+        return refuse(400, format!("there is no folder {}", dir.display()));
+    }
+    if order == AppOrder::Scale && count.is_none() {
+        return refuse(400, "the query needs count=NUMBER".to_owned());
+    }
+    let done = keeper.and_then(|keeper| {
+        keeper.order(&name, |app, now| match order {
+            AppOrder::Start => {
+                app.start_all(now);
+                Ok(None)
+            }
+            AppOrder::Stop => {
+                app.stop_all(now);
+                Ok(None)
+            }
+            AppOrder::Restart => app.restart(now).map(Some),
+            AppOrder::Scale => app.scale(count.unwrap_or_default(), now).map(|()| None),
+            AppOrder::Deploy => app.deploy(program(app, dir), now).map(Some),
+            AppOrder::Rollback => app.roll_back(now).map(Some),
+        })
+    });
+    match done {
+        None => {
+            let known: Vec<String> =
+                keeper.iter().flat_map(|keeper| keeper.views()).map(|view| view.app).collect();
+            let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+            refuse(404, format!("there is no app {name:?}; apps here: {known}"))
+        }
+        Some(Err(refused)) => {
+            let status = if matches!(refused, Refused::DeployUnderWay { .. }) { 409 } else { 400 };
+            refuse(status, format!("{name}: {refused}"))
+        }
+        Some(Ok(version)) => (200, JSON, json!({ "ok": true, "version": version }).to_string()),
+    }
+}
+
+/// The program as the settings say, from another folder where one is named.
+fn program(app: &App, dir: Option<PathBuf>) -> Arc<Program> {
+    let written = &app.settings().program;
+    match dir {
+        Some(dir) => Arc::new(Program { dir, ..Program::clone(written) }),
+        None => Arc::clone(written),
+    }
+}

@@ -1,0 +1,165 @@
+//! From an instance that is to start to everything its process is given.
+//!
+//! **Job.** Find it an address, make its environment and its output, spawn it. **Called by** `keeper`. **Calls**
+//! `host::process`, `host::net`.
+//!
+//! Not here: when (`app`).
+
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use madang_host::process::cgroup::{Group, GroupLimits, Groups};
+use madang_host::process::running::Running;
+use madang_host::process::spawn::{Launch, spawn};
+use madang_host::process::{output, port};
+
+use super::record;
+use crate::app::{InstanceNumber, Release};
+use crate::config::{AppSettings, Give, Program};
+use crate::schedule::Schedule;
+
+/// What of the server's environment an app has too.
+const PASSED_ON: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+/// What fits into sockaddr_un with its closing zero.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Connections that may wait at a socket that is handed on.
+const BACKLOG: u32 = 1024;
+
+/// A process just started.
+pub(super) struct Launched {
+    pub(super) running: Running,
+    /// As a pool writes it; empty for a job.
+    pub(super) address: String,
+    /// Files that go when it goes.
+    pub(super) files: Vec<PathBuf>,
+    /// Where it lives.
+    pub(super) group: Group,
+}
+
+/// Where an instance writes to.
+pub(super) fn output_path(apps: &Path, app: &str, instance: InstanceNumber) -> PathBuf {
+    record::folder(apps, app).join(format!("{instance}.out"))
+}
+
+/// Starts an instance. `taken`: addresses that others of the app have.
+pub(super) fn launch(
+    apps: &Path,
+    groups: &Groups,
+    settings: &AppSettings,
+    instance: InstanceNumber,
+    release: &Release,
+    notify: Option<String>,
+    taken: impl Fn(&str) -> bool,
+) -> io::Result<Launched> {
+    let program = &release.program;
+    let folder = record::folder(apps, &settings.name);
+    std::fs::create_dir_all(&folder)?;
+    let mut files = Vec::new();
+    let (mut address, mut listener, mut told) = (String::new(), None, Vec::new());
+    match program.give {
+        _ if settings.kind.is_job() => {}
+        Give::Port => {
+            let port = port::free(|port| taken(&format!("127.0.0.1:{port}")))?;
+            address = format!("127.0.0.1:{port}");
+            told.push(("PORT", port.to_string()));
+        }
+        Give::Socket => {
+            let path = std::path::absolute(folder.join(format!("{instance}.sock")))?;
+            if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+                let told = format!(
+                    "the path {} is too long for a socket; set server.data to a shorter one",
+                    path.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidFilename, told));
+            }
+            // One of an instance that was killed.
+            let _ = std::fs::remove_file(&path);
+            address = format!("unix:{}", path.display());
+            told.push(("SOCKET", path.display().to_string()));
+            files.push(path);
+        }
+        Give::Listener => {
+            let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            rustix::net::listen(&socket, i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+            address = socket.local_addr()?.to_string();
+            listener = Some(socket.into());
+        }
+    }
+    let path = output_path(apps, &settings.name, instance);
+    let output = output::make(&path)?;
+    files.push(path);
+    told.extend(notify.map(|notify| ("NOTIFY_SOCKET", notify)));
+    told.push(("MADANG_APP", settings.name.to_string()));
+    told.push(("MADANG_INSTANCE", instance.to_string()));
+    told.push(("MADANG_RELEASE", release.number.to_string()));
+    let limits = GroupLimits {
+        memory: program.limits.memory,
+        cpu_percent: program.limits.cpu,
+        pids: program.limits.pids,
+    };
+    let group = groups.make(&format!("{}-{instance}", settings.name), &limits)?;
+    let running = spawn(Launch {
+        run: program.run.clone(),
+        dir: program.dir.clone(),
+        environment: environment(program, told),
+        user: program.user.clone(),
+        listener,
+        output,
+        join: group.join_files(),
+        no_new_privs: program.no_new_privs,
+        read_only: program.read_only.clone(),
+    });
+    if running.is_err() {
+        record::forget_all(&files);
+        group.remove();
+    }
+    Ok(Launched { running: running?, address, files, group })
+}
+
+/// Later ones win: ours, then the settings', then what Madang says.
+fn environment(program: &Program, told: Vec<(&str, String)>) -> Vec<(String, String)> {
+    let passed = PASSED_ON.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+    let own = program.environment.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let told = told.into_iter().map(|(name, value)| (name.to_owned(), value));
+    passed.chain(own).chain(told).collect()
+}
+
+/// Tells programs apart, over starts of the server.
+pub(super) fn fingerprint(program: &Program) -> u64 {
+    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    program.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A name of its own for what belongs to one data folder.
+pub(super) fn name_of(data: &Path) -> u64 {
+    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    // A folder that cannot be resolved is named as it is written.
+    data.canonicalize().unwrap_or_else(|_| data.to_owned()).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// FNV-1a: the same in every start, which the standard library's hasher does not promise.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+/// How long until a schedule's next time, by this machine's clock.
+pub(super) fn until_next(schedule: &Schedule) -> Option<Duration> {
+    let now = madang_host::clock::wall();
+    let now = jiff::Timestamp::try_from(now).ok()?.to_zoned(jiff::tz::TimeZone::system());
+    let next = schedule.next(&now)?;
+    Duration::try_from(next.duration_since(&now)).ok()
+}

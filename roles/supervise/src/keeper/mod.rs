@@ -1,0 +1,564 @@
+//! The apps as they run: the thin hands of the state machines.
+//!
+//! **Job.** Carry out what each [`App`] decides: start, signal, place into the pool; tell it what happens. **Owned by** the
+//! main loop. **Calls** `app`, `launch`, `record`, `journal`, `host::process`.
+//!
+//! Invariants
+//! 1. Every process that runs has its record in the data folder, so that the next server finds it: none is started twice.
+//! 2. While it is frozen (an upgrade is under way) nothing is started, ended or read.
+//!
+//! Not here: deciding (`app`), requests and checks (`roles/balance`, by way of [`Around`]).
+
+mod journal;
+mod launch;
+mod record;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use madang_host::clock;
+use madang_host::process::cgroup::{Group, Groups};
+use madang_host::process::exit::Exit;
+use madang_host::process::identity::resident_bytes;
+use madang_host::process::output::Output;
+use madang_host::process::running::Running;
+use madang_host::process::said::{Ear, Said};
+use rustix::process::Signal;
+use tokio::sync::{Notify, mpsc, watch};
+
+use self::journal::Journal;
+use self::launch::Launched;
+use self::record::Record;
+use crate::app::{Action, App, AppView, InstanceNumber, Refused, Release, Tone};
+use crate::around::{Around, Member};
+use crate::config::{AppSettings, Kind, Ready, StopSignal};
+use crate::life::Look;
+
+/// How often it is looked while something is under way, and while nothing is.
+const BUSY: Duration = Duration::from_millis(100);
+const CALM: Duration = Duration::from_millis(500);
+/// Things that happened and were not looked at yet; whoever has more to tell waits.
+const EVENTS_MAX: usize = 256;
+/// Lines of an instance that are told with its end.
+const LINES_TOLD: usize = 20;
+/// What of each of them, in bytes.
+const LINE_TOLD_BYTES: usize = 400;
+
+enum Event {
+    Ended(Exit),
+    Said(Said),
+}
+
+/// A process of an instance.
+struct Run {
+    running: Rc<Running>,
+    address: String,
+    /// Files that go with it.
+    files: Vec<PathBuf>,
+    lines: Rc<RefCell<VecDeque<String>>>,
+    notified: bool,
+    status: Option<String>,
+}
+
+struct Kept {
+    app: App,
+    runs: BTreeMap<InstanceNumber, Run>,
+    /// It is not in the settings any more: ends, then is forgotten.
+    gone: bool,
+}
+
+/// See the module.
+pub struct Keeper {
+    apps: RefCell<BTreeMap<Arc<str>, Kept>>,
+    /// `DATA/apps`.
+    folder: PathBuf,
+    groups: Groups,
+    around: Rc<dyn Around>,
+    journal: Rc<Journal>,
+    events: mpsc::Sender<(Arc<str>, InstanceNumber, Event)>,
+    changed: Notify,
+    frozen: watch::Sender<bool>,
+    seed: u64,
+}
+
+impl Keeper {
+    /// Takes care of these apps from now on. What an earlier server left is found again or ended. Must be called on the
+    /// main loop's runtime, before the pools are made: their members are told at once.
+    pub fn start(
+        settings: &[Arc<AppSettings>],
+        data: PathBuf,
+        seed: u64,
+        around: Rc<dyn Around>,
+    ) -> Rc<Self> {
+        let (events, inbox) = mpsc::channel(EVENTS_MAX);
+        let this = Rc::new(Self {
+            apps: RefCell::default(),
+            groups: Groups::find(&format!("madang-{:016x}", launch::name_of(&data))),
+            folder: data.join("apps"),
+            around,
+            journal: Rc::new(Journal::new(data.join("logs"))),
+            events,
+            changed: Notify::new(),
+            frozen: watch::Sender::new(false),
+            seed,
+        });
+        this.update(settings);
+        this.find_again();
+        let weak = Rc::downgrade(&this);
+        tokio::task::spawn_local(async move { turn(&weak, inbox).await });
+        this
+    }
+
+    /// New settings: apps that stay go on, by deploy where their program changed; others come and go.
+    pub fn update(&self, settings: &[Arc<AppSettings>]) {
+        let now = clock::now();
+        let mut apps = self.apps.borrow_mut();
+        for settings in settings {
+            match apps.get_mut(&settings.name) {
+                Some(kept) => {
+                    kept.gone = false;
+                    kept.app.update(Arc::clone(settings), now);
+                }
+                None => {
+                    let app = App::new(Arc::clone(settings), self.seed, now);
+                    self.around.members(&settings.name, Vec::new(), settings.kind == Kind::Service);
+                    apps.insert(Arc::clone(&settings.name), Kept { app, runs: BTreeMap::new(), gone: false });
+                }
+            }
+        }
+        for (name, kept) in apps.iter_mut() {
+            if !settings.iter().any(|settings| settings.name == *name) {
+                kept.gone = true;
+                kept.app.stop_all(now);
+            }
+        }
+        let keep = apps.iter().map(|(name, kept)| (Arc::clone(name), kept.app.settings().log_keep));
+        let lost = self.journal.keep(keep.collect());
+        drop(apps);
+        if let Err(error) = lost {
+            self.around.told("apps", Tone::Bad, &format!("their logs are not kept: {error}"));
+        }
+        self.changed.notify_one();
+    }
+
+    /// Processes that an earlier server started: those of an app that is still the same go on, others are ended.
+    fn find_again(&self) {
+        let mut apps = self.apps.borrow_mut();
+        let mut known = Vec::new();
+        for (path, record) in record::all(&self.folder) {
+            let Some(running) = Running::found(&record.process) else {
+                // Whatever descended from it goes with it.
+                end_group(Group::found(&record.groups, None));
+                record::forget(&path, &record.files);
+                continue;
+            };
+            known.extend(record.groups.iter().cloned());
+            let same = apps.get_mut(&*record.app).filter(|kept| {
+                let settings = kept.app.settings();
+                settings.kind == Kind::Service && record.program == launch::fingerprint(&settings.program)
+            });
+            let number = record.process.number;
+            match same {
+                Some(kept) => {
+                    let said = format!("instance {} (process {number}) runs on", record.instance);
+                    self.around.told(&record.app, Tone::Good, &said);
+                    kept.app.adopt(record.instance, clock::now());
+                    let memory = kept.app.settings().program.limits.memory;
+                    let group = Group::found(&record.groups, memory);
+                    let mut files = record.files.clone();
+                    files.push(path);
+                    let run = self.watch(
+                        &record.app,
+                        record.instance,
+                        (running, group),
+                        record.address,
+                        files,
+                        None,
+                    );
+                    kept.runs.insert(record.instance, Run { notified: true, ..run });
+                }
+                None => {
+                    let said =
+                        format!("process {number} of an earlier start is ended: what is to run has changed");
+                    self.around.told(&record.app, Tone::Good, &said);
+                    self.end_stray(running, path, record);
+                }
+            }
+        }
+        self.groups.end_others(&known);
+        for (name, kept) in apps.iter() {
+            self.place(name, kept);
+        }
+    }
+
+    /// Ends a process that belongs to nobody any more.
+    fn end_stray(&self, running: Running, path: PathBuf, record: Record) {
+        /// A process without settings has no other grace.
+        const GRACE: Duration = Duration::from_secs(5);
+        tokio::task::spawn_local(async move {
+            // One that has ended meanwhile is no error, here and below.
+            let _ = running.signal(Signal::TERM);
+            if tokio::time::timeout(GRACE, running.ended()).await.is_err() {
+                let _ = running.signal(Signal::KILL);
+                running.ended().await;
+            }
+            end_group(Group::found(&record.groups, None));
+            record::forget(&path, &record.files);
+        });
+    }
+
+    /// From here on nothing is started, ended or read: another server takes over.
+    pub fn freeze(&self) {
+        self.frozen.send_replace(true);
+    }
+
+    /// The other server did not: it goes on.
+    pub fn thaw(&self) {
+        self.frozen.send_replace(false);
+        self.changed.notify_one();
+    }
+
+    /// Ends every app and waits until none is left.
+    pub async fn end(&self) {
+        for kept in self.apps.borrow_mut().values_mut() {
+            kept.app.end(clock::now());
+        }
+        self.changed.notify_one();
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        while !self.apps.borrow().values().all(|kept| kept.app.is_empty()) {
+            tick.tick().await;
+            self.act();
+        }
+    }
+
+    /// Everything, for `status`.
+    pub fn views(&self) -> Vec<AppView> {
+        let now = clock::now();
+        let view = |kept: &Kept| {
+            let mut view = kept.app.view(now);
+            for instance in &mut view.instances {
+                let Some(run) = kept.runs.get(&instance.instance) else { continue };
+                let number = run.running.identity().number;
+                instance.process = Some(number);
+                instance.address = Some(run.address.clone()).filter(|address| !address.is_empty());
+                instance.memory = resident_bytes(number);
+                instance.status.clone_from(&run.status);
+            }
+            view
+        };
+        self.apps.borrow().values().map(view).collect()
+    }
+
+    /// One app's order; `None`: there is no such app.
+    pub fn order<T>(
+        &self,
+        app: &str,
+        order: impl FnOnce(&mut App, Instant) -> Result<T, Refused>,
+    ) -> Option<Result<T, Refused>> {
+        let done = order(&mut self.apps.borrow_mut().get_mut(app)?.app, clock::now());
+        self.changed.notify_one();
+        Some(done)
+    }
+
+    /// Carries out everything that is due; gives the next deadline.
+    fn act(&self) -> Instant {
+        let now = clock::now();
+        if *self.frozen.borrow() {
+            return now + CALM;
+        }
+        let mut apps = self.apps.borrow_mut();
+        let ready: Vec<Arc<str>> =
+            apps.iter().filter(|(_, kept)| kept.app.is_ready()).map(|(name, _)| Arc::clone(name)).collect();
+        let mut next = now + CALM;
+        for (name, kept) in apps.iter_mut() {
+            let may =
+                kept.app.settings().after.iter().all(|other| ready.iter().any(|name| **name == **other));
+            if may {
+                kept.app.allow();
+            }
+            if self.look(name, kept, now) {
+                next = next.min(now + BUSY);
+            }
+            while let Some(action) = kept.app.poll(now) {
+                self.carry_out(name, kept, action, now);
+            }
+            next = kept.app.next_deadline().into_iter().fold(next, Instant::min);
+        }
+        apps.retain(|name, kept| {
+            let stays = !kept.gone || !kept.app.is_empty();
+            if !stays {
+                self.around.forgotten(name);
+            }
+            stays
+        });
+        next
+    }
+
+    /// Tells an app how its instances do. True: somebody waits for something.
+    fn look(&self, name: &Arc<str>, kept: &mut Kept, now: Instant) -> bool {
+        let mut busy = false;
+        let states: BTreeMap<InstanceNumber, &'static str> =
+            kept.app.view(now).instances.iter().map(|view| (view.instance, view.state)).collect();
+        for (number, run) in &kept.runs {
+            let state = states.get(number).copied().unwrap_or_default();
+            let moving = !matches!(state, "ready" | "running");
+            busy |= moving;
+            let seen = self.around.look(name, &run.address, matches!(state, "starting" | "sick"));
+            let look = Look { fit: seen.fit, notified: run.notified, in_flight: seen.in_flight };
+            kept.app.see(*number, look);
+        }
+        if kept.app.settings().scales() {
+            let load = self.around.load(name);
+            if load.queued > 0 {
+                kept.app.wake(now);
+            }
+            kept.app.load(&load, now);
+        }
+        busy
+    }
+
+    fn carry_out(&self, name: &Arc<str>, kept: &mut Kept, action: Action, now: Instant) {
+        match action {
+            Action::Start { instance, release } => self.begin(name, kept, instance, &release, now),
+            Action::Stop(instance) => {
+                self.signal(name, kept, instance, stop_signal(kept.app.settings().stop.signal))
+            }
+            Action::Kill(instance) => self.signal(name, kept, instance, Signal::KILL),
+            Action::Places => self.place(name, kept),
+            Action::AskSchedule => {
+                if let Kind::At(schedule) = &kept.app.settings().kind
+                    && let Some(wait) = launch::until_next(schedule)
+                {
+                    kept.app.run_at(now + wait);
+                }
+            }
+            Action::Tell(tone, sentence) => self.around.told(name, tone, &sentence),
+        }
+    }
+
+    fn signal(&self, name: &str, kept: &Kept, instance: InstanceNumber, signal: Signal) {
+        let Some(run) = kept.runs.get(&instance) else { return };
+        if let Err(error) = run.running.signal(signal) {
+            let number = run.running.identity().number;
+            self.around.told(name, Tone::Bad, &format!("process {number} cannot be signalled: {error}"));
+        }
+    }
+
+    fn place(&self, name: &Arc<str>, kept: &Kept) {
+        if kept.app.settings().kind != Kind::Service {
+            return;
+        }
+        let member = |place: crate::app::Place| {
+            let run = kept.runs.get(&place.instance)?;
+            Some(Member { address: run.address.clone(), weight: place.weight, draining: place.draining })
+        };
+        let members = kept.app.places().into_iter().filter_map(member).collect();
+        self.around.members(name, members, kept.app.comes_up());
+    }
+
+    fn begin(
+        &self,
+        name: &Arc<str>,
+        kept: &mut Kept,
+        instance: InstanceNumber,
+        release: &Release,
+        now: Instant,
+    ) {
+        let settings = Arc::clone(kept.app.settings());
+        let ear = (settings.ready == Ready::Notify).then(Ear::open).transpose();
+        let taken = |address: &str| kept.runs.values().any(|run| run.address == address);
+        let launched = ear.and_then(|ear| {
+            let notify = ear.as_ref().map(Ear::address);
+            let launched =
+                launch::launch(&self.folder, &self.groups, &settings, instance, release, notify, taken)?;
+            Ok((launched, ear))
+        });
+        let (launched, ear) = match launched {
+            Ok(both) => both,
+            Err(error) => {
+                return kept.app.ended(instance, &Exit::NotStarted(error.to_string()), &[], now);
+            }
+        };
+        let Launched { running, address, mut files, group } = launched;
+        let record = Record {
+            app: name.to_string(),
+            instance,
+            address: address.clone(),
+            process: running.identity().clone(),
+            program: launch::fingerprint(&release.program),
+            files: files.clone(),
+            groups: group.folders(),
+        };
+        match record::keep(&self.folder, &record) {
+            Ok(path) => files.push(path),
+            Err(error) => {
+                let said = format!(
+                    "instance {instance} has no record, a server after this one will not find it: {error}"
+                );
+                self.around.told(name, Tone::Bad, &said);
+            }
+        }
+        let number = running.identity().number;
+        let said = format!("instance {instance} of version {} starts (process {number})", release.number);
+        self.around.told(name, Tone::Good, &said);
+        let run = self.watch(name, instance, (running, group), address, files, ear);
+        kept.runs.insert(instance, run);
+        kept.app.started(instance);
+    }
+
+    /// Follows a process: its lines, what it says, its end.
+    fn watch(
+        &self,
+        name: &str,
+        instance: InstanceNumber,
+        (running, group): (Running, Group),
+        address: String,
+        files: Vec<PathBuf>,
+        ear: Option<Ear>,
+    ) -> Run {
+        let running = Rc::new(running);
+        let lines: Rc<RefCell<VecDeque<String>>> = Rc::default();
+        let (app, events, held, told) =
+            (Arc::<str>::from(name), self.events.clone(), Rc::clone(&running), Rc::clone(&lines));
+        let (journal, mut frozen) = (Rc::clone(&self.journal), self.frozen.subscribe());
+        let mut output = Output::open(&launch::output_path(&self.folder, name, instance)).ok();
+        tokio::task::spawn_local(async move {
+            let end = held.ended();
+            tokio::pin!(end);
+            let mut batch = journal.batch(&app, instance);
+            let mut exit = loop {
+                let quiet = *frozen.borrow_and_update();
+                let read = async {
+                    match output.as_mut().filter(|_| !quiet) {
+                        Some(output) => {
+                            output
+                                .lines(|line| {
+                                    remember(&told, line);
+                                    batch.add(line);
+                                })
+                                .await
+                        }
+                        None => std::future::pending().await,
+                    }
+                };
+                let hear = async {
+                    match ear.as_ref().filter(|_| !quiet) {
+                        Some(ear) => ear.hear().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    exit = &mut end => break exit,
+                    read = read => match read {
+                        Ok(()) => journal.write(&mut batch),
+                        // It cannot be read any more; that is no reason to end it.
+                        Err(_) => output = None,
+                    },
+                    heard = hear => for said in heard.unwrap_or_default() {
+                        // Without a keeper nobody wants to know, here and below.
+                        let _ = events.send((Arc::clone(&app), instance, Event::Said(said))).await;
+                    },
+                    _ = frozen.changed() => {}
+                }
+            };
+            if let Some(output) = output.filter(|_| !*frozen.borrow()) {
+                output.rest(|line| {
+                    remember(&told, line);
+                    batch.add(line);
+                });
+                journal.write(&mut batch);
+            }
+            if matches!(exit, Exit::Signal { number: 9, .. } | Exit::Unknown)
+                && let Some(limit) = group.was_out_of_memory()
+            {
+                exit = Exit::OutOfMemory { limit };
+            }
+            end_group(group);
+            let _ = events.send((app, instance, Event::Ended(exit))).await;
+        });
+        Run { running, address, files, lines, notified: false, status: None }
+    }
+
+    fn happened(&self, name: &Arc<str>, instance: InstanceNumber, event: Event) {
+        let mut apps = self.apps.borrow_mut();
+        let Some(kept) = apps.get_mut(name) else { return };
+        match event {
+            Event::Ended(exit) => {
+                let Some(run) = kept.runs.remove(&instance) else { return };
+                // A frozen one's files are the next server's.
+                if !*self.frozen.borrow() {
+                    record::forget_all(&run.files);
+                }
+                let lines: Vec<String> = run.lines.borrow().iter().cloned().collect();
+                kept.app.ended(instance, &exit, &lines, clock::now());
+            }
+            Event::Said(said) => {
+                let Some(run) = kept.runs.get_mut(&instance) else { return };
+                match said {
+                    Said::Ready => {
+                        run.notified = true;
+                        kept.app.see(instance, Look { notified: true, ..Look::default() });
+                        self.place(name, kept);
+                    }
+                    Said::Status(status) => run.status = Some(status),
+                    Said::Stopping => {}
+                }
+            }
+        }
+    }
+}
+
+/// Acts whenever something is due or happened.
+async fn turn(me: &Weak<Keeper>, mut inbox: mpsc::Receiver<(Arc<str>, InstanceNumber, Event)>) {
+    loop {
+        let Some(this) = me.upgrade() else { return };
+        let next = this.act();
+        tokio::select! {
+            () = tokio::time::sleep_until(next.into()) => {}
+            () = this.changed.notified() => {}
+            Some((name, instance, event)) = inbox.recv() => this.happened(&name, instance, event),
+        }
+    }
+}
+
+/// Ends what is left in a group and removes it, as soon as the kernel lets it.
+fn end_group(group: Group) {
+    /// What was killed needs a moment; a process the kernel cannot end keeps its group, and that costs nothing.
+    const TRIES: u32 = 20;
+    group.kill();
+    if group.remove() {
+        return;
+    }
+    tokio::task::spawn_local(async move {
+        for _ in 0..TRIES {
+            tokio::time::sleep(BUSY).await;
+            if group.remove() {
+                return;
+            }
+        }
+    });
+}
+
+fn remember(lines: &RefCell<VecDeque<String>>, line: &[u8]) {
+    let mut lines = lines.borrow_mut();
+    if lines.len() == LINES_TOLD {
+        lines.pop_front();
+    }
+    let line = String::from_utf8_lossy(&line[..line.len().min(LINE_TOLD_BYTES)]);
+    lines.push_back(line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect());
+}
+
+const fn stop_signal(signal: StopSignal) -> Signal {
+    match signal {
+        StopSignal::Term => Signal::TERM,
+        StopSignal::Int => Signal::INT,
+        StopSignal::Quit => Signal::QUIT,
+        StopSignal::Hup => Signal::HUP,
+        StopSignal::Usr1 => Signal::USR1,
+        StopSignal::Usr2 => Signal::USR2,
+    }
+}
