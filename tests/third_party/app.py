@@ -83,11 +83,17 @@ async def page(_):
     return web.FileResponse(PAGE)
 
 
+async def end_streams(app):
+    """Lets streams go that would not end by themselves."""
+    app["over"].set()
+
+
 def main():
     """Serves until it is ended."""
     port, folder = int(sys.argv[1]), sys.argv[2]
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     app["reports"], app["over"] = asyncio.Queue(), asyncio.Event()
+    app.on_shutdown.append(end_streams)
     app.add_routes([
         web.route("*", "/any", any_method), web.get("/stream", stream), web.get("/events", events), web.get("/socket", echo),
         web.route("*", "/refuse", refuse), web.post("/report", report), web.get("/reports", reports),
