@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,7 +29,8 @@ impl Watch for Nobody {
 
 fn upstream(house: &House, listener: &TcpListener, limits: UpstreamLimits) -> Rc<Upstream> {
     let address = Address::Tcp(listener.local_addr().unwrap());
-    let upstream = Upstream::new(address, None, Spoken::Http2, limits, &house.worker, &Pool::new());
+    let upstream =
+        Upstream::new(address, None, Spoken::Http2, limits, &house.worker, &Pool::new(), Arc::default());
     let swept = Rc::clone(&upstream);
     house.worker.at_sweep(Rc::new(move || swept.sweep()));
     upstream

@@ -149,6 +149,7 @@ impl Links {
     async fn stream(self: &Rc<Self>, upstream: &Upstream, deadline: &Deadline) -> Result<Way, Fault> {
         loop {
             if let Some(place) = self.place() {
+                upstream.tally.reused.add(1);
                 return Ok(Way::Stream(place));
             }
             if !self.opening.get() && self.links.borrow().len() < LINKS_MAX {
