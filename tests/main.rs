@@ -34,6 +34,8 @@ mod proxy_route;
 mod proxy_split;
 mod quickstart;
 mod service;
+mod stream;
+mod stream_udp;
 mod tls;
 mod tls_policy;
 mod upstream_http2;

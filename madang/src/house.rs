@@ -26,7 +26,7 @@ use madang_host::tls::local_ca::{LocalCa, LocalCaError, RENEW_DAYS};
 use madang_host::worker::{Pulse, Worker, WorkerGone, WorkerHandle};
 
 use crate::config::Settings;
-use crate::plan::{ListenerPlan, Plan, PlanError, rules};
+use crate::plan::{ListenerPlan, Plan, PlanError, rules, session_limits};
 use crate::room::{PoolKit, Room, Seat};
 use crate::telemetry::Telemetry;
 
@@ -206,6 +206,8 @@ impl House {
                 sites: open.plan.sites.clone(),
                 tls: open.plan.tls.clone(),
                 gate: Arc::clone(&open.plan.gate),
+                sessions: Arc::clone(&open.plan.sessions),
+                workers: self.workers.len(),
                 stream: open.plan.stream.clone(),
             };
             let sockets = if with_sockets {
@@ -246,8 +248,9 @@ impl House {
             let Some(at) = old.iter().position(|open| same_socket(&open.plan, &listener)) else { continue };
             let kept = old.swap_remove(at);
             kept.plan.gate.set_rules(rules(&listener.listen));
+            kept.plan.sessions.set_limits(session_limits(listener.stream.as_deref()));
             self.open.push(Open {
-                plan: ListenerPlan { gate: kept.plan.gate, ..listener },
+                plan: ListenerPlan { gate: kept.plan.gate, sessions: kept.plan.sessions, ..listener },
                 sockets: kept.sockets,
             });
             self.seat(self.open.len() - 1, false).await?;
@@ -316,6 +319,7 @@ impl House {
     pub fn listeners(&self) -> Vec<ListenerView> {
         let view = |open: &Open| {
             let scheme = match (&open.plan.stream, open.plan.listen.secure) {
+                (Some(_), _) if matches!(open.sockets.bound, Address::Udp(_)) => "udp",
                 (Some(_), true) => "tls",
                 (Some(_), false) => "tcp",
                 (None, true) => "https",
@@ -419,7 +423,7 @@ fn bind_new(
             handed.and_then(|at| ListenerSet::inherited(address.clone(), inherited.swap_remove(at).1));
         let shared = || {
             // Any free port is another one each time.
-            let any = matches!(address, Address::Tcp(address) if address.port() == 0);
+            let any = matches!(address, Address::Tcp(address) | Address::Udp(address) if address.port() == 0);
             let have = open.iter().find(|open| open.plan.listen.address == *address && !any)?;
             let sockets =
                 have.sockets.sockets().iter().map(Listener::try_clone).collect::<Result<Vec<_>, _>>().ok()?;

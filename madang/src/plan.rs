@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use madang_balance::config::StreamSettings;
 use madang_host::config::{Certificates, Listen, TlsSettings};
-use madang_host::gate::{ListenerGate, ListenerRules};
+use madang_host::gate::{Gate, GateLimits, ListenerGate, ListenerRules};
 use madang_host::tls::local_ca::{LocalCa, LocalCaError};
 use madang_host::tls::store::{CertificateError, CertificateStore};
 use madang_host::tls::{Policy, PolicyError, Speaks, TlsPolicies};
@@ -40,6 +40,8 @@ pub struct ListenerPlan {
     pub tls: Option<TlsPolicies>,
     /// Its part of the gate.
     pub gate: Arc<ListenerGate>,
+    /// Sessions by client address, where it takes datagrams.
+    pub sessions: Arc<Gate>,
     /// Where its bytes go, when it is no web listener.
     pub stream: Option<Arc<StreamSettings>>,
 }
@@ -81,7 +83,7 @@ impl Plan {
         for (listen, sites) in settings.listeners() {
             let tls = if listen.secure { policies(&sites, &settings, &mut local_ca, now)? } else { None };
             let gate = Arc::new(ListenerGate::new(rules(&listen)));
-            listeners.push(ListenerPlan { listen, sites, tls, gate, stream: None });
+            listeners.push(ListenerPlan { listen, sites, tls, gate, sessions: sessions(None), stream: None });
         }
         for stream in &settings.streams {
             let tls = stream_policy(stream, &settings, &mut local_ca, now)?;
@@ -91,6 +93,7 @@ impl Plan {
                     sites: Vec::new(),
                     tls: tls.clone().filter(|_| listen.secure),
                     gate: Arc::new(ListenerGate::new(rules(listen))),
+                    sessions: sessions(Some(stream)),
                     stream: Some(Arc::clone(stream)),
                 });
             }
@@ -106,6 +109,16 @@ pub fn rules(listen: &Listen) -> ListenerRules {
         deny: listen.deny.clone(),
         connections_max: listen.connections_max,
     }
+}
+
+/// How many sessions one client address may have. Of all together the workers keep count themselves.
+pub fn session_limits(stream: Option<&StreamSettings>) -> GateLimits {
+    let per_address_max = stream.map_or(0, |stream| stream.udp.sessions_per_address_max);
+    GateLimits { connections_max: u32::MAX, per_address_max }
+}
+
+fn sessions(stream: Option<&Arc<StreamSettings>>) -> Arc<Gate> {
+    Gate::new(session_limits(stream.map(AsRef::as_ref)))
 }
 
 fn policies(

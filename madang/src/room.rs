@@ -19,11 +19,15 @@ use madang_balance::here::{Here, LookNow};
 use madang_balance::mirror::{MARK, Mirror};
 use madang_balance::pool::Pool as Snapshot;
 use madang_balance::proxy::{Proxy, ProxyRoute};
+<<<<<<< HEAD
 use madang_balance::split::{Rule, Split};
 use madang_balance::stream::{self, StreamAcceptor, StreamDoor, Way};
 use madang_balance::ways::{SplitBy, Ways};
+=======
+use madang_balance::stream::{self, StreamAcceptor, StreamDoor, Way, udp};
+>>>>>>> 7dacb9b (streams: UDP sessions in a bounded table, sockets kept over reloads and handed over; decisions and tests of layer 4)
 use madang_host::config::{Limits, Listen};
-use madang_host::gate::ListenerGate;
+use madang_host::gate::{Gate, ListenerGate};
 use madang_host::net::listen::Listener;
 use madang_host::net::splice::Pipes;
 use madang_host::tls::TlsPolicies;
@@ -80,6 +84,10 @@ pub struct Seat {
     pub tls: Option<TlsPolicies>,
     /// Admission.
     pub gate: Arc<ListenerGate>,
+    /// Sessions by client address, where it takes datagrams.
+    pub sessions: Arc<Gate>,
+    /// How many workers there are.
+    pub workers: usize,
     /// Where its bytes go, when it is no web listener.
     pub stream: Option<Arc<StreamSettings>>,
 }
@@ -154,7 +162,18 @@ impl Room {
         for socket in sockets {
             let acceptor: Rc<dyn Acceptor> = match &place.door {
                 Door::Http(endpoint) => Rc::new(HttpAcceptor { endpoint: Rc::clone(endpoint) }),
-                Door::Stream(door) => Rc::new(StreamAcceptor { door: Rc::clone(door) }),
+                Door::Stream(door) => {
+                    if let Listener::Udp(socket) = socket {
+                        let admission = udp::Admission {
+                            listener: Arc::clone(&seat.gate),
+                            sessions: Arc::clone(&seat.sessions),
+                            workers: seat.workers,
+                        };
+                        place.accepting.push(udp::serve(worker, Rc::clone(&name), socket, door, admission)?);
+                        continue;
+                    }
+                    Rc::new(StreamAcceptor { door: Rc::clone(door) })
+                }
             };
             let accepting = worker.listen(
                 Rc::clone(&name),

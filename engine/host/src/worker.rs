@@ -80,7 +80,36 @@ pub struct Accepting {
     closed: oneshot::Receiver<()>,
 }
 
+/// How what serves a listener learns that it is to stop.
+pub struct Stopped {
+    stop: Rc<Notify>,
+    leave_queue: Rc<Cell<bool>>,
+}
+
+impl Stopped {
+    /// Resolves once, when it is to stop.
+    pub async fn notified(&self) {
+        self.stop.notified().await;
+    }
+    /// Whether those who wait in the socket's queue are left to another process.
+    pub fn leaves_queue(&self) -> bool {
+        self.leave_queue.get()
+    }
+}
+
 impl Accepting {
+    /// Runs what serves a socket in its own way, until it is over; it is told when to stop. Must be called on a worker.
+    pub fn run<F: Future<Output = ()> + 'static>(serve: impl FnOnce(Stopped) -> F) -> Self {
+        let stop = Rc::new(Notify::new());
+        let leave_queue = Rc::new(Cell::new(false));
+        let (open, closed) = oneshot::channel::<()>();
+        let serving = serve(Stopped { stop: Rc::clone(&stop), leave_queue: Rc::clone(&leave_queue) });
+        tokio::task::spawn_local(async move {
+            serving.await;
+            drop(open);
+        });
+        Self { stop, leave_queue, closed }
+    }
     /// Stops it. What this gives resolves (with an error, which says nothing) once the last of the queue is served and
     /// this worker's socket is closed.
     pub fn stop(mut self) -> oneshot::Receiver<()> {
@@ -120,11 +149,8 @@ impl Worker {
         acceptor: Rc<dyn Acceptor>,
     ) -> io::Result<Accepting> {
         let socket = AsyncListener::new(listener)?;
-        let stop = Rc::new(Notify::new());
-        let leave_queue = Rc::new(Cell::new(false));
-        let (open, closed) = oneshot::channel::<()>();
-        let (worker, stopped, leaves) = (Rc::clone(self), Rc::clone(&stop), Rc::clone(&leave_queue));
-        tokio::task::spawn_local(async move {
+        let worker = Rc::clone(self);
+        Ok(Accepting::run(|stopped| async move {
             loop {
                 let accepted = tokio::select! {
                     biased;
@@ -143,15 +169,13 @@ impl Worker {
                 }
             }
             // Whoever was in this socket's queue when it stopped is still served: closing would reset them.
-            while !leaves.get()
+            while !stopped.leaves_queue()
                 && let Some(Ok((stream, ends))) = now_or_never(socket.accept())
             {
                 worker.admit(&name, secure, &gate, stream, ends, &*acceptor);
             }
             drop(socket);
-            drop(open);
-        });
-        Ok(Accepting { stop, leave_queue, closed })
+        }))
     }
 
     /// Serves one accepted stream, if the gate admits it.
@@ -179,6 +203,13 @@ impl Worker {
                 let connection = self.connections.open(Rc::clone(name), secure, ends, permit);
                 tokio::task::spawn_local(acceptor.accept(stream, connection));
             }
+        }
+    }
+
+    /// Tells that somebody was not admitted, for those who admit by themselves (datagrams).
+    pub fn tell_refused(&self, listener: &str, peer: Option<SocketAddr>, why: Refusal) {
+        if let Some(observer) = self.observer() {
+            observer.refused(listener, peer, why);
         }
     }
 
@@ -229,6 +260,9 @@ impl AsyncListener {
         Ok(match listener {
             Listener::Tcp(listener) => Self::Tcp(tokio::net::TcpListener::from_std(listener)?),
             Listener::Unix(listener) => Self::Unix(tokio::net::UnixListener::from_std(listener)?),
+            Listener::Udp(_) => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "connections over UDP"));
+            }
         })
     }
 

@@ -284,7 +284,7 @@ fn check_listeners(root: &mut Reader<'_>, sites: &[Arc<Site>]) {
 
 fn overlap(a: &Address, b: &Address) -> bool {
     match (a, b) {
-        (Address::Tcp(a), Address::Tcp(b)) => {
+        (Address::Tcp(a), Address::Tcp(b)) | (Address::Udp(a), Address::Udp(b)) => {
             let any = a.ip().is_unspecified() || b.ip().is_unspecified();
             a.port() == b.port() && a.port() != 0 && a.is_ipv4() == b.is_ipv4() && (a.ip() == b.ip() || any)
         }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use madang_balance::config::{PoolSettings, Protocol, StreamSettings};
+use madang_balance::config::{Place, PoolSettings, Protocol, ServerSettings, StreamSettings};
 use madang_host::net::listen::Address;
 use madang_settings::reader::Reader;
 use madang_web::config::{Action, Site};
@@ -44,6 +44,7 @@ fn check_routes(root: &mut Reader<'_>, stream: &StreamSettings, targets: &[&str]
     let single = root.mark_below(&["stream", &stream.name, "proxy"]);
     let table = root.mark_below(&["stream", &stream.name, "route"]);
     for (at, route) in stream.routes.iter().enumerate() {
+<<<<<<< HEAD
         if route.pool.is_empty() || targets.contains(&&*route.pool) {
             continue;
         }
@@ -51,7 +52,32 @@ fn check_routes(root: &mut Reader<'_>, stream: &StreamSettings, targets: &[&str]
         let (mark, key) =
             if named { (table, format!("route[{at}].proxy")) } else { (single, "proxy".to_owned()) };
         no_such_pool(root, mark, &format!("stream.{}.{key}", stream.name), &route.pool, targets);
+=======
+        let named = stream.by_name() || stream.routes.len() > 1;
+        let (mark, key) =
+            if named { (table, format!("route[{at}].proxy")) } else { (single, "proxy".to_owned()) };
+        if let Some(pool) = pools.iter().find(|pool| *pool.name == *route.pool) {
+            if let Some(server) =
+                pool.servers.iter().find(|server| stream.takes_datagrams() && !by_udp(server))
+            {
+                let message =
+                    format!("{} of pool {:?} cannot be reached by UDP", server.address.key(), pool.name);
+                let help =
+                    Some("datagrams go to addresses without a scheme, such as \"127.0.0.1:53\"".to_owned());
+                root.report.error(mark, &format!("stream.{}.{key}", stream.name), message, help);
+            }
+            continue;
+        }
+        if route.pool.is_empty() {
+            continue;
+        }
+        no_such_pool(root, mark, &format!("stream.{}.{key}", stream.name), &route.pool, pools);
+>>>>>>> 7dacb9b (streams: UDP sessions in a bounded table, sockets kept over reloads and handed over; decisions and tests of layer 4)
     }
+}
+
+fn by_udp(server: &ServerSettings) -> bool {
+    server.address.protocol == Protocol::Http && !matches!(server.address.place, Place::Unix(_))
 }
 
 /// A pool whose servers are written as `tls://` says that they speak something that is not HTTP.

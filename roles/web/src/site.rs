@@ -95,7 +95,7 @@ fn https_port(site: &config::Site) -> Option<u16> {
     let ports =
         site.listen.iter().filter(|listen| listen.secure).filter_map(|listen| match &listen.address {
             Address::Tcp(address) => Some(address.port()),
-            Address::Unix(_) => None,
+            Address::Unix(_) | Address::Udp(_) => None,
         });
     ports.reduce(|first, next| if next == 443 { next } else { first })
 }

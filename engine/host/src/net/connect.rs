@@ -23,6 +23,7 @@ pub async fn plain(address: &Address) -> io::Result<Plain> {
             Ok(Plain::Tcp(stream))
         }
         Address::Unix(path) => Ok(Plain::Unix(UnixStream::connect(path).await?)),
+        Address::Udp(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "a stream over UDP")),
     }
 }
 

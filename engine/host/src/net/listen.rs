@@ -13,7 +13,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -33,12 +33,14 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A unix socket file.
     Unix(PathBuf),
+    /// UDP. Its ports are others than TCP's.
+    Udp(SocketAddr),
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => address.fmt(f),
+            Self::Tcp(address) | Self::Udp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -85,6 +87,8 @@ pub enum Listener {
     Tcp(TcpListener),
     /// A unix socket.
     Unix(UnixListener),
+    /// Datagrams: it listens without a queue of connections.
+    Udp(UdpSocket),
 }
 
 impl Listener {
@@ -93,12 +97,16 @@ impl Listener {
         Ok(match self {
             Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
             Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+            Self::Udp(socket) => Self::Udp(socket.try_clone()?),
         })
     }
-    /// From a descriptor that was handed over, of either kind.
+    /// From a descriptor that was handed over, of any kind.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         let socket = Socket::from(fd);
         socket.set_nonblocking(true)?;
+        if socket.r#type()? == Type::DGRAM {
+            return Ok(Self::Udp(socket.into()));
+        }
         let address = socket.local_addr()?;
         if !address.is_unix() {
             tune(&socket)?;
@@ -112,6 +120,7 @@ impl Listener {
             Self::Unix(listener) => {
                 Address::Unix(listener.local_addr()?.as_pathname().map(PathBuf::from).unwrap_or_default())
             }
+            Self::Udp(socket) => Address::Udp(socket.local_addr()?),
         })
     }
 }
@@ -121,6 +130,7 @@ impl AsFd for Listener {
         match self {
             Self::Tcp(listener) => listener.as_fd(),
             Self::Unix(listener) => listener.as_fd(),
+            Self::Udp(socket) => socket.as_fd(),
         }
     }
 }
@@ -154,6 +164,16 @@ impl ListenerSet {
                 }
                 Ok(Self { asked: address.clone(), bound: Address::Tcp(bound), sockets })
             }
+            Address::Udp(udp) => {
+                // As above. SO_REUSEADDR would let two programs share a port of UDP: it stays off.
+                let probe = udp_socket(*udp, false).map_err(fail)?;
+                let bound = probe.local_addr().map_err(fail)?.as_socket().unwrap_or(*udp);
+                drop(probe);
+                let socket = || udp_socket(bound, true).map(|socket| Listener::Udp(socket.into()));
+                let sockets =
+                    (0..workers.max(1)).map(|_| socket()).collect::<Result<_, _>>().map_err(fail)?;
+                Ok(Self { asked: address.clone(), bound: Address::Udp(bound), sockets })
+            }
             Address::Unix(path) => {
                 let listener = bind_unix(path).map_err(fail)?;
                 Ok(Self {
@@ -172,10 +192,11 @@ impl ListenerSet {
     }
 
     /// The sockets worker `index` of `workers` accepts from. Every socket has at least one worker; where there are
-    /// fewer sockets than workers (systemd, unix), workers share one accept queue.
+    /// fewer sockets than workers (systemd, unix), workers share one accept queue. Not so with datagrams: those of one
+    /// client must all reach the worker that knows it, so a socket has one worker and some workers may have none.
     pub fn for_worker(&self, index: usize, workers: usize) -> io::Result<Vec<Listener>> {
         let count = self.sockets.len();
-        if count < workers {
+        if count < workers && !matches!(self.bound, Address::Udp(_)) {
             return Ok(vec![self.sockets[index % count].try_clone()?]);
         }
         (index..count).step_by(workers).map(|socket| self.sockets[socket].try_clone()).collect()
@@ -196,6 +217,16 @@ fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
     tune(&socket)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn udp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_port(reuse_port)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

@@ -4,6 +4,7 @@
 //! Not here: who may come in (`gate`), what is spoken (`http`).
 
 pub mod connect;
+pub mod datagram;
 pub mod listen;
 pub mod resolve;
 pub mod splice;

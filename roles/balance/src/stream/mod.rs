@@ -15,6 +15,7 @@ pub mod end;
 mod hello;
 mod open;
 mod pass;
+pub mod udp;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

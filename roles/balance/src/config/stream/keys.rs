@@ -16,7 +16,7 @@ pub const STREAM: Section = Section {
             "listen",
             Kind::List(&Kind::Text),
             "",
-            "Addresses: `\"tcp://127.0.0.1:5433\"`, `\"tcp://[::]:5432\"`, `\"tcp://unix:/run/db.sock\"`; `\"tls://0.0.0.0:6697\"` ends TLS here, by `tls`.",
+            "Addresses: `\"tcp://127.0.0.1:5433\"`, `\"tcp://[::]:5432\"`, `\"tcp://unix:/run/db.sock\"`; `\"tls://0.0.0.0:6697\"` ends TLS here, by `tls`; `\"udp://127.0.0.1:53\"` takes datagrams.",
         ),
         key(
             "proxy",
@@ -55,6 +55,7 @@ pub const STREAM: Section = Section {
             "\"off\"",
             "Tell the servers who the client is, in front of its first byte.",
         ),
+        key("udp", Kind::Table(&STREAM_UDP), "", "Sessions of its `udp://` addresses."),
         key("allow", Kind::Networks, "", "Only these clients may connect. Left out: all."),
         key("deny", Kind::Networks, "", "These may not; wins over `allow`."),
         key(
@@ -78,5 +79,37 @@ pub const STREAM_ROUTE: Section = Section {
             "Names: `\"db.example.org\"`, `\"*.example.org\"` (one label). Left out: every connection, with or without a name, TLS or not.",
         ),
         key("proxy", Kind::Text, "", "The pool, by its name in `[pool.NAME]`."),
+    ],
+};
+
+/// `udp`.
+pub const STREAM_UDP: Section = Section {
+    title: "udp",
+    doc: "A session is one client's address and port: its datagrams go to one server, whose answers come back to it alone. A server where nobody listens (ICMP) is left for another as long as it has answered nothing.",
+    keys: &[
+        key(
+            "idle",
+            Kind::Duration("1s", "1d"),
+            "\"30s\"",
+            "A session in which nothing moves in either direction ends after this.",
+        ),
+        key(
+            "replies",
+            Kind::Count(0, 1_000_000),
+            "0",
+            "A session also ends once so many answers have come for each datagram; a server that gives none in `idle` has failed. 1 for DNS. 0: answers are not counted.",
+        ),
+        key(
+            "sessions_max",
+            Kind::Count(1, 1_000_000),
+            "16384",
+            "Sessions open at once on each address, shared evenly by the workers; a newer client then takes the place of the one quiet longest. Each needs an open file.",
+        ),
+        key(
+            "sessions_per_address_max",
+            Kind::Count(0, 1_000_000),
+            "4096",
+            "Of them from one client address (IPv6: one /64); beyond that it takes its own places. 0 is off.",
+        ),
     ],
 };

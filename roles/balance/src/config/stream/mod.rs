@@ -16,7 +16,7 @@ use madang_host::net::listen::Address;
 use madang_host::tls::names::{name_matches, normal};
 use madang_settings::reader::Reader;
 
-pub use self::keys::{STREAM, STREAM_ROUTE};
+pub use self::keys::{STREAM, STREAM_ROUTE, STREAM_UDP};
 
 /// Which header tells the servers about the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,30 @@ pub struct StreamSettings {
     pub tls: Option<TlsSettings>,
     pub idle: Duration,
     pub proxy_header: ProxyHeader,
+    pub udp: UdpSettings,
+}
+
+/// `udp`, checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // `keys` documents each
+pub struct UdpSettings {
+    pub idle: Duration,
+    /// 0: answers are not counted.
+    pub replies: u64,
+    pub sessions_max: usize,
+    /// 0: no limit.
+    pub sessions_per_address_max: u32,
+}
+
+impl UdpSettings {
+    fn read(r: &mut Reader<'_>) -> Self {
+        Self {
+            idle: r.duration("idle"),
+            replies: r.count("replies").unwrap_or_default(),
+            sessions_max: usize::try_from(r.count_u32("sessions_max")).unwrap_or(usize::MAX),
+            sessions_per_address_max: r.count_u32("sessions_per_address_max"),
+        }
+    }
 }
 
 impl StreamSettings {
@@ -66,18 +90,44 @@ impl StreamSettings {
             let help = "listen by tls:// to end TLS here".to_owned();
             r.error("tls", "there are certificates but no tls:// address", Some(help));
         }
-        Self {
+        let proxy_header = match r.choice("proxy_protocol") {
+            "v1" => ProxyHeader::V1,
+            "v2" => ProxyHeader::V2,
+            _ => ProxyHeader::Off,
+        };
+        let this = Self {
             name: name.into(),
             listen,
             routes,
             tls,
             idle: r.duration("idle"),
-            proxy_header: match r.choice("proxy_protocol") {
-                "v1" => ProxyHeader::V1,
-                "v2" => ProxyHeader::V2,
-                _ => ProxyHeader::Off,
-            },
+            proxy_header,
+            udp: r.table_or_default("udp", &STREAM_UDP, UdpSettings::read),
+        };
+        this.check_udp(r);
+        this
+    }
+
+    /// What goes with datagrams and what does not.
+    fn check_udp(&self, r: &mut Reader<'_>) {
+        if !self.takes_datagrams() {
+            if r.has("udp") && !self.listen.is_empty() {
+                r.error("udp", "there is no udp:// address", Some("listen by udp://".to_owned()));
+            }
+            return;
         }
+        let apart = || Some("give udp:// addresses a stream of their own".to_owned());
+        if self.by_name() {
+            r.error("route", "datagrams have no names to route by", apart());
+        }
+        if self.proxy_header != ProxyHeader::Off {
+            r.error("proxy_protocol", "PROXY headers go with connections, not with datagrams", apart());
+        }
+    }
+
+    /// Whether one of its addresses is for UDP.
+    pub fn takes_datagrams(&self) -> bool {
+        self.listen.iter().any(|listen| matches!(listen.address, Address::Udp(_)))
     }
 
     /// The first route for a client that asks for this name, or for none.
@@ -168,6 +218,7 @@ fn address(text: &str) -> Option<(Address, bool)> {
     let (secure, rest) = match text.split_once("://")? {
         ("tcp", rest) => (false, rest),
         ("tls", rest) => (true, rest),
+        ("udp", rest) => return Some((Address::Udp(rest.parse().ok()?), false)),
         _ => return None,
     };
     let address = match rest.strip_prefix("unix:") {
