@@ -35,6 +35,7 @@ mod proxy_split;
 mod quickstart;
 mod service;
 mod stream;
+mod stream_programs;
 mod stream_udp;
 mod tls;
 mod tls_policy;

@@ -16,7 +16,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Instant;
 
 use madang_host::clock;
@@ -164,6 +164,7 @@ impl Session {
                 // Whether it is taken shows when it is answered or refused.
                 let _ = to.socket.send(&bytes);
                 *self.to.borrow_mut() = to;
+                self.connection.nudge();
                 true
             }
             Err(_) => {
@@ -178,22 +179,22 @@ impl Session {
 
     /// Passes answers on until the session is over; says how it ended.
     pub(super) async fn answers(&self, door: &Door, number: usize) -> End {
-        let end = poll_fn(|cx| {
-            for _ in 0..TURN {
-                if let Some(cut) = self.connection.poll_cut(cx) {
-                    return Poll::Ready(End::Cut(cut));
-                }
-                if let Some(end) = self.end.borrow_mut().take() {
-                    return Poll::Ready(end);
-                }
-                if let Some(end) = ready!(self.poll_answer(cx, door, number)) {
-                    return Poll::Ready(end);
-                }
+        let end = loop {
+            let socket = Rc::clone(&self.to.borrow().socket);
+            tokio::select! {
+                biased;
+                end = self.told(&socket) => match end {
+                    Some(end) => break end,
+                    None => continue,
+                },
+                ready = socket.ready() => if ready.is_err() {
+                    break End::ServerBroke;
+                },
             }
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
+            if let Some(end) = self.take_answers(&socket, door, number) {
+                break end;
+            }
+        };
         if end == End::NoAnswer {
             let (to, now) = (self.to.borrow(), clock::now());
             let took = now.saturating_duration_since(self.begun);
@@ -202,30 +203,46 @@ impl Session {
         end
     }
 
-    /// The next answer, passed on. Ready with an end when it was the last.
-    fn poll_answer(&self, cx: &mut Context<'_>, door: &Door, number: usize) -> Poll<Option<End>> {
-        let socket = Rc::clone(&self.to.borrow().socket);
-        let mut room = door.room.borrow_mut();
-        match ready!(socket.poll_receive(cx, &mut room)) {
-            Ok(length) => {
-                if self.answered.replace(self.answered.get() + 1) == 0 {
-                    let (to, now) = (self.to.borrow(), clock::now());
-                    let took = now.saturating_duration_since(self.begun);
-                    self.way.here.note(&to.pool, to.place.server(), Outcome::Good, took, now);
-                    self.kept.take();
+    /// Resolves to an end when the session is to end, to nothing when it has another socket.
+    async fn told(&self, socket: &Rc<Towards>) -> Option<End> {
+        poll_fn(|cx| {
+            if let Some(cut) = self.connection.poll_cut(cx) {
+                return Poll::Ready(Some(End::Cut(cut)));
+            }
+            if let Some(end) = self.end.borrow_mut().take() {
+                return Poll::Ready(Some(end));
+            }
+            if Rc::ptr_eq(socket, &self.to.borrow().socket) { Poll::Pending } else { Poll::Ready(None) }
+        })
+        .await
+    }
+
+    /// Passes on what is there; an end when it was the last.
+    fn take_answers(&self, socket: &Towards, door: &Door, number: usize) -> Option<End> {
+        for _ in 0..TURN {
+            let mut room = door.room.borrow_mut();
+            let length = match socket.try_receive(&mut room) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    self.refused();
+                    return None;
                 }
-                door.pass_back(self, &room[..length], number);
-                let replies = door.replies();
-                let bounded = replies > 0 || door.stopping.get();
-                Poll::Ready((bounded && self.has_all(replies)).then_some(End::Done))
+                Err(_) => return Some(End::ServerBroke),
+            };
+            if self.answered.replace(self.answered.get() + 1) == 0 {
+                let (to, now) = (self.to.borrow(), clock::now());
+                let took = now.saturating_duration_since(self.begun);
+                self.way.here.note(&to.pool, to.place.server(), Outcome::Good, took, now);
+                self.kept.take();
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                drop(room);
-                self.refused();
-                Poll::Ready(None)
+            door.pass_back(self, &room[..length], number);
+            let replies = door.replies();
+            if (replies > 0 || door.stopping.get()) && self.has_all(replies) {
+                return Some(End::Done);
             }
-            Err(_) => Poll::Ready(Some(End::ServerBroke)),
         }
+        None
     }
 
     /// The place of the client's address is free for another of its sessions.
