@@ -19,13 +19,9 @@ use madang_balance::here::{Here, LookNow};
 use madang_balance::mirror::{MARK, Mirror};
 use madang_balance::pool::Pool as Snapshot;
 use madang_balance::proxy::{Proxy, ProxyRoute};
-<<<<<<< HEAD
 use madang_balance::split::{Rule, Split};
-use madang_balance::stream::{self, StreamAcceptor, StreamDoor, Way};
-use madang_balance::ways::{SplitBy, Ways};
-=======
 use madang_balance::stream::{self, StreamAcceptor, StreamDoor, Way, udp};
->>>>>>> 7dacb9b (streams: UDP sessions in a bounded table, sockets kept over reloads and handed over; decisions and tests of layer 4)
+use madang_balance::ways::{SplitBy, Ways};
 use madang_host::config::{Limits, Listen};
 use madang_host::gate::{Gate, ListenerGate};
 use madang_host::net::listen::Listener;

@@ -27,7 +27,7 @@ pub(super) fn check(
         .flat_map(|site| site.listen.iter().map(move |l| (&l.address, format!("site.{}", site.name))))
         .collect();
     for stream in streams {
-        check_routes(root, stream, targets);
+        check_routes(root, stream, pools, targets);
         for listen in &stream.listen {
             if let Some((_, whose)) = taken.iter().find(|(have, _)| overlap(have, &listen.address)) {
                 let mark = root.mark_below(&["stream", &stream.name, "listen"]);
@@ -40,39 +40,29 @@ pub(super) fn check(
     check_protocols(root, sites, pools);
 }
 
-fn check_routes(root: &mut Reader<'_>, stream: &StreamSettings, targets: &[&str]) {
+fn check_routes(
+    root: &mut Reader<'_>,
+    stream: &StreamSettings,
+    pools: &[Arc<PoolSettings>],
+    targets: &[&str],
+) {
     let single = root.mark_below(&["stream", &stream.name, "proxy"]);
     let table = root.mark_below(&["stream", &stream.name, "route"]);
     for (at, route) in stream.routes.iter().enumerate() {
-<<<<<<< HEAD
-        if route.pool.is_empty() || targets.contains(&&*route.pool) {
-            continue;
-        }
         let named = stream.by_name() || stream.routes.len() > 1;
         let (mark, key) =
             if named { (table, format!("route[{at}].proxy")) } else { (single, "proxy".to_owned()) };
-        no_such_pool(root, mark, &format!("stream.{}.{key}", stream.name), &route.pool, targets);
-=======
-        let named = stream.by_name() || stream.routes.len() > 1;
-        let (mark, key) =
-            if named { (table, format!("route[{at}].proxy")) } else { (single, "proxy".to_owned()) };
-        if let Some(pool) = pools.iter().find(|pool| *pool.name == *route.pool) {
-            if let Some(server) =
-                pool.servers.iter().find(|server| stream.takes_datagrams() && !by_udp(server))
-            {
-                let message =
-                    format!("{} of pool {:?} cannot be reached by UDP", server.address.key(), pool.name);
-                let help =
-                    Some("datagrams go to addresses without a scheme, such as \"127.0.0.1:53\"".to_owned());
-                root.report.error(mark, &format!("stream.{}.{key}", stream.name), message, help);
-            }
-            continue;
+        let path = format!("stream.{}.{key}", stream.name);
+        let pool = pools.iter().find(|pool| *pool.name == *route.pool);
+        let by_tcp = |pool: &&Arc<PoolSettings>| pool.servers.iter().find(|server| !by_udp(server)).cloned();
+        if let Some(server) = pool.as_ref().filter(|_| stream.takes_datagrams()).and_then(by_tcp) {
+            let message =
+                format!("{} of pool {:?} cannot be reached by UDP", server.address.key(), route.pool);
+            let help = "datagrams go to addresses without a scheme, such as \"127.0.0.1:53\"".to_owned();
+            root.report.error(mark, &path, message, Some(help));
+        } else if !route.pool.is_empty() && !targets.contains(&&*route.pool) {
+            no_such_pool(root, mark, &path, &route.pool, targets);
         }
-        if route.pool.is_empty() {
-            continue;
-        }
-        no_such_pool(root, mark, &format!("stream.{}.{key}", stream.name), &route.pool, pools);
->>>>>>> 7dacb9b (streams: UDP sessions in a bounded table, sockets kept over reloads and handed over; decisions and tests of layer 4)
     }
 }
 

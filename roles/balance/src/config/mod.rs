@@ -18,21 +18,13 @@ use madang_settings::reader::Reader;
 use madang_settings::tree::Value;
 
 pub use self::address::{Address, Place, Protocol};
-<<<<<<< HEAD
 pub use madang_http::check::{Check, HEALTH, HealthSettings, StatusRange};
 
 pub use self::keys::{BREAKER, PASSIVE, POOL, QUEUE, RETRY, SERVER, STICKY, TIMEOUTS, UPSTREAM_TLS};
 pub use self::rules::{BreakerSettings, PassiveSettings, RetryOn, RetrySettings};
-pub use self::stream::{ProxyHeader, STREAM, STREAM_ROUTE, StreamRoute, StreamSettings};
-=======
-pub use self::keys::{BREAKER, HEALTH, PASSIVE, POOL, QUEUE, RETRY, SERVER, STICKY, TIMEOUTS, UPSTREAM_TLS};
-pub use self::rules::{
-    BreakerSettings, Check, HealthSettings, PassiveSettings, RetryOn, RetrySettings, StatusRange,
-};
 pub use self::stream::{
     ProxyHeader, STREAM, STREAM_ROUTE, STREAM_UDP, StreamRoute, StreamSettings, UdpSettings,
 };
->>>>>>> 7dacb9b (streams: UDP sessions in a bounded table, sockets kept over reloads and handed over; decisions and tests of layer 4)
 
 /// Servers that one pool may have, names resolved.
 pub const SERVERS_MAX: usize = 256;

@@ -266,7 +266,7 @@ fn towards(way: &Rc<Way>, client: IpAddr, tried: &mut Tried, attempts: &mut u8) 
             return Err(End::NotConnected { pool: name, last, attempts: *attempts });
         }
         let ask = Ask { key: Some(key(client)), sticky: None, tried, random: way.here.random() };
-        let chosen = match way.here.picker().pick(&pool, &ask, clock::now()) {
+        let chosen = match way.here.pick(&pool, &ask, clock::now()) {
             Pick::Server(chosen) => chosen,
             // A datagram does not stand in line.
             Pick::Wait => return Err(End::QueueFull { pool: name }),
