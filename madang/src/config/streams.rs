@@ -52,22 +52,17 @@ fn check_routes(
         let named = stream.by_name() || stream.routes.len() > 1;
         let (mark, key) =
             if named { (table, format!("route[{at}].proxy")) } else { (single, "proxy".to_owned()) };
-        if let Some(pool) = pools.iter().find(|pool| *pool.name == *route.pool) {
-            if let Some(server) =
-                pool.servers.iter().find(|server| stream.takes_datagrams() && !by_udp(server))
-            {
-                let message =
-                    format!("{} of pool {:?} cannot be reached by UDP", server.address.key(), pool.name);
-                let help =
-                    Some("datagrams go to addresses without a scheme, such as \"127.0.0.1:53\"".to_owned());
-                root.report.error(mark, &format!("stream.{}.{key}", stream.name), message, help);
-            }
-            continue;
+        let path = format!("stream.{}.{key}", stream.name);
+        let pool = pools.iter().find(|pool| *pool.name == *route.pool);
+        let by_tcp = |pool: &&Arc<PoolSettings>| pool.servers.iter().find(|server| !by_udp(server)).cloned();
+        if let Some(server) = pool.as_ref().filter(|_| stream.takes_datagrams()).and_then(by_tcp) {
+            let message =
+                format!("{} of pool {:?} cannot be reached by UDP", server.address.key(), route.pool);
+            let help = "datagrams go to addresses without a scheme, such as \"127.0.0.1:53\"".to_owned();
+            root.report.error(mark, &path, message, Some(help));
+        } else if !route.pool.is_empty() && !targets.contains(&&*route.pool) {
+            no_such_pool(root, mark, &path, &route.pool, targets);
         }
-        if route.pool.is_empty() || targets.contains(&&*route.pool) {
-            continue;
-        }
-        no_such_pool(root, mark, &format!("stream.{}.{key}", stream.name), &route.pool, targets);
     }
 }
 
