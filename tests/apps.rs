@@ -228,7 +228,7 @@ fn the_first_request_wakes_an_app_that_sleeps() {
     let house = House::start(&settings("instances = { min = 0, max = 2 }"), &[("app.py", APP.as_bytes())]);
     assert_eq!(app(&house)["state"], "asleep");
     assert_eq!(house.client().get("/").status, 200);
-    assert_eq!(ready(&house), 1);
+    house.until(|| ready(&house) == 1);
     house.until(|| {
         let logs = house.ask(&["logs", "hello"]);
         logs.status.success() && String::from_utf8_lossy(&logs.stdout).contains("Z 1 listening\n")
@@ -373,4 +373,59 @@ fn an_upgrade_leaves_the_apps_alone() {
     load.end();
     house.until(|| ready(&house) == 2);
     assert_eq!(processes(&house), before);
+}
+
+// Goal: a memory hog is ended by the kernel and told as such, a fork bomb is stopped by its limit, and what leaves its
+// group and its session is ended with the instance. Method: real limits; only where the machine lets us set them.
+#[test]
+fn limits_hold_and_nothing_escapes() {
+    const HOG: &str =
+        "import time\nbytes = bytearray(200 << 20)\nprint('it got them', flush=True)\ntime.sleep(60)\n";
+    const BOMB: &str = "import os, time\ncount = 0\ntry:\n    while count < 200:\n        if os.fork() == 0:\n            \
+                        time.sleep(60)\n        count += 1\nexcept OSError:\n    print('stopped at', count, flush=True)\ntime.sleep(60)\n";
+    const DAEMON: &str = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        \
+                          open('daemon', 'w').write(str(os.getpid()))\n        time.sleep(600)\n    os._exit(0)\ntime.sleep(600)\n";
+    let keys = "[app.hog]\nrun = [\"python3\", \"hog.py\"]\nonce = true\nlimits = { memory = \"48MiB\" }\nrestart = { at_most = \"never\" }\n\
+                [app.bomb]\nrun = [\"python3\", \"bomb.py\"]\nonce = true\nlimits = { pids = 20 }\nrestart = { at_most = \"never\" }\n\
+                [app.daemon]\nrun = [\"python3\", \"daemon.py\"]\nonce = true\n";
+    let files: [(&str, &[u8]); 4] = [
+        ("app.py", APP.as_bytes()),
+        ("hog.py", HOG.as_bytes()),
+        ("bomb.py", BOMB.as_bytes()),
+        ("daemon.py", DAEMON.as_bytes()),
+    ];
+    let mut house = House::start(&settings(keys), &files);
+    let told = |text: &str| house.said().contains(text);
+    house.until(|| told("hog: instance 1 was killed") || told("hog: instance 1 could not be started"));
+    if told("this machine lets nobody limit") {
+        return; // not root, and nothing delegated: it was told, and nothing ran without its limit
+    }
+    let limit = "hog: instance 1 was killed by signal 9: the kernel's out-of-memory killer; limit 48 MiB";
+    assert!(told(limit), "{}", house.said());
+    house.until(|| {
+        std::fs::read_to_string(house.path("data/logs/app-bomb.log"))
+            .is_ok_and(|log| log.contains("stopped at"))
+    });
+    house.until(|| std::fs::read_to_string(house.path("daemon")).is_ok_and(|number| !number.is_empty()));
+    let daemon: u64 = std::fs::read_to_string(house.path("daemon")).unwrap().parse().unwrap();
+    assert!(is_there(daemon));
+    house.signal(Signal::TERM);
+    assert!(house.ended().success());
+    // The kernel was told to end it; it needs a moment.
+    house.until(|| !is_there(daemon));
+}
+
+// Goal: who floods its log is held back and costs neither the disk nor the others.
+#[test]
+fn a_flood_of_lines_is_contained() {
+    let keys = "[app.flood]\nrun = [\"sh\", \"-c\", \"while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done\"]\n\
+                once = true\nlog = { keep = \"64KiB\" }";
+    let house = house(keys);
+    house.until(|| house.path("data/logs/app-flood.log.1").is_file());
+    for _ in 0..50 {
+        assert_eq!(house.client().get("/").status, 200);
+    }
+    let size = |name: &str| std::fs::metadata(house.path(name)).map_or(0, |meta| meta.len());
+    let all = size("data/logs/app-flood.log") + size("data/logs/app-flood.log.1");
+    assert!(all <= 160 << 10, "{all} bytes are kept");
 }

@@ -98,6 +98,14 @@ impl Groups {
         }
     }
 
+    /// Removes our folders, as far as they are empty.
+    pub fn remove(&self) {
+        for ours in self.unified.iter().chain(self.legacy.iter().flatten()) {
+            // One that is not empty stays.
+            let _ = fs::remove_dir(ours);
+        }
+    }
+
     fn limit(&self, name: &str, limits: &GroupLimits, group: &mut Group) -> io::Result<()> {
         let quota = |percent: u32| u64::from(percent) * PERIOD_US / 100;
         let wanted = [

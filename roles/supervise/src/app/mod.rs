@@ -294,7 +294,7 @@ impl App {
             None if asked => format!("instance {number} {exit}, as asked"),
             None => format!("instance {number} {exit}"),
         };
-        let good = if self.settings.kind.is_job() { exit.is_success() } else { asked && !instance.counts };
+        let good = (asked && !instance.counts) || (self.settings.kind.is_job() && exit.is_success());
         if self.ends.len() == ENDS_SHOWN {
             self.ends.pop_front();
         }

@@ -233,6 +233,7 @@ impl Keeper {
             tick.tick().await;
             self.act();
         }
+        self.groups.remove();
     }
 
     /// Everything, for `status`.
