@@ -235,6 +235,7 @@ impl Group {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         // Each is tried, whatever the others do.
-        self.folders().iter().fold(true, |all, folder| gone(folder) && all)
+        let left = self.folders().iter().filter(|folder| !gone(folder)).count();
+        left == 0
     }
 }
