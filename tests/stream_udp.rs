@@ -166,7 +166,7 @@ fn sessions_end_when_there_is_nothing_to_wait_for() {
     check(|asked| Some(asked.to_vec()), "udp = { replies = 1 }", "done");
     check(|asked| Some(asked.to_vec()), "udp = { idle = \"1s\" }", "idle");
     check(|_| None, "udp = { idle = \"1s\" }", "idle");
-    check(|_| None, "udp = { idle = \"1s\", replies = 1 }", "upstream-no-answer");
+    check(|_| None, "udp = { idle = \"1s\", replies = 1 }", "server-no-answer");
 
     #[track_caller]
     fn check(answer: fn(&[u8]) -> Option<Vec<u8>>, options: &str, end: &str) {

@@ -89,8 +89,8 @@ impl End {
             Self::NobodyUp { .. } => "pool-nobody-up",
             Self::QueueFull { .. } => "pool-queue-full",
             Self::QueueTimeout { .. } => "pool-queue-timeout",
-            Self::NotConnected { .. } => "upstream-not-connected",
-            Self::NoAnswer => "upstream-no-answer",
+            Self::NotConnected { .. } => "server-not-connected",
+            Self::NoAnswer => "server-no-answer",
             Self::MadeRoom => "made-room",
         }
     }
