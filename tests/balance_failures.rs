@@ -116,7 +116,7 @@ fn a_process_that_hangs_alone_is_a_timeout() {
 #[test]
 fn a_slow_server_is_late() {
     let slow = Upstream::start(|_, stream| {
-        std::thread::park_timeout(Duration::from_millis(700));
+        std::thread::park_timeout(Duration::from_secs(2));
         ok(stream, "slow");
         Then::Keep
     });
