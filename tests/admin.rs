@@ -58,7 +58,8 @@ fn the_metrics_of_pools_are_in_form() {
     house.until(|| value(&house.metrics(), &["madang_pool_probes_total", "pool=\"api\""]) >= 3.0);
     let text = house.metrics();
     check_format(&text);
-    assert_eq!(value(&text, &["madang_pool_picks_total", "pool=\"api\""]), 1.0, "{text}");
+    let server = format!("server=\"{}\"", server.address);
+    assert_eq!(value(&text, &["madang_pool_picks_total", "pool=\"api\"", &server]), 1.0, "{text}");
 }
 
 // Goal: the address is for looking: nothing can be changed there, and no page of another site can look.

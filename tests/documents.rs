@@ -85,7 +85,7 @@ fn the_page_of_errors_is_current() {
             .filter(|line| !line.trim_start().starts_with("//"))
             .flat_map(|line| line.split('"').skip(1).step_by(2));
         let is_name = |word: &&str| {
-            ["upstream-", "pool-", "no-descriptors", "client-body", "body-too-large"]
+            ["upstream-", "pool-", "server-", "no-descriptors", "client-body", "body-too-large"]
                 .iter()
                 .any(|begin| word.starts_with(begin))
                 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
