@@ -63,7 +63,9 @@ fn house(keys: &str) -> House {
 }
 
 fn app(house: &House) -> Value {
-    house.json("status")["apps"][0].clone()
+    let status = house.json("status");
+    let hello = status["apps"].as_array().unwrap().iter().find(|app| app["app"] == "hello");
+    hello.unwrap().clone()
 }
 
 fn ready(house: &House) -> u64 {
