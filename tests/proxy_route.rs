@@ -133,3 +133,15 @@ fn a_servers_own_error_page_passes() {
         assert_eq!((answer.status, answer.text()), (status, "own".to_owned()));
     }
 }
+
+// Goal: a client that names no host (HTTP/1.0 may) does not make us send an empty one, which servers refuse.
+#[test]
+fn a_request_without_a_host_is_for_the_servers_own() {
+    let server = Upstream::named("a");
+    let house = House::start(&settings("proxy = \"api\"", &pool("api", &[&server], "")), &[]);
+    let mut client = house.client();
+    client.send("GET /x HTTP/1.0\r\n\r\n");
+    let answer = String::from_utf8(client.rest()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(server.seen().pop().unwrap().field("host"), Some(server.address.to_string().as_str()));
+}

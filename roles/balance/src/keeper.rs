@@ -419,15 +419,7 @@ fn build(settings: &PoolSettings, server: &Server) -> Result<Probe, ProbeFailure
         }
         None => client_tls(settings, server, settings.http2 || is_grpc).map_err(|_| ProbeFailure::Tls)?,
     };
-    let host = health.host.clone().unwrap_or_else(|| host_to_ask(server.address()));
+    let host = health.host.clone().unwrap_or_else(|| server.address().authority());
     let http2 = server.address().protocol == Protocol::H2c;
     Ok(Probe { address, tls, host, http2, check: health.check.clone() })
-}
-
-/// The Host field of a health check: with the port, as requests have it.
-fn host_to_ask(address: &Address) -> String {
-    match &address.place {
-        Place::Service(_) | Place::Unix(_) => address.host(),
-        Place::Ip(_) | Place::Host(..) => address.place.to_string(),
-    }
 }

@@ -237,7 +237,7 @@ impl Proxy {
             }
         };
         head.clear();
-        self.write_head(head, exchange);
+        self.write_head(head, exchange, &server);
         let hedge_at = retry::hedge_at(&pool.settings().retry, hedge::is_harmless(exchange, body), begun);
         let mut fresh = false;
         let mut place = Some(chosen.place);
@@ -383,11 +383,14 @@ impl Proxy {
         self.here.pool().tally().split.up();
     }
 
-    fn write_head(&self, out: &mut Vec<u8>, exchange: &Exchange) {
+    fn write_head(&self, out: &mut Vec<u8>, exchange: &Exchange, server: &Server) {
         let head = &exchange.head;
+        // A client of HTTP/1.0 need not name a host, and servers of HTTP/1.1 refuse an empty one: it is told its own.
+        let own = head.authority().is_empty().then(|| server.address().authority());
+        let told = self.route.host.as_deref().or(own.as_deref());
         let path_from = self.path_from(exchange);
         let forward = Forward {
-            host: self.route.host.as_deref().map_or(HostPolicy::Client, HostPolicy::Fixed),
+            host: told.map_or(HostPolicy::Client, HostPolicy::Fixed),
             path_from,
             peer: exchange.connection.peer().ip(),
             trusted: exchange.notes.client.is_some(),

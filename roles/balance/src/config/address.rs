@@ -143,6 +143,14 @@ impl Address {
         }
     }
 
+    /// What a request to it has in its Host field where nobody says otherwise: with the port, as clients have it.
+    pub fn authority(&self) -> String {
+        match &self.place {
+            Place::Service(_) | Place::Unix(_) => self.host(),
+            Place::Ip(_) | Place::Host(..) => self.place.to_string(),
+        }
+    }
+
     /// The one spelling that names this server everywhere: in commands, logs, metrics and the hash ring.
     pub fn key(&self) -> String {
         match self.protocol {
