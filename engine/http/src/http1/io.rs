@@ -215,8 +215,8 @@ impl Io {
             }
             return Poll::Ready(Ended::Cut(cut));
         }
-        // An answer that was held back for this request's (pipelining) does not wait for a handler.
-        if self.written < self.out.len()
+        // What waits to leave (interim answers, the answer to an earlier pipelined request) does not wait for a handler.
+        if self.has_unsent()
             && let Poll::Ready(Err(ended)) = self.poll_flush_out(cx)
         {
             return Poll::Ready(ended);

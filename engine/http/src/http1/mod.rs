@@ -117,12 +117,6 @@ impl Driver {
                     if let Poll::Ready(exchange) = answered {
                         return Poll::Ready(Ok(exchange));
                     }
-                    // What waits to leave (these, or the answer to an earlier pipelined request) does not wait for a handler.
-                    if io.has_unsent()
-                        && let Poll::Ready(Err(ended)) = io.poll_flush_out(cx)
-                    {
-                        return Poll::Ready(Err(ended));
-                    }
                     io.poll_while_handled(cx, body.as_mut()).map(Err)
                 })
                 .await?
