@@ -86,7 +86,7 @@ fn a_process_that_hangs_fails_no_idempotent_request() {
         .collect();
     for _ in 0..3 {
         house.until(|| outcome(&mut house.client(), "GET").1 == "hangs");
-        servers[0].signal(Signal::STOP);
+        servers[0].hang();
         house.until(|| state(&house, 0) == "down");
         servers[0].signal(Signal::CONT);
         house.until(|| state(&house, 0) == "up");
@@ -105,7 +105,7 @@ fn a_process_that_hangs_alone_is_a_timeout() {
         pool_of(&[server.address(0)], "timeouts = { first_byte = \"300ms\" }\nretry = { attempts = 2 }");
     let house = House::start(&settings, &[]);
     check(&house, "GET", 200, "hangs");
-    server.signal(Signal::STOP);
+    server.hang();
     check(&house, "POST", 504, "upstream-first-byte-timeout");
     check(&house, "GET", 504, "upstream-first-byte-timeout");
     server.signal(Signal::CONT);

@@ -98,7 +98,10 @@ impl Echo {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
-                let server = tonic::transport::Server::builder();
+                // As wide as a stream's, the window of the connection would let one call that is not read stop all others.
+                let server = tonic::transport::Server::builder()
+                    .initial_stream_window_size(64 * 1024)
+                    .initial_connection_window_size(1024 * 1024);
                 let serving = server.serve_with_incoming(Calls(kept), incoming);
                 // Ended, everything goes with the runtime: connections are cut.
                 tokio::select! { ended = serving => ended.unwrap(), _ = stopped => {} }

@@ -213,6 +213,19 @@ impl House {
         kill_process(Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap(), signal).unwrap();
     }
 
+    /// Stops it where it stands (SIGSTOP), and returns once it does: the signal reaches a running thread only after a while.
+    #[track_caller]
+    pub fn hang(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.process());
+        self.until(|| {
+            std::fs::read_dir(&tasks).unwrap().flatten().all(|task| {
+                let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+            })
+        });
+    }
+
     /// Kills the program with SIGKILL and starts it again in the same folder.
     #[track_caller]
     pub fn kill_and_start_again(&mut self) {
