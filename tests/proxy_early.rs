@@ -7,20 +7,13 @@ use crate::support::PATIENCE;
 use crate::support::client::Client;
 use crate::support::pattern;
 use crate::support::proxied::{ask, get, house, over_h2, post};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Upstream, head_alone};
 
 /// Reads the head of a request and answers at once, by the path; then it reads on, as far as anything comes.
 fn hasty() -> Upstream {
     Upstream::raw(|mut stream| {
         loop {
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                let mut one = [0; 1];
-                if stream.read_exact(&mut one).is_err() {
-                    return;
-                }
-                head.push(one[0]);
-            }
+            let Some(head) = head_alone(&mut stream) else { return };
             let status = if head.starts_with(b"POST /refused") { "413 Own" } else { "200 OK" };
             let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nearly");
             let head = String::from_utf8(head).unwrap();
@@ -87,13 +80,8 @@ fn a_small_body_that_came_whole_keeps_the_connection() {
 fn echo() -> Upstream {
     Upstream::raw(|mut stream| {
         loop {
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                let mut one = [0; 1];
-                if stream.read_exact(&mut one).is_err() {
-                    return;
-                }
-                head.push(one[0]);
+            if head_alone(&mut stream).is_none() {
+                return;
             }
             if stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err() {
                 return;

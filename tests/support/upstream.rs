@@ -223,3 +223,14 @@ fn read(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Seen> {
         }
     }
 }
+
+/// The bytes of a head, and none behind it; `None`: the peer has gone. For servers that decide before they read a body.
+pub fn head_alone(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut one = [0; 1];
+        stream.read_exact(&mut one).ok()?;
+        head.push(one[0]);
+    }
+    Some(head)
+}

@@ -36,7 +36,8 @@ pub(super) enum AppCommand {
     Deploy {
         #[command(flatten)]
         named: Named,
-        /// The new version's folder; left out: the same folder, as its files are now
+        /// The new version's folder, until Madang itself starts anew: then the settings' `dir` holds again. Left out: the same
+        /// folder, as its files are now
         #[arg(long)]
         dir: Option<PathBuf>,
     },
