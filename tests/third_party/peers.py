@@ -79,6 +79,8 @@ class Way:
     plain: int
     prior: int
     recorder: Recorder
+    # The server as Madang calls it: the Host of a request that came without one.
+    server: bytes
 
 
 @contextmanager
@@ -90,7 +92,7 @@ def ways(binary, folder):
     recorders = {name: Recorder() for name in names}
     ports = {name: free_port() for name in ("nginx", "haproxy")}
     ports["straight"] = recorders["straight"].port
-    made = [Way(name, free_port(), free_port(), recorders[name]) for name in names]
+    made = [Way(name, free_port(), free_port(), recorders[name], b"127.0.0.1:%d" % ports[name]) for name in names]
     user = "user root;\n" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(NGINX.format(port=ports["nginx"], recorder=recorders["nginx"].port, user=user))
     (folder / "haproxy.cfg").write_text(HAPROXY.format(port=ports["haproxy"], recorder=recorders["haproxy"].port))
