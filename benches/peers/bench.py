@@ -100,7 +100,7 @@ class Bench:
             (self.folder / "www" / name).write_bytes(os.urandom(size))
         self.cert, self.key = make_certificate(self.folder)
         peers = {"madang": self.madang, "nginx": self.nginx, "nginx-tuned": self.nginx_tuned, "haproxy": self.haproxy,
-                 "haproxy-tuned": self.haproxy_tuned, "caddy": self.caddy}
+                 "haproxy-tuned": self.haproxy_tuned, "caddy": self.caddy, "floor": self.floor}
         self.peers = {name: start for name, start in peers.items() if not options.peers or name in options.peers.split(",")}
         self.pem = self.folder / "both.pem"
         self.pem.write_text(self.cert.read_text() + self.key.read_text())
@@ -172,14 +172,22 @@ class Bench:
         command = [caddy_program(), "run", "--adapter", "caddyfile", "--config", settings]
         return Server("caddy", command, ports, folder, SERVER_CORE, env)
 
+    def floor(self, values, ports, folder):
+        """Bytes handed on unread, the least that two connections can cost (floor.c): what is left to win for any proxy."""
+        program = folder / "floor"
+        subprocess.run(["cc", "-O2", "-Wall", "-o", program, HERE / "floor.c"], check=True)
+        port = ports["proxy"]
+        command = [program, str(port), str(values["up1"])]
+        return Server("floor", command, {"proxy": port, "stream": port}, folder, SERVER_CORE)
+
     # Memory
 
     def memory(self):
         """Resident bytes of each peer, freshly started, and what an idle plain connection adds."""
         found = {}
         for name in self.peers:
-            if name.startswith("haproxy"):
-                continue  # it has no files to hand out
+            if name.startswith("haproxy") or name == "floor":
+                continue  # no files to hand out
             with self.start(name) as server:
                 # The first answers load what every later one needs.
                 Held(server.ports["plain"]).ask("/1k.bin")
