@@ -16,3 +16,4 @@ mod parts;
 pub mod path;
 pub mod proxy_protocol;
 pub mod request;
+pub mod websocket;
