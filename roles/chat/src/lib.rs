@@ -1,0 +1,10 @@
+//! Role chat: rooms whose messages arrive once and in order, even over a crash.
+//!
+//! **Job.** Carry what people write to those who are there, keep it for those who are not. **Promises.** What was acknowledged
+//! is on disk and has one offset in its conversation; every subscriber sees offsets in order, without gap or duplicate.
+//! **Called by** `madang`, which joins it to sites and to the store.
+//!
+//! Not here: who somebody is (`engine/identity`), how a log is kept (`engine/store`), sockets (`engine/http`).
+#![forbid(unsafe_code)]
+
+pub mod cursor;
