@@ -30,20 +30,21 @@ class Count:
 class Wrk:
     """One wrk of one thread. `keep`: its connections are kept, else each request has its own."""
 
-    def __init__(self, url, connections, keep=True, timeout_s=10):
+    def __init__(self, url, connections, keep=True, timeout_s=10, around=list):
+        """`around` makes of its command the one that is run: to start it somewhere else."""
         command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{LONGEST_S}s", "--timeout", f"{timeout_s}s"]
         command += [] if keep else ["-H", "Connection: close"]
-        self._process = subprocess.Popen(
-            [*command, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(
+            around([*command, url]), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True)
 
     def stop(self):
         """Ends it; gives its sums. What is under way then is not counted."""
-        self._process.send_signal(signal.SIGINT)
+        self.process.send_signal(signal.SIGINT)
         try:
-            out, _ = self._process.communicate(timeout=20)
+            out, _ = self.process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+            self.process.kill()
+            self.process.communicate()
             raise Failed("wrk does not end")
         sums = re.search(r"(\d+) requests in ", out)
         if not sums:
