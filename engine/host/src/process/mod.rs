@@ -1,7 +1,7 @@
 //! Processes: where they are born and how they end.
 //!
 //! **Job.** Start this very program again ([`again`]) and programs of others ([`spawn`], by way of [`exec`]); know when and
-//! how they ended ([`running`], [`exit`]); hear what they write and say ([`output`], [`said`]).
+//! how they ended ([`running`], [`exit`]); hear what they write and say ([`output`], [`said`]); run the machine's tools ([`tool`]).
 //! **Called by** `madang`, `roles/supervise`. **Calls** the kernel.
 //!
 //! Invariants
@@ -20,3 +20,4 @@ pub mod port;
 pub mod running;
 pub mod said;
 pub mod spawn;
+pub mod tool;
