@@ -9,7 +9,7 @@ PYTHON = .tools/venv/bin/python
 SECONDS_EACH ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test rust-test third-party bench bench-quick bench-pool hostile soak fuzz clean-tools
+.PHONY: help run test rust-test third-party bench bench-quick bench-pool bench-apps hostile soak fuzz clean-tools
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,13 @@ bench-pool: ## three servers beside one, servers killed under load, 10,000 clien
 	$(CARGO) build --locked --release -p madang
 	$(PYTHON) benches/pool/three.py --madang target/release/madang --kills 50
 	$(PYTHON) benches/pool/crowd.py --madang target/release/madang
+
+bench-apps: ## apps under constant load: deploys, kills, scaling, broken versions; Madang itself killed; 512 MiB (15 minutes)
+	tests/setup/install bench
+	$(CARGO) build --locked --release -p madang
+	$(PYTHON) benches/apps/constant.py --madang target/release/madang
+	$(PYTHON) benches/apps/crash.py --madang target/release/madang
+	$(PYTHON) benches/apps/small.py --madang target/release/madang
 
 hostile: ## 2,000 idle, slow and never-reading clients: does a good client keep 80 % of its rate?
 	tests/setup/install bench

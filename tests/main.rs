@@ -12,6 +12,7 @@ mod support;
 
 mod admin;
 mod apps;
+mod apps_examples;
 mod balance;
 mod balance_answers;
 mod balance_failures;

@@ -3,7 +3,7 @@
 Question: are three servers three times as fast as one, and does nobody notice when one dies?
 Method: servers of one request of 20 ms at a time (`server.py`) are real processes. wrk asks the pool with one server, then the pool
 with all three, in one run, with as many connections as keep every server busy. Then one server after the other is killed (SIGKILL)
-and started again while six clients GET and three POST (`asking.py`). No GET may fail. A POST may fail only when the killed server
+and started again while six clients GET and three POST (`tests/lab/asking.py`). No GET may fail. A POST may fail only when the killed server
 had got it, for then nobody knows whether it was done. Failures are printed with the reason that Madang's access log gives, and whether the
 server had read the request is looked up in what the server wrote down. What lay unread in its socket counts as got, for Madang cannot
 know; so the reason must be that an open connection ended, and the failure must fall within a second of a kill.
@@ -25,8 +25,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-from asking import Asking
 from lab import load
+from lab.asking import Asking
 from lab.server import Failed, command, free_port, scratch, status, wait_for_port
 
 RATIO_MIN = 2.9

@@ -1,11 +1,11 @@
 //! Sockets the service manager opened for us (sd_listen_fds(3)).
 //!
-//! **Job.** Turn LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES into named listening sockets.
+//! **Job.** Turn LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES into named sockets that listen or take datagrams.
 //! **Reads** the environment, handed in. **Called by** `madang`, first thing at start. **Calls** the kernel.
 //!
 //! Invariants
 //! 1. A descriptor is taken at most once in the life of the process.
-//! 2. Only what is a listening stream socket is taken; anything else is an error that names its number.
+//! 2. Only listening stream sockets and bound UDP sockets are taken; anything else is an error that names its number.
 //! 3. What was taken is close-on-exec: children do not hold our ports.
 //!
 //! Not here: which listener of the settings gets which socket (`madang`), sockets of an upgrade (`handover`).
@@ -14,7 +14,7 @@
 //! compiler cannot check. **Why this may be:** by the protocol the numbers 3..3+LISTEN_FDS were opened before exec(2) for the
 //! process LISTEN_PID, so nothing in this program owns them, and whatever this program opened since got other numbers.
 //! LISTEN_PID must be ours (a child that inherits the variables takes nothing); the kernel confirms that each number is an open
-//! listening socket; `TAKEN` lets this happen once. That leaves an environment that lies: whoever starts the program also
+//! socket that was bound for us; `TAKEN` lets this happen once. That leaves an environment that lies: whoever starts the program also
 //! chooses the program, so nothing is gained by it.
 #![allow(unsafe_code)]
 
@@ -25,8 +25,8 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::net::SocketType;
 use rustix::net::sockopt::{socket_acceptconn, socket_type};
+use rustix::net::{SocketType, getsockname};
 
 /// The first descriptor behind the standard streams (SD_LISTEN_FDS_START).
 const FIRST: RawFd = 3;
@@ -35,7 +35,7 @@ const COUNT_MAX: RawFd = 4096;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// A listening socket from the service manager.
+/// A socket from the service manager: it listens, or takes datagrams.
 #[derive(Debug)]
 pub struct InheritedSocket {
     /// From LISTEN_FDNAMES (`FileDescriptorName=` in the unit); empty when it was not given.
@@ -55,7 +55,7 @@ pub enum InheritError {
         /// What was found.
         found: String,
     },
-    /// A descriptor is not a listening stream socket.
+    /// A descriptor neither listens nor takes datagrams.
     NotListening {
         /// Its number.
         number: RawFd,
@@ -79,8 +79,8 @@ impl fmt::Display for InheritError {
             Self::Variable { name, found } => write!(f, "socket activation: cannot read {name}={found:?}"),
             Self::NotListening { number, name } => write!(
                 f,
-                "socket activation: descriptor {number} ({name:?}) is not a listening stream socket; check \
-                 ListenStream= and Accept=no in the socket unit"
+                "socket activation: descriptor {number} ({name:?}) neither listens nor takes datagrams; the socket unit \
+                 may have ListenStream= with Accept=no, and ListenDatagram="
             ),
             Self::Os { number, error } => write!(f, "socket activation: descriptor {number}: {error}"),
             Self::Twice => write!(f, "socket activation: the sockets were taken already"),
@@ -167,18 +167,28 @@ fn adopt(number: RawFd, name: String) -> Result<InheritedSocket, InheritError> {
     // SAFETY: fcntl(F_GETFD) and getsockopt(2) of a number that is not open only answer EBADF; the borrow ends with
     // this function and nothing of ours closes the number meanwhile (module header).
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    let listening = socket_type(borrowed).and_then(|kind| Ok((kind, socket_acceptconn(borrowed)?)));
+    let listening = socket_type(borrowed).and_then(|kind| match kind {
+        SocketType::STREAM => socket_acceptconn(borrowed),
+        SocketType::DGRAM => takes_datagrams(borrowed),
+        _ => Ok(false),
+    });
     match listening {
-        Ok((SocketType::STREAM, true)) => {}
+        Ok(true) => {}
         Ok(_) | Err(rustix::io::Errno::NOTSOCK) => return Err(InheritError::NotListening { number, name }),
         Err(error) => return Err(InheritError::Os { number, error: error.into() }),
     }
-    // SAFETY: an open listening socket that was handed to this process before exec(2) and that nobody else here owns
+    // SAFETY: an open socket that was handed to this process before exec(2) and that nobody else here owns
     // (module header); `TAKEN` keeps it from being made twice.
     let socket = unsafe { OwnedFd::from_raw_fd(number) };
     fcntl_setfd(socket.as_fd(), FdFlags::CLOEXEC)
         .map_err(|error| InheritError::Os { number, error: error.into() })?;
     Ok(InheritedSocket { name, socket })
+}
+
+/// Whether it is bound to a UDP port. Local datagrams (unix) are nothing we serve.
+fn takes_datagrams(socket: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    let address = std::net::SocketAddr::try_from(getsockname(socket)?);
+    Ok(address.is_ok_and(|address| address.port() != 0))
 }
 
 #[cfg(test)]
@@ -222,6 +232,14 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_socket_of_datagrams_is_taken_too() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let taken = adopt(socket.into_raw_fd(), String::new()).unwrap();
+        assert_eq!(std::net::UdpSocket::from(taken.socket).local_addr().unwrap(), address);
+    }
+
+    #[test]
     fn a_listening_socket_is_taken_and_kept_from_children() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -235,7 +253,7 @@ mod tests {
     // Negative space: things a wrong unit file hands over. They stay open and with their owner.
     #[test]
     fn what_does_not_listen_is_refused_by_number() {
-        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let datagrams = std::os::unix::net::UnixDatagram::unbound().unwrap();
         let (stream, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         let file = std::fs::File::open("/proc/self/stat").unwrap();
         for fd in [datagrams.as_fd(), stream.as_fd(), file.as_fd()] {

@@ -1,7 +1,8 @@
 //! Processes: where they are born and how they end.
 //!
 //! **Job.** Start this very program again ([`again`]) and programs of others ([`spawn`], by way of [`exec`]); know when and
-//! how they ended ([`running`], [`exit`]); hear what they write and say ([`output`], [`said`]).
+//! how they ended ([`running`], [`exit`]); hear what they write and say ([`output`], [`said`]); run one to its end, on a runtime
+//! ([`hook`]) or for a command that waits ([`tool`]).
 //! **Called by** `madang`, `roles/supervise`. **Calls** the kernel.
 //!
 //! Invariants
@@ -14,9 +15,11 @@ pub mod again;
 pub mod cgroup;
 pub mod exec;
 pub mod exit;
+pub mod hook;
 pub mod identity;
 pub mod output;
 pub mod port;
 pub mod running;
 pub mod said;
 pub mod spawn;
+pub mod tool;

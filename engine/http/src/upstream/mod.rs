@@ -14,6 +14,7 @@
 //! Not here: which server (`roles/balance`), retries, health.
 
 mod answer;
+pub mod ask;
 mod attempt;
 mod body;
 mod fault;

@@ -39,7 +39,6 @@ impl Asked<'_> {
         let mut request = Request::builder()
             .method(self.method)
             .version(Version::HTTP_2)
-            .header("user-agent", "madang-health")
             .uri(uri.map_err(|_| NoAnswer::Nonsense)?);
         for (name, value) in self.fields {
             request = request.header(*name, *value);

@@ -1,7 +1,7 @@
 """Clients in threads that ask one thing after the other and can say of every failure what was asked and what came.
 
-Job: a few GETs and a few POSTs at once, on kept connections and on new ones, until told to stop. Used by `three.py`. Every wait has a deadline.
-Not here: as many requests as possible (`lab.load`).
+Job: a few GETs and a few POSTs at once, on kept connections and on new ones, until told to stop. Used by
+benches/pool and benches/apps. Every wait has a deadline. Not here: as many requests as possible (`load`).
 """
 
 import http.client
@@ -27,10 +27,12 @@ class Failure:
 class Asking:
     """The clients; use with `with`."""
 
-    def __init__(self, port, gets, posts, new_connections=0):
+    def __init__(self, port, gets, posts, new_connections=0, slow=0):
+        """So many clients that GET and POST on kept connections, GET on new ones, GET `/slow` on kept ones."""
         self.port, self.failures, self.answered = port, [], {"GET": 0, "POST": 0}
         self._numbers, self._stop, self._count = itertools.count(1), threading.Event(), threading.Lock()
-        clients = [("GET", False)] * gets + [("POST", False)] * posts + [("GET", True)] * new_connections
+        clients = [("GET", "get", False)] * gets + [("POST", "post", False)] * posts
+        clients += [("GET", "get", True)] * new_connections + [("GET", "slow", False)] * slow
         self._threads = [threading.Thread(target=self._client, args=client, daemon=True) for client in clients]
         self.began = time.monotonic()
 
@@ -49,10 +51,10 @@ class Asking:
         """Goes on asking for so long."""
         self._stop.wait(seconds)
 
-    def _client(self, method, always_new):
+    def _client(self, method, what, always_new):
         connection = None
         while not self._stop.is_set():
-            path = f"/{method.lower()}/{next(self._numbers)}"
+            path = f"/{what}/{next(self._numbers)}"
             if connection is None:
                 connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
             try:
