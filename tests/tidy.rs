@@ -15,10 +15,12 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("madang-balance", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-web", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-supervise", &["madang-host", "madang-http", "madang-settings"]),
+    ("madang-console", &["madang-host", "madang-http", "madang-settings"]),
     (
         "madang",
         &[
             "madang-balance",
+            "madang-console",
             "madang-host",
             "madang-http",
             "madang-settings",

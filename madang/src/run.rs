@@ -30,6 +30,7 @@ use madang_host::rights::{Dropped, Identity};
 use madang_host::tls::TlsPolicies;
 use tokio::sync::mpsc;
 
+use crate::alerts::Alerts;
 use crate::app_orders;
 use crate::config::{self, Settings};
 use crate::control::admin::{Admin, CONTROL_SOCKET};
@@ -48,6 +49,9 @@ const ORDERS_MAX: usize = 32;
 const CONNECTIONS_FEW: u32 = 4096;
 /// How often certificate files are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
+
+/// How often alerts look.
+const ALERTS_EVERY: Duration = Duration::from_secs(1);
 
 /// How the server was started.
 pub struct Start {
@@ -187,13 +191,17 @@ async fn live(
         &format!("{} listeners, {workers} workers, process {}", house.listeners().len(), std::process::id()),
     );
 
-    let mut life = Life { house, file, telemetry, ready, lock, notifier };
+    let alerts = Alerts::start(house.settings(), &telemetry);
+    let mut life = Life { house, file, telemetry, ready, lock, notifier, alerts };
+    let mut looks = tokio::time::interval(ALERTS_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut certificates = tokio::time::interval(CERTIFICATES_EVERY);
     let end = loop {
         tokio::select! {
             Some(request) = inbox.recv() => if let Some(end) = life.order(request, &admin).await { break end },
             sign = signals.next() => if let Some(end) = life.signal(sign, &admin).await { break end },
             _ = certificates.tick() => life.watch_certificates(),
+            _ = looks.tick() => life.alerts.look(&life.house),
             Some(()) = renewals.recv() => life.renew_pools().await,
         }
     };
@@ -221,6 +229,7 @@ struct Life {
     ready: Rc<Cell<bool>>,
     lock: Option<std::fs::File>,
     notifier: Rc<Notifier>,
+    alerts: Alerts,
 }
 
 const JSON: &str = "application/json";
@@ -236,7 +245,11 @@ impl Life {
         let mut end = None;
         let answer: Answer = match request.order {
             Order::Status => (200, JSON, status::json(&self.house, self.file.as_deref()).await.to_string()),
-            Order::Metrics => (200, "text/plain; version=0.0.4; charset=utf-8", status::metrics(&self.house)),
+            Order::Metrics => (
+                200,
+                "text/plain; version=0.0.4; charset=utf-8",
+                status::metrics(&self.house, self.alerts.families()),
+            ),
             Order::Connections => match self.house.connections().await {
                 Ok(views) => (200, JSON, serde_json::to_string(&views).unwrap_or_default()),
                 Err(error) => (500, TEXT, format!("{error}\n")),
@@ -249,6 +262,8 @@ impl Life {
             }
             Order::Pool(wish, query) => self.wish(wish, &query),
             Order::Hold(on, query) => self.hold(on, &query),
+            Order::Alerts => self.alerts.list(),
+            Order::AlertTest(query) => self.alerts.test(&query),
             Order::Apps => {
                 let views = self.house.apps().map(|apps| apps.views()).unwrap_or_default();
                 (200, JSON, serde_json::to_string(&views).unwrap_or_default())
@@ -372,6 +387,7 @@ impl Life {
         self.telemetry.reload(&new.log, &new.server, &old.log);
         let answer = match self.house.reload(new, clock::wall()).await {
             Ok(()) => {
+                self.alerts.update(self.house.settings());
                 self.telemetry.log.always(Level::Info, "reloaded", &format!("{} changes", changes.len()));
                 (200, JSON, serde_json::json!({ "ok": true, "changes": changes }).to_string())
             }
@@ -396,9 +412,13 @@ impl Life {
         if let Some(apps) = self.house.apps() {
             apps.freeze();
         }
+        self.alerts.freeze();
         let result = upgrade::hand_over(&self.house, file, lock, &admin.sockets()).await;
-        if let (Some(apps), Err(_)) = (self.house.apps(), &result) {
-            apps.thaw();
+        if result.is_err() {
+            if let Some(apps) = self.house.apps() {
+                apps.thaw();
+            }
+            self.alerts.thaw();
         }
         match &result {
             Ok(process) => {

@@ -49,7 +49,7 @@ pub async fn json(house: &House, file: Option<&Path>) -> Value {
 }
 
 /// `/metrics`.
-pub fn metrics(house: &House) -> String {
+pub fn metrics(house: &House, alerts: Vec<Gauge>) -> String {
     let mut days = Vec::new();
     for policies in house.policies() {
         for policy in policies.iter() {
@@ -85,6 +85,7 @@ pub fn metrics(house: &House) -> String {
         gauges.extend(families.numbers);
         durations = families.durations;
     }
+    gauges.extend(alerts);
     gauges.extend(process_gauges());
     house.telemetry.metrics.render(&gauges, &durations)
 }

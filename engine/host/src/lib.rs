@@ -14,6 +14,7 @@ pub mod file;
 pub mod gate;
 pub mod handover;
 pub mod inherited_fds;
+pub mod machine;
 pub mod net;
 pub mod notify;
 pub mod process;

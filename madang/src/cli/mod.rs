@@ -14,6 +14,7 @@ macro_rules! say {
     ($($words:tt)*) => { super::put(&format!("{}\n", format_args!($($words)*))) };
 }
 
+mod alerts;
 mod apps;
 mod ask;
 mod check;
@@ -92,6 +93,11 @@ enum Command {
     },
     /// Every open connection
     Connections(Asked),
+    /// Alerts: list, test
+    Alert {
+        #[command(subcommand)]
+        command: alerts::AlertCommand,
+    },
     /// Apps: list, start, stop, restart, scale, deploy, rollback
     App {
         #[command(subcommand)]
@@ -200,6 +206,7 @@ pub fn main() -> ExitCode {
         Some(Command::Upgrade(asked)) => orders::upgrade(&asked),
         Some(Command::Status { pool, asked }) => orders::status(&asked, pool.as_deref()),
         Some(Command::Connections(asked)) => orders::connections(&asked),
+        Some(Command::Alert { command }) => alerts::alert(&command),
         Some(Command::App { command }) => apps::app(&command),
         Some(Command::Pool { wish, pool, server, asked }) => {
             orders::pool(&asked, &wish, &pool, server.as_deref())

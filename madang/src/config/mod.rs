@@ -9,6 +9,7 @@
 //!
 //! Not here: what a change means (`diff`), what runs (`assemble`).
 
+mod alerts;
 mod apps;
 pub mod diff;
 pub mod disk;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use madang_balance::config::{POOL, PoolSettings, STREAM, StreamSettings};
+use madang_console::config::{ALERT, AlertSettings};
 use madang_host::config::{
     Certificates, LIMITS, LOG, Limits, Listen, LogSettings, SERVER, Server, TlsSettings,
 };
@@ -53,6 +55,12 @@ pub static ROOT: Section = Section {
         Key { name: "pool", kind: Kind::Named(&POOL), default: "", doc: "Pools of servers by name." },
         Key { name: "app", kind: Kind::Named(&APP), default: "", doc: "Programs that Madang runs, by name." },
         Key {
+            name: "alert",
+            kind: Kind::Named(&ALERT),
+            default: "",
+            doc: "Who is told when something goes wrong.",
+        },
+        Key {
             name: "stream",
             kind: Kind::Named(&STREAM),
             default: "",
@@ -74,6 +82,8 @@ pub struct Settings {
     pub pools: Vec<Arc<PoolSettings>>,
     /// The apps in the order they were written.
     pub apps: Vec<Arc<AppSettings>>,
+    /// The alerts in the order they were written.
+    pub alerts: Vec<Arc<AlertSettings>>,
     /// The streams in the order they were written.
     pub streams: Vec<Arc<StreamSettings>>,
     /// The sites in the order they were written.
@@ -152,6 +162,18 @@ pub fn load_from(
     });
     let apps: Vec<Arc<AppSettings>> = root.named("app", &APP, |r, name| Arc::new(AppSettings::read(r, name)));
     apps::check(&mut root, &apps, &pools, &server);
+    let alerts: Vec<Arc<AlertSettings>> =
+        root.named("alert", &ALERT, |r, name| Arc::new(AlertSettings::read(r, name)));
+    let known = alerts::Known {
+        apps: apps.iter().map(|app| &*app.name).collect(),
+        pools: pools.iter().map(|pool| &*pool.name).collect(),
+        sites: sites
+            .iter()
+            .map(|site| &*site.name)
+            .chain(streams.iter().map(|stream| &*stream.name))
+            .collect(),
+    };
+    alerts::check(&mut root, &alerts, &known);
     let targets = apps::targets(&pools, &apps);
     check_pools(&mut root, &sites, &targets);
     streams::check(&mut root, &streams, &sites, &pools, &targets);
@@ -170,7 +192,7 @@ pub fn load_from(
     if report.has_errors() {
         return (None, report);
     }
-    (Some(Settings { server, limits, log, pools, apps, streams, sites, tree }), report)
+    (Some(Settings { server, limits, log, pools, apps, alerts, streams, sites, tree }), report)
 }
 
 /// The data folder of a file that may be broken in other places: commands must find the running server.

@@ -48,6 +48,10 @@ pub enum Order {
     Pool(Wish, String),
     /// Whether the operator holds a pool; the query names it.
     Hold(bool, String),
+    /// Every alert, as JSON.
+    Alerts,
+    /// A test message of an alert; the query names it.
+    AlertTest(String),
     /// Every app, as JSON.
     Apps,
     /// What is wanted of an app; the query names it.
@@ -98,6 +102,14 @@ pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
     ),
     (Method::Post, "/api/v1/pool/hold", Order::Hold(true, String::new()), false, "?pool=P: requests wait"),
     (Method::Post, "/api/v1/pool/release", Order::Hold(false, String::new()), false, "they go on"),
+    (Method::Get, "/api/v1/alerts", Order::Alerts, false, "every alert, what is so now, how each way works"),
+    (
+        Method::Post,
+        "/api/v1/alert/test",
+        Order::AlertTest(String::new()),
+        false,
+        "?alert=A: a test message by every way",
+    ),
     (Method::Get, "/api/v1/apps", Order::Apps, false, "every app and its instances"),
     (
         Method::Post,
@@ -197,7 +209,11 @@ impl Control {
             return Reply::Now(exchange);
         }
         let (orders, mut order) = (self.orders.clone(), order.clone());
-        if let Order::Pool(_, query) | Order::Hold(_, query) | Order::App(_, query) = &mut order {
+        if let Order::Pool(_, query)
+        | Order::Hold(_, query)
+        | Order::App(_, query)
+        | Order::AlertTest(query) = &mut order
+        {
             exchange.head.query().unwrap_or_default().clone_into(query);
         }
         Reply::Later(Box::pin(async move {

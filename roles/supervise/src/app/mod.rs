@@ -162,6 +162,9 @@ pub struct App {
     actions: VecDeque<Action>,
     /// The latest ends, for people.
     ends: VecDeque<String>,
+    unasked_ends: u64,
+    /// What the last instance that ended unasked wrote.
+    last_lines: Vec<String>,
 }
 
 /// Ends remembered for people.
@@ -188,6 +191,8 @@ impl App {
             draws: Draws::new(seed),
             actions: VecDeque::new(),
             ends: VecDeque::new(),
+            unasked_ends: 0,
+            last_lines: Vec::new(),
             settings,
         }
     }
@@ -302,6 +307,10 @@ impl App {
         self.tell(if good { Tone::Good } else { Tone::Bad }, told);
         for line in last_lines.iter().filter(|_| !good) {
             self.tell(Tone::Bad, format!("instance {number} wrote: {line}"));
+        }
+        if !good {
+            self.unasked_ends += 1;
+            self.last_lines = last_lines.to_vec();
         }
         if let Some(entering) = &mut self.entering
             && entering.release.number == instance.release

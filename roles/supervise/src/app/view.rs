@@ -69,6 +69,10 @@ pub struct AppView {
     pub next_start_seconds: Option<u64>,
     pub instances: Vec<InstanceView>,
     pub ends: Vec<String>,
+    /// Instances that ended unasked since the server started.
+    pub unasked_ends: u64,
+    /// What the last of those wrote.
+    pub last_lines: Vec<String>,
 }
 
 impl App {
@@ -126,6 +130,8 @@ impl App {
             next_start_seconds: waits,
             instances,
             ends: self.ends.iter().cloned().collect(),
+            unasked_ends: self.unasked_ends,
+            last_lines: self.last_lines.clone(),
         }
     }
 
