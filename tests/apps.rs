@@ -343,7 +343,7 @@ fn the_deaf_are_killed_and_the_mute_run_on() {
     house.signal(Signal::TERM);
     assert!(house.ended().success());
     assert!(all.into_iter().all(|process| !is_there(process)));
-    assert!(house.said().contains("did not end within 100ms: it is killed"), "{}", house.said());
+    house.until_said("did not end within 100ms: it is killed");
 }
 
 // Goal: a server that was killed finds its apps again: the same processes, none twice, and they answer at once.

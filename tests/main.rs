@@ -13,6 +13,7 @@ mod support;
 mod admin;
 mod apps;
 mod apps_examples;
+mod apps_scaling;
 mod balance;
 mod balance_answers;
 mod balance_failures;

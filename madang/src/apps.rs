@@ -87,8 +87,12 @@ struct Known {
 impl Known {
     fn pool(&self, name: &str) -> PoolSettings {
         let servers = self.members.iter().filter_map(|member| {
-            let weight = member.weight;
-            Some(ServerSettings { weight, ..ServerSettings::plain(Address::parse(&member.address)?) })
+            let (weight, max_connections) = (member.weight, self.settings.max_connections);
+            Some(ServerSettings {
+                weight,
+                max_connections,
+                ..ServerSettings::plain(Address::parse(&member.address)?)
+            })
         });
         let mut pool = PoolSettings::of(name, servers.collect());
         pool.health = Some(self.settings.health.clone());

@@ -74,6 +74,9 @@ pub(super) fn apps(value: &Value, screen: Screen) -> String {
                     text(&one["process"]),
                     text(&one["address"]),
                     text(&one["in_flight"]),
+                    one["cpu_percent"]
+                        .as_f64()
+                        .map_or_else(|| NOTHING.to_owned(), |used| format!("{used:.0} %")),
                     one["memory"].as_u64().map_or_else(|| NOTHING.to_owned(), size),
                 ]
             })
@@ -87,6 +90,7 @@ pub(super) fn apps(value: &Value, screen: Screen) -> String {
                 Column::Number("PROCESS"),
                 Column::Text("ADDRESS"),
                 Column::Number("OPEN"),
+                Column::Number("CPU"),
                 Column::Number("MEMORY"),
             ];
             out.push_str(&table(&columns, &rows, screen));

@@ -67,12 +67,12 @@ fn settings(instances: u32) -> AppSettings {
             keep: 3,
         },
         scale: ScaleSettings {
-            by: ScaleBy::InFlight,
-            target: Target(16.0),
+            targets: vec![Target { by: ScaleBy::InFlight, each: 16.0 }],
             up: seconds(3),
             down: seconds(60),
             idle: seconds(600),
         },
+        max_connections: 0,
         log_keep: 1 << 20,
     }
 }

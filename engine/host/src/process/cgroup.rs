@@ -15,6 +15,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What one group may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -220,6 +221,24 @@ impl Group {
         files.chain(legacy).any(|file| fs::read_to_string(file).is_ok_and(counted)).then_some(self.memory)
     }
 
+    /// CPU time that everything in it has used so far; `None`: this machine does not count it by group.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let whole = |text: &str| text.trim().parse::<u64>().ok();
+        // Version 2 counts always, whether the controller is on or not.
+        let unified = self.unified.iter().find_map(|folder| {
+            let text = fs::read_to_string(folder.join("cpu.stat")).ok()?;
+            let used = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+            whole(used).map(Duration::from_micros)
+        });
+        let legacy = || {
+            let files = self.legacy.iter().map(|folder| folder.join("cpuacct.usage"));
+            files
+                .into_iter()
+                .find_map(|file| whole(&fs::read_to_string(file).ok()?).map(Duration::from_nanos))
+        };
+        unified.or_else(legacy)
+    }
+
     /// Ends everything that is left in it: what left the process group and the session too.
     pub fn kill(&self) {
         // A kernel before 5.14 has no such file; the process group was killed all the same.
@@ -237,5 +256,33 @@ impl Group {
         // Each is tried, whatever the others do.
         let left = self.folders().iter().filter(|folder| !gone(folder)).count();
         left == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: CPU time is read in the unit of each version, and never made up. Method: folders as a kernel fills them.
+    #[test]
+    fn cpu_time_has_the_unit_of_its_version() {
+        check(
+            &[("cgroup.kill", ""), ("cpu.stat", "nr_bursts 7\nusage_usec 1500000\nuser_usec 1\n")],
+            Some(1_500),
+        );
+        check(&[("cpuacct.usage", "2500000000\n")], Some(2_500));
+        check(&[("cgroup.kill", ""), ("cpu.stat", "usage_usec many\n")], None);
+        check(&[("cpuacct.usage", "-1\n")], None);
+        check(&[], None);
+
+        #[track_caller]
+        fn check(files: &[(&str, &str)], want_ms: Option<u64>) {
+            let folder = tempfile::tempdir().unwrap();
+            for (name, text) in files {
+                fs::write(folder.path().join(name), text).unwrap();
+            }
+            let group = Group::found(&[folder.path().to_owned()], None);
+            assert_eq!(group.cpu_time(), want_ms.map(Duration::from_millis), "{files:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@
 
 pub mod again;
 pub mod cgroup;
+pub mod cpu;
 pub mod exec;
 pub mod exit;
 pub mod hook;

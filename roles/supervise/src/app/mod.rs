@@ -185,7 +185,7 @@ impl App {
             again: Vec::new(),
             restarts: Restarts::new(),
             wanted,
-            scaler: settings.scales().then(|| Scaler::new(&settings, wanted, now)),
+            scaler: settings.scales().then(|| Scaler::new(settings.scale_rules(), wanted, now)),
             numbers: 0,
             releases: 1,
             draws: Draws::new(seed),
@@ -274,10 +274,12 @@ impl App {
         }
     }
 
-    /// What the load is.
+    /// What the load is; those that carry it are counted here.
     pub fn load(&mut self, load: &Load, now: Instant) {
+        let ready = self.instances.iter().filter(|instance| instance.life.phase() == Phase::Ready).count();
+        let load = Load { ready: u32::try_from(ready).unwrap_or(u32::MAX), ..*load };
         if let Some(scaler) = &mut self.scaler {
-            scaler.see(load, now);
+            scaler.see(&load, now);
         }
     }
 
@@ -391,9 +393,9 @@ impl App {
             && self.entering.is_none()
             && scaler.wanted() != self.wanted
         {
-            let (from, to) = (self.wanted, scaler.wanted());
+            let (from, to, why) = (self.wanted, scaler.wanted(), scaler.why());
             self.wanted = to;
-            self.tell(Tone::Good, format!("the load wants {to} instances, not {from}"));
+            self.tell(Tone::Good, format!("the load wants {to} instances, not {from}: {why}"));
         }
         self.reconcile(now);
     }

@@ -147,7 +147,7 @@ impl App {
             self.wanted = self.wanted.clamp(settings.instances_min, settings.instances_max);
         }
         if counts(&before) != counts(&settings) || before.scale != settings.scale {
-            self.scaler = settings.scales().then(|| Scaler::new(&settings, self.wanted, now));
+            self.scaler = settings.scales().then(|| Scaler::new(settings.scale_rules(), self.wanted, now));
         }
         if *before != *settings && matches!(self.mode, Mode::Failed(_)) {
             self.start_all(now);

@@ -27,6 +27,8 @@ pub struct InstanceView {
     pub address: Option<String>,
     /// Likewise; bytes.
     pub memory: Option<u64>,
+    /// Likewise; of one core, of late.
+    pub cpu_percent: Option<f64>,
     /// Likewise; what it said of itself.
     pub status: Option<String>,
 }
@@ -91,6 +93,7 @@ impl App {
                 process: None,
                 address: None,
                 memory: None,
+                cpu_percent: None,
                 status: None,
             })
             .collect();

@@ -52,6 +52,12 @@ pub const APP: Section = Section {
             "How many run at once, or from how many to how many (see `scale`).",
         ),
         key(
+            "max_connections",
+            Kind::Count(0, 1_000_000),
+            "0",
+            "Requests open at once at one instance; the others wait in line (128 of them per worker, 5s each). 0: no limit.",
+        ),
+        key(
             "give",
             Kind::Choice(&["port", "socket", "listener"]),
             "\"port\"",
@@ -222,15 +228,15 @@ pub const SCALE: Section = Section {
     keys: &[
         key(
             "by",
-            Kind::Choice(&["in-flight", "latency", "cpu", "queue"]),
+            Kind::List(&Kind::Choice(&["in-flight", "latency", "cpu", "queue"])),
             "\"in-flight\"",
-            "What is looked at: requests open per instance, time to the first byte, CPU of one core per instance, requests waiting in line.",
+            "What is looked at: requests open per instance, time to the first byte, CPU of one core per instance, requests waiting in line per instance (needs `max_connections`). Of several the one that wants the most instances decides.",
         ),
         key(
             "target",
-            Kind::Text,
+            TEXTS,
             "",
-            "What one instance should have of it: `\"16\"` requests, `\"200ms\"`, `\"70%\"`, `\"1\"` waiting. Those are the defaults.",
+            "What one instance should have of it: `\"16\"` requests, `\"200ms\"`, `\"70%\"`, `\"1\"` waiting. Those are the defaults. With several in `by` one for each, in the same order.",
         ),
         key(
             "up",
@@ -242,7 +248,7 @@ pub const SCALE: Section = Section {
             "down",
             Kind::Duration("1s", "1d"),
             "\"1m\"",
-            "One instance fewer after the load asked for fewer all this time.",
+            "Fewer after the load asked for fewer all this time; each step at most halves.",
         ),
         key(
             "idle",

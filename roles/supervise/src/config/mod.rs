@@ -10,6 +10,7 @@ mod keys;
 mod order;
 mod program;
 mod rules;
+mod scale;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +23,9 @@ pub use self::environment::Environment;
 pub use self::keys::{APP, DEPLOY, HARDEN, INSTANCES, LIMITS, LOG, RESTART, SCALE, STOP};
 pub use self::order::check_order;
 pub use self::program::{Give, Limits, Program};
-pub use self::rules::{
-    AtMost, DeploySettings, RestartSettings, ScaleBy, ScaleSettings, StopSettings, StopSignal, Target,
-};
+pub use self::rules::{AtMost, DeploySettings, RestartSettings, StopSettings, StopSignal};
+pub use self::scale::{ScaleBy, ScaleSettings, Target};
+use crate::scale::Rules;
 use crate::schedule::Schedule;
 
 /// An app, checked.
@@ -39,6 +40,8 @@ pub struct AppSettings {
     pub instances_min: u32,
     /// 1 to 64.
     pub instances_max: u32,
+    /// Requests open at once at one instance; 0: no limit.
+    pub max_connections: u32,
     pub ready: Ready,
     pub health: HealthSettings,
     pub start_within: Duration,
@@ -92,8 +95,16 @@ impl AppSettings {
             let help = Some("for example instances = { min = 1, max = 4 }".to_owned());
             r.error("scale", "there is nothing to scale: `instances` is one number", help);
         }
+        let max_connections = r.count_u32("max_connections");
+        if scale.looks_at(ScaleBy::Queue) && max_connections == 0 {
+            let help =
+                Some("say how many requests one instance takes at once: max_connections = 8".to_owned());
+            r.error("scale", "by \"queue\": nobody ever waits, `max_connections` sets no limit", help);
+        }
         if kind.is_job() {
-            for key in ["instances", "give", "ready", "health", "deploy", "scale", "start_within"] {
+            for key in
+                ["instances", "max_connections", "give", "ready", "health", "deploy", "scale", "start_within"]
+            {
                 if r.has(key) {
                     r.error(key, format!("a job takes no requests: `{key}` has no effect on it"), None);
                 }
@@ -110,6 +121,7 @@ impl AppSettings {
             kind,
             instances_min,
             instances_max,
+            max_connections,
             ready: if notify { Ready::Notify } else { Ready::Health },
             health: health.unwrap_or(CONNECTS),
             start_within: r.duration("start_within"),
@@ -120,6 +132,11 @@ impl AppSettings {
             scale,
             log_keep: r.table_or_default("log", &LOG, |r| r.size("keep")),
         }
+    }
+
+    /// How the load changes how many instances there are.
+    pub fn scale_rules(&self) -> Rules {
+        Rules { scale: self.scale.clone(), min: self.instances_min, max: self.instances_max }
     }
 
     /// Whether load changes how many instances there are.

@@ -11,6 +11,8 @@
 
 mod journal;
 mod launch;
+mod look;
+mod meter;
 mod record;
 
 use std::cell::RefCell;
@@ -32,6 +34,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use self::journal::Journal;
 use self::launch::Launched;
+use self::meter::Meter;
 use self::record::Record;
 use crate::app::{Action, App, AppView, InstanceNumber, Refused, Release, Tone};
 use crate::around::{Around, Member};
@@ -62,6 +65,8 @@ struct Run {
     lines: Rc<RefCell<VecDeque<String>>>,
     notified: bool,
     status: Option<String>,
+    group: Group,
+    meter: Meter,
 }
 
 struct Kept {
@@ -247,6 +252,7 @@ impl Keeper {
                 instance.process = Some(number);
                 instance.address = Some(run.address.clone()).filter(|address| !address.is_empty());
                 instance.memory = resident_bytes(number);
+                instance.cpu_percent = run.meter.percent().map(|percent| (percent * 10.0).round() / 10.0);
                 instance.status.clone_from(&run.status);
             }
             view
@@ -280,14 +286,14 @@ impl Keeper {
         let mut apps = self.apps.borrow_mut();
         let ready: Vec<Arc<str>> =
             apps.iter().filter(|(_, kept)| kept.app.is_ready()).map(|(name, _)| Arc::clone(name)).collect();
-        let mut next = now + CALM;
+        let (mut next, mut processes) = (now + CALM, None);
         for (name, kept) in apps.iter_mut() {
             let may =
                 kept.app.settings().after.iter().all(|other| ready.iter().any(|name| **name == **other));
             if may {
                 kept.app.allow();
             }
-            if self.look(name, kept, now) {
+            if self.look(name, kept, &mut processes, now) {
                 next = next.min(now + BUSY);
             }
             while let Some(action) = kept.app.poll(now) {
@@ -303,29 +309,6 @@ impl Keeper {
             stays
         });
         next
-    }
-
-    /// Tells an app how its instances do. True: somebody waits for something.
-    fn look(&self, name: &Arc<str>, kept: &mut Kept, now: Instant) -> bool {
-        let mut busy = false;
-        let states: BTreeMap<InstanceNumber, &'static str> =
-            kept.app.view(now).instances.iter().map(|view| (view.instance, view.state)).collect();
-        for (number, run) in &kept.runs {
-            let state = states.get(number).copied().unwrap_or_default();
-            let moving = !matches!(state, "ready" | "running");
-            busy |= moving;
-            let seen = self.around.look(name, &run.address, matches!(state, "starting" | "sick"));
-            let look = Look { fit: seen.fit, notified: run.notified, in_flight: seen.in_flight };
-            kept.app.see(*number, look);
-        }
-        if kept.app.settings().scales() {
-            let load = self.around.load(name);
-            if load.queued > 0 {
-                kept.app.wake(now);
-            }
-            kept.app.load(&load, now);
-        }
-        busy
     }
 
     fn carry_out(&self, name: &Arc<str>, kept: &mut Kept, action: Action, now: Instant) {
@@ -432,7 +415,8 @@ impl Keeper {
         let (app, events, held, told) =
             (Arc::<str>::from(name), self.events.clone(), Rc::clone(&running), Rc::clone(&lines));
         let (journal, mut frozen) = (Rc::clone(&self.journal), self.frozen.subscribe());
-        let mut output = Output::open(&launch::output_path(&self.folder, name, instance)).ok();
+        let (mut output, lived_in) =
+            (Output::open(&launch::output_path(&self.folder, name, instance)).ok(), group.clone());
         tokio::task::spawn_local(async move {
             let end = held.ended();
             tokio::pin!(end);
@@ -487,7 +471,8 @@ impl Keeper {
             end_group(group);
             let _ = events.send((app, instance, Event::Ended(exit))).await;
         });
-        Run { running, address, files, lines, notified: false, status: None }
+        let (group, meter) = (lived_in, Meter::default());
+        Run { running, address, files, lines, notified: false, status: None, group, meter }
     }
 
     fn happened(&self, name: &Arc<str>, instance: InstanceNumber, event: Event) {

@@ -1,0 +1,59 @@
+//! A look at an app: how its instances do, and how much there is to do.
+//!
+//! **Job.** Tell the app what the pool and the kernel say of it. **Called by** `keeper`, some times a second. **Calls** `meter`,
+//! [`crate::around::Around`].
+//!
+//! Not here: what an app makes of it (`app`, `scale`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use madang_host::process::cpu::Processes;
+
+use super::{Keeper, Kept};
+use crate::app::InstanceNumber;
+use crate::config::ScaleBy;
+use crate::life::Look;
+use crate::scale::Load;
+
+impl Keeper {
+    /// Tells an app how its instances do. True: somebody waits for something.
+    pub(super) fn look(
+        &self,
+        name: &Arc<str>,
+        kept: &mut Kept,
+        processes: &mut Option<Processes>,
+        now: Instant,
+    ) -> bool {
+        let mut busy = false;
+        let states: BTreeMap<InstanceNumber, &'static str> =
+            kept.app.view(now).instances.iter().map(|view| (view.instance, view.state)).collect();
+        let settings = Arc::clone(kept.app.settings());
+        let by_cpu = settings.scales() && settings.scale.looks_at(ScaleBy::Cpu);
+        let mut cpu_percent = None;
+        for (number, run) in &mut kept.runs {
+            let state = states.get(number).copied().unwrap_or_default();
+            let moving = !matches!(state, "ready" | "running");
+            busy |= moving;
+            run.meter.read(&run.group, run.running.identity().number, processes, by_cpu, now);
+            // What starting costs is no load.
+            if state != "starting"
+                && let Some(percent) = run.meter.percent()
+            {
+                *cpu_percent.get_or_insert(0.0) += percent;
+            }
+            let seen = self.around.look(name, &run.address, matches!(state, "starting" | "sick"));
+            let look = Look { fit: seen.fit, notified: run.notified, in_flight: seen.in_flight };
+            kept.app.see(*number, look);
+        }
+        if settings.scales() {
+            let load = Load { cpu_percent, places: settings.max_connections, ..self.around.load(name) };
+            if load.queued > 0 {
+                kept.app.wake(now);
+            }
+            kept.app.load(&load, now);
+        }
+        busy
+    }
+}
