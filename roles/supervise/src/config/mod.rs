@@ -78,6 +78,8 @@ pub enum Ready {
     Health,
     /// Once it has also said so.
     Notify,
+    /// It gets none: it is well as long as it runs.
+    Running,
 }
 
 impl AppSettings {
@@ -103,14 +105,31 @@ impl AppSettings {
         if health.as_ref().is_some_and(|health| health.port.is_some()) && program.give == Give::Socket {
             r.error("health", "a unix socket has no port to ask at", None);
         }
-        let notify = r.choice("ready") == "notify";
+        let ready = match r.choice("ready") {
+            "notify" => Ready::Notify,
+            "running" => Ready::Running,
+            _ => Ready::Health,
+        };
+        if ready == Ready::Running {
+            for key in ["give", "health", "scale", "start_within"] {
+                if r.has(key) {
+                    r.error(
+                        key,
+                        format!(
+                            "ready = \"running\" is for what takes no requests: `{key}` has no effect on it"
+                        ),
+                        None,
+                    );
+                }
+            }
+        }
         Self {
             name: name.into(),
             program,
             kind,
             instances_min,
             instances_max,
-            ready: if notify { Ready::Notify } else { Ready::Health },
+            ready,
             health: health.unwrap_or(CONNECTS),
             start_within: r.duration("start_within"),
             restart: r.table_or_default("restart", &RESTART, RestartSettings::read),
@@ -120,6 +139,11 @@ impl AppSettings {
             scale,
             log_keep: r.table_or_default("log", &LOG, |r| r.size("keep")),
         }
+    }
+
+    /// Whether requests go there: jobs and workers take none.
+    pub fn takes_requests(&self) -> bool {
+        !self.kind.is_job() && self.ready != Ready::Running
     }
 
     /// Whether load changes how many instances there are.

@@ -309,7 +309,9 @@ impl Keeper {
             let moving = !matches!(state, "ready" | "running");
             busy |= moving;
             let seen = self.around.look(name, &run.address, matches!(state, "starting" | "sick"));
-            let look = Look { fit: seen.fit, notified: run.notified, in_flight: seen.in_flight };
+            // Nobody asks a worker: it runs, so it is well.
+            let fit = if kept.app.settings().ready == Ready::Running { Some(true) } else { seen.fit };
+            let look = Look { fit, notified: run.notified, in_flight: seen.in_flight };
             kept.app.see(*number, look);
         }
         if kept.app.settings().scales() {
