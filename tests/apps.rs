@@ -431,3 +431,23 @@ fn a_flood_of_lines_is_contained() {
     let all = size("data/logs/app-flood.log") + size("data/logs/app-flood.log.1");
     assert!(all <= 160 << 10, "{all} bytes are kept");
 }
+
+// Goal: a worker that listens nowhere is well as long as it runs, is restarted when it ends, and nothing may lead to it.
+// Method: a program that only sleeps; kill it; name it in a route.
+#[test]
+fn a_worker_takes_no_requests_and_is_well_as_long_as_it_runs() {
+    let worker =
+        "[app.hello]\nrun = [\"sleep\", \"1000\"]\nready = \"running\"\nrestart = { after = \"100ms\" }\n";
+    let house = House::start(worker, &[]);
+    house.until(|| ready(&house) == 1);
+    let first = processes(&house);
+    kill(*first.first().unwrap());
+    house.until(|| ready(&house) == 1 && processes(&house) != first);
+    house.write(
+        "madang.toml",
+        format!("[site.a]\nlisten = \"http://127.0.0.1:0\"\nroute = [{{ proxy = \"hello\" }}]\n{worker}"),
+    );
+    let check = house.ask(&["check"]);
+    let told = String::from_utf8_lossy(&check.stderr).into_owned();
+    assert!(!check.status.success() && told.contains("there is no pool \"hello\""), "{told}");
+}

@@ -27,6 +27,7 @@ mod grpc;
 mod health;
 mod http1;
 mod http2;
+mod init;
 mod life;
 mod names;
 mod proxy_early;

@@ -57,7 +57,7 @@ impl Apps {
     /// The pools as written, and those of apps.
     pub fn pools(&self, written: &[Arc<PoolSettings>]) -> Vec<Arc<PoolSettings>> {
         let apps = self.joint.apps.borrow();
-        let of_apps = apps.iter().filter(|(_, known)| !known.settings.kind.is_job());
+        let of_apps = apps.iter().filter(|(_, known)| known.settings.takes_requests());
         written.iter().cloned().chain(of_apps.map(|(name, known)| Arc::new(known.pool(name)))).collect()
     }
 

@@ -20,6 +20,7 @@ mod ask;
 mod check;
 mod doctor;
 mod folder;
+mod init;
 mod orders;
 mod pools;
 mod show;
@@ -46,6 +47,7 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   madang                      run the madang.toml here, or serve this folder
   madang public --port 3000   serve a folder, with a listing
+  madang init                 write a madang.toml for the project here
   madang check                every error in madang.toml at once
   madang reload               change the running server to madang.toml
   madang status --json | jq .sites
@@ -63,6 +65,11 @@ enum Command {
         #[arg(long, hide = true)]
         takeover: Option<PathBuf>,
     },
+    /// Write a madang.toml for what lies in a folder
+    ///
+    /// Looks for a project or another server's settings, says what it found, and writes a commented madang.toml. What cannot be
+    /// carried over is told with its place. Exit code 1 when nothing is recognised.
+    Init(init::InitArgs),
     /// Check the settings: every error at once, with its place
     ///
     /// Each with file, line, column, what is allowed and the nearest known key. Exit code 2 when there are errors.
@@ -199,6 +206,7 @@ pub fn main() -> ExitCode {
         }
         None => folder::serve(&cli.folder),
         Some(Command::Run { file, takeover }) => check::run(file.config, takeover),
+        Some(Command::Init(args)) => init::init(&args),
         Some(Command::Check { file, output }) => check::check(&file.config, output),
         Some(Command::Plan(asked)) => orders::plan(&asked),
         Some(Command::Reload(asked)) => orders::reload(&asked),

@@ -42,6 +42,6 @@ pub(super) fn check(
 
 /// The names that a route or a stream may lead to.
 pub(super) fn targets<'a>(pools: &'a [Arc<PoolSettings>], apps: &'a [Arc<AppSettings>]) -> Vec<&'a str> {
-    let services = apps.iter().filter(|app| !app.kind.is_job());
+    let services = apps.iter().filter(|app| app.takes_requests());
     pools.iter().map(|pool| &*pool.name).chain(services.map(|app| &*app.name)).collect()
 }

@@ -65,9 +65,9 @@ pub const APP: Section = Section {
         ),
         key(
             "ready",
-            Kind::Choice(&["health", "notify"]),
+            Kind::Choice(&["health", "notify", "running"]),
             "\"health\"",
-            "When it gets requests: once its health check passes, or once it has also said READY=1 (sd_notify).",
+            "When it gets requests: once its health check passes, or once it has also said READY=1 (sd_notify). `\"running\"`: it gets none and is never asked; it is well as long as it runs, as workers are.",
         ),
         key(
             "health",

@@ -81,6 +81,8 @@ pub enum Ready {
     Health,
     /// Once it has also said so.
     Notify,
+    /// It gets none: it is well as long as it runs.
+    Running,
 }
 
 impl AppSettings {
@@ -114,7 +116,24 @@ impl AppSettings {
         if health.as_ref().is_some_and(|health| health.port.is_some()) && program.give == Give::Socket {
             r.error("health", "a unix socket has no port to ask at", None);
         }
-        let notify = r.choice("ready") == "notify";
+        let ready = match r.choice("ready") {
+            "notify" => Ready::Notify,
+            "running" => Ready::Running,
+            _ => Ready::Health,
+        };
+        if ready == Ready::Running {
+            for key in ["give", "health", "scale", "start_within"] {
+                if r.has(key) {
+                    r.error(
+                        key,
+                        format!(
+                            "ready = \"running\" is for what takes no requests: `{key}` has no effect on it"
+                        ),
+                        None,
+                    );
+                }
+            }
+        }
         Self {
             name: name.into(),
             program,
@@ -122,7 +141,7 @@ impl AppSettings {
             instances_min,
             instances_max,
             max_connections,
-            ready: if notify { Ready::Notify } else { Ready::Health },
+            ready,
             health: health.unwrap_or(CONNECTS),
             start_within: r.duration("start_within"),
             restart: r.table_or_default("restart", &RESTART, RestartSettings::read),
@@ -137,6 +156,11 @@ impl AppSettings {
     /// How the load changes how many instances there are.
     pub fn scale_rules(&self) -> Rules {
         Rules { scale: self.scale.clone(), min: self.instances_min, max: self.instances_max }
+    }
+
+    /// Whether requests go there: jobs and workers take none.
+    pub fn takes_requests(&self) -> bool {
+        !self.kind.is_job() && self.ready != Ready::Running
     }
 
     /// Whether load changes how many instances there are.

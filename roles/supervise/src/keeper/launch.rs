@@ -60,7 +60,7 @@ pub(super) fn launch(
     let mut files = Vec::new();
     let (mut address, mut listener, mut told) = (String::new(), None, Vec::new());
     match program.give {
-        _ if settings.kind.is_job() => {}
+        _ if !settings.takes_requests() => {}
         Give::Port => {
             let port = port::free(|port| taken(&format!("127.0.0.1:{port}")))?;
             address = format!("127.0.0.1:{port}");

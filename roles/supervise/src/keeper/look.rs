@@ -13,7 +13,7 @@ use madang_host::process::cpu::Processes;
 
 use super::{Keeper, Kept};
 use crate::app::InstanceNumber;
-use crate::config::ScaleBy;
+use crate::config::{Ready, ScaleBy};
 use crate::life::Look;
 use crate::scale::Load;
 
@@ -44,7 +44,9 @@ impl Keeper {
                 *cpu_percent.get_or_insert(0.0) += percent;
             }
             let seen = self.around.look(name, &run.address, matches!(state, "starting" | "sick"));
-            let look = Look { fit: seen.fit, notified: run.notified, in_flight: seen.in_flight };
+            // Nobody asks a worker: it runs, so it is well.
+            let fit = if settings.ready == Ready::Running { Some(true) } else { seen.fit };
+            let look = Look { fit, notified: run.notified, in_flight: seen.in_flight };
             kept.app.see(*number, look);
         }
         if settings.scales() {
