@@ -110,7 +110,9 @@ impl Load {
                     if answer.status != 200 {
                         bad.push(format!("{} {}", answer.status, answer.text()));
                     }
-                    kept = keep.then_some(client);
+                    // The server may say that this was the last answer there: an upgrade does.
+                    let stays = answer.field("connection").is_none_or(|word| word != "close");
+                    kept = (keep && stays).then_some(client);
                 }
                 (asked, bad)
             })
