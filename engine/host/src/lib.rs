@@ -5,6 +5,7 @@
 //!
 //! Not here: any protocol above TLS (`http`), what settings mean to a role (`roles/*`).
 
+pub mod blame;
 pub mod clock;
 pub mod config;
 pub mod connection;
@@ -22,5 +23,6 @@ pub mod process_facts;
 pub mod random;
 pub mod rights;
 pub mod telemetry;
+pub mod thread;
 pub mod tls;
 pub mod worker;
