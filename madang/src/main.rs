@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "nobody outside reads the items of a program")]
 
+mod activation;
 mod app_orders;
 mod apps;
 mod cli;
