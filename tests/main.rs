@@ -25,6 +25,7 @@ mod grpc;
 mod health;
 mod http1;
 mod http2;
+mod install;
 mod life;
 mod names;
 mod proxy_early;
