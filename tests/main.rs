@@ -28,6 +28,7 @@ mod health;
 mod http1;
 mod http2;
 mod init;
+mod install;
 mod life;
 mod names;
 mod proxy_early;

@@ -146,6 +146,11 @@ impl House {
         Ok(house)
     }
 
+    /// The addresses as they were asked for.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.open.iter().map(|open| &open.plan.listen.address)
+    }
+
     /// Starts the workers and lets them accept.
     pub async fn open(
         &mut self,

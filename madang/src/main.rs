@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "nobody outside reads the items of a program")]
 
 mod alerts;
+mod activation;
 mod app_orders;
 mod apps;
 mod cli;

@@ -22,8 +22,6 @@ use madang_balance::keeper::Observer;
 use madang_balance::pool::Pool;
 use madang_host::clock;
 use madang_host::config::Level;
-use madang_host::inherited_fds;
-use madang_host::net::listen::Listener;
 use madang_host::notify::Notifier;
 use madang_host::process_facts::{descriptors_for_connections, raise_open_files};
 use madang_host::rights::{Dropped, Identity};
@@ -31,6 +29,7 @@ use madang_host::tls::TlsPolicies;
 use tokio::sync::mpsc;
 
 use crate::alerts::Alerts;
+use crate::activation;
 use crate::app_orders;
 use crate::config::{self, Settings};
 use crate::control::admin::{Admin, CONTROL_SOCKET};
@@ -92,7 +91,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
         Some(socket) => {
             upgrade::take(socket).map_err(|error| cannot(format!("cannot take over: {error}")))?
         }
-        None => activated()?,
+        None => activation::take()?,
     };
     let mut confirm = handed.confirm.take();
     let served = live(start, handed, &mut confirm).await;
@@ -128,6 +127,7 @@ async fn live(
     if let Err(error) = raise_open_files() {
         log.always(Level::Warn, "open-files", &format!("the limit of open files stays as it is: {error}"));
     }
+    let kept_for_us = activation::addresses(&handed.listeners, takeover.is_some());
     let mut house = House::bind(
         settings,
         workers,
@@ -147,12 +147,7 @@ async fn live(
     if let Some(address) = house.settings().server.admin {
         admin.address(address, handed.admin.take())?;
     }
-    for (name, _) in &house.left_over {
-        let sentence =
-            format!("a socket handed to us ({name}) is no listener of the settings; it was closed");
-        log.always(Level::Warn, "socket-unused", &sentence);
-    }
-    house.left_over.clear();
+    activation::tell_differences(&mut house, &kept_for_us, log);
     if let Some(user) = &user {
         give_up_root(user, &house, keeps, &telemetry)?;
     }
@@ -522,18 +517,6 @@ impl Observer for PoolObserver {
         // A full line means that the main loop is about to look anyway.
         let _ = self.renewed.try_send(());
     }
-}
-
-/// Sockets the service manager opened for us, by name.
-fn activated() -> Result<Handed, Failure> {
-    let taken = inherited_fds::take(|name| std::env::var_os(name), std::process::id());
-    let mut handed = Handed::default();
-    for inherited in taken.map_err(|error| cannot(error.to_string()))? {
-        let listener = Listener::from_fd(inherited.socket)
-            .map_err(|error| cannot(format!("socket activation: {}: {error}", inherited.name)))?;
-        handed.listeners.push((inherited.name, vec![listener]));
-    }
-    Ok(handed)
 }
 
 fn notifier(successor: bool) -> Notifier {

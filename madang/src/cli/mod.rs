@@ -11,7 +11,7 @@
 
 /// A line on standard output. A reader that has gone (`| head`) is no error.
 macro_rules! say {
-    ($($words:tt)*) => { super::put(&format!("{}\n", format_args!($($words)*))) };
+    ($($words:tt)*) => { $crate::cli::put(&format!("{}\n", format_args!($($words)*))) };
 }
 
 mod alerts;
@@ -19,8 +19,11 @@ mod apps;
 mod ask;
 mod check;
 mod doctor;
+mod firewall;
 mod folder;
 mod init;
+mod install;
+mod listening;
 mod orders;
 mod pools;
 mod show;
@@ -141,13 +144,16 @@ enum Command {
     },
     /// Is this machine fit, and how to fix what is not
     ///
-    /// Looks at ports, file limits, memory, clock and permissions. It changes nothing.
-    Doctor {
-        #[command(flatten)]
-        file: FileArg,
-        #[command(flatten)]
-        output: Output,
-    },
+    /// Looks at ports, file limits, memory, clock, permissions, units and packet filters. It changes nothing.
+    Doctor(doctor::DoctorArgs),
+    /// Make this a service of the machine: program, user, folders, systemd units, and start it
+    ///
+    /// Tells every step. A second time changes only what differs; what was changed by hand stays.
+    Install(install::InstallArgs),
+    /// Take away what `madang install` brought; data and settings stay
+    Uninstall(install::UninstallArgs),
+    /// Print the nftables rules that open exactly the settings' ports and ssh's; load them with --apply
+    Firewall(firewall::FirewallArgs),
     /// How to trust this machine's own certificates (tls = "local")
     Trust {
         #[command(flatten)]
@@ -222,7 +228,10 @@ pub fn main() -> ExitCode {
         Some(Command::Logs { app, file, follow, lines }) => {
             orders::logs(&file.config, app.as_deref(), follow, lines)
         }
-        Some(Command::Doctor { file, output }) => doctor::doctor(&file.config, output),
+        Some(Command::Doctor(args)) => doctor::doctor(&args),
+        Some(Command::Install(args)) => install::install(&args),
+        Some(Command::Uninstall(args)) => install::uninstall(&args),
+        Some(Command::Firewall(args)) => firewall::firewall(&args),
         Some(Command::Trust { file }) => trust::trust(&file.config),
         Some(Command::Hash) => trust::hash(),
         Some(Command::Schema { docs }) => check::schema(docs),

@@ -1,21 +1,27 @@
 //! `madang doctor`: is this machine fit.
 //!
-//! **Job.** Look at what commonly breaks a server and say how to fix each. **Called by** `cli`. **Calls** the file system, /proc.
+//! **Job.** Look at what commonly breaks a server and say how to fix each: the machine ([`machine`]), the settings' addresses and
+//! folders (here), what was installed ([`service`]). **Called by** `cli`. **Calls** the file system, /proc.
 //!
 //! Invariants
 //! 1. It changes nothing.
 //!
 //! Not here: the settings' own errors (`check`).
 
+mod machine;
+mod service;
+
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use madang_host::clock;
-use madang_host::net::listen::ListenerSet;
+use madang_host::net::listen::{Address, ListenerSet};
 use serde_json::json;
 
+use super::install::{Facts, Place};
+use super::listening::{self, Protocol};
 use super::table::Screen;
-use super::{Ended, Output, screen, show};
+use super::{Ended, FileArg, Output, screen, show};
 use crate::config;
 
 struct Finding {
@@ -33,9 +39,24 @@ fn wrong(what: &'static str, found: impl Into<String>, remedy: impl Into<String>
     Finding { what, fine: false, found: found.into(), remedy: remedy.into() }
 }
 
+/// Options of `madang doctor`.
+#[derive(clap::Args, Clone)]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    file: FileArg,
+    /// Look at a machine that is a folder tree (a mounted disk, what `madang install --root` made)
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
 /// Looks and tells. Exit code 1 when something should be fixed.
-pub(super) fn doctor(file: &Path, output: Output) -> Ended {
-    let mut findings = vec![file_limit(), memory(), clock_is_sane(), backlog()];
+pub(super) fn doctor(args: &DoctorArgs) -> Ended {
+    let place = Place::new(args.root.as_deref(), Path::new("/usr/local"));
+    let absolute = std::fs::canonicalize(&args.file.config).ok();
+    let (file, output) = (absolute.as_deref().unwrap_or(&args.file.config), args.output);
+    let mut findings = machine::findings(&place);
     let (settings, report) = config::load(file, clock::wall());
     match settings {
         None if !file.exists_as_file() => findings.push(wrong(
@@ -51,8 +72,11 @@ pub(super) fn doctor(file: &Path, output: Output) -> Ended {
         Some(settings) => {
             findings.push(fine("settings", show::counted(settings.sites.len() as u64, "site")));
             findings.push(data_folder(&settings.server.data));
+            findings.extend(service::findings(&place, &Facts::of(&settings, file).on(&place), file));
             let runs = super::ask::ask(file, "GET", "/healthz").is_ok();
-            for (listen, _) in settings.listeners() {
+            let streams = settings.streams.iter().flat_map(|stream| &stream.listen).cloned();
+            let all = settings.listeners().into_iter().map(|(listen, _)| listen).chain(streams);
+            for listen in all.filter(|_| place.is_here()) {
                 findings.push(if runs {
                     fine("address", format!("{} (the server runs)", listen.name))
                 } else {
@@ -113,58 +137,6 @@ impl ExistsAsFile for Path {
     }
 }
 
-fn file_limit() -> Finding {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap_or_default();
-    let hard: u64 = line.split_whitespace().nth(4).and_then(|number| number.parse().ok()).unwrap_or(u64::MAX);
-    if hard < 16_384 {
-        wrong(
-            "open files",
-            format!("at most {hard}"),
-            "raise it: LimitNOFILE=65536 in the systemd unit, or ulimit -n 65536",
-        )
-    } else {
-        fine("open files", format!("at most {hard}"))
-    }
-}
-
-fn memory() -> Finding {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let value = |name: &str| -> u64 {
-        let line = info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-        line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or(0) / 1024
-    };
-    let (total, swap) = (value("MemTotal:"), value("SwapTotal:"));
-    if total < 1024 && swap == 0 {
-        return wrong(
-            "memory",
-            format!("{total} MiB and no swap"),
-            "add swap: fallocate -l 1G /swapfile && chmod 600 /swapfile && mkswap /swapfile && swapon /swapfile",
-        );
-    }
-    fine("memory", format!("{total} MiB, {swap} MiB swap"))
-}
-
-fn clock_is_sane() -> Finding {
-    // The year this was written: a machine that believes in an earlier one has no clock.
-    const BUILT: u64 = 1_767_225_600;
-    if clock::unix_seconds(clock::wall()) < BUILT {
-        return wrong("clock", "it is before 2026 here", "certificates will fail: timedatectl set-ntp true");
-    }
-    fine("clock", "plausible")
-}
-
-fn backlog() -> Finding {
-    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
-    match text.trim().parse::<u32>() {
-        Ok(max) if max < 1024 => {
-            wrong("accept queue", format!("net.core.somaxconn = {max}"), "sysctl -w net.core.somaxconn=4096")
-        }
-        Ok(max) => fine("accept queue", format!("net.core.somaxconn = {max}")),
-        Err(_) => fine("accept queue", "unknown here"),
-    }
-}
-
 fn data_folder(path: &Path) -> Finding {
     use std::os::unix::fs::PermissionsExt;
     match std::fs::metadata(path) {
@@ -179,27 +151,13 @@ fn data_folder(path: &Path) -> Finding {
 }
 
 /// Who listens on an address, as far as /proc tells.
-fn holder(address: &madang_host::net::listen::Address) -> Option<String> {
-    let madang_host::net::listen::Address::Tcp(address) = address else { return None };
-    let port = format!(":{:04X}", address.port());
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| {
-        let table = std::fs::read_to_string(table).ok()?;
-        let line = table.lines().skip(1).find(|line| {
-            let mut words = line.split_whitespace();
-            words.nth(1).is_some_and(|local| local.ends_with(&port)) && words.nth(1) == Some("0A")
-        })?;
-        line.split_whitespace().nth(9).map(str::to_owned)
-    })?;
-    let wanted = format!("socket:[{inode}]");
-    for process in std::fs::read_dir("/proc").ok()?.flatten() {
-        let Ok(descriptors) = std::fs::read_dir(process.path().join("fd")) else { continue };
-        let holds = |fd: std::fs::DirEntry| {
-            std::fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str())
-        };
-        if descriptors.flatten().any(holds) {
-            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("{} (process {})", name.trim(), process.file_name().to_string_lossy()));
-        }
-    }
-    None
+fn holder(address: &Address) -> Option<String> {
+    let (protocol, address) = match address {
+        Address::Tcp(address) => (Protocol::Tcp, address),
+        Address::Udp(address) => (Protocol::Udp, address),
+        Address::Unix(_) => return None,
+    };
+    let holds = |one: &listening::Listening| one.protocol == protocol && one.address.port() == address.port();
+    let (name, number) = listening::all().into_iter().filter(holds).find_map(|one| one.process)?;
+    Some(format!("{name} (process {number})"))
 }
