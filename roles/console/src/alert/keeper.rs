@@ -39,6 +39,8 @@ struct Out {
     number: u64,
     alert: Arc<str>,
     way: Way,
+    /// What people know the way by; its own within the alert.
+    shown: String,
     timeout: Duration,
     delivery: Delivery,
 }
@@ -129,10 +131,14 @@ impl Keeper {
         let mut outs = self.outs.borrow_mut();
         let mut before = std::mem::take(&mut *outs);
         for settings in settings {
+            let mut names: Vec<String> = Vec::new();
             for way in &settings.ways {
+                let alike = names.iter().filter(|name| **name == way.to_string()).count();
+                names.push(way.to_string());
+                let shown = if alike == 0 { way.to_string() } else { format!("{way} #{}", alike + 1) };
                 let same = |out: &Out| out.alert == settings.name && out.way == *way;
                 let out = match before.iter().position(same) {
-                    Some(at) => Out { timeout: settings.timeout, ..before.swap_remove(at) },
+                    Some(at) => Out { timeout: settings.timeout, shown, ..before.swap_remove(at) },
                     None => {
                         let number = self.numbers.get();
                         self.numbers.set(number + 1);
@@ -140,6 +146,7 @@ impl Keeper {
                             number,
                             alert: Arc::clone(&settings.name),
                             way: way.clone(),
+                            shown,
                             timeout: settings.timeout,
                             delivery: Delivery::new(self.seed.wrapping_add(number)),
                         }
@@ -164,11 +171,7 @@ impl Keeper {
         }
         let mut outs = self.outs.borrow_mut();
         for known in stored.ways {
-            let same = |out: &&mut Out| {
-                *out.alert == *known.alert
-                    && out.way.to_string() == known.way
-                    && out.delivery.waiting().next().is_none()
-            };
+            let same = |out: &&mut Out| *out.alert == *known.alert && out.shown == known.way;
             if let Some(out) = outs.iter_mut().find(same) {
                 for message in known.waiting {
                     out.delivery.add(message, now);
@@ -187,7 +190,7 @@ impl Keeper {
         };
         let way = |out: &Out| StoredWay {
             alert: out.alert.to_string(),
-            way: out.way.to_string(),
+            way: out.shown.clone(),
             waiting: out.delivery.waiting().cloned().collect(),
         };
         let stored = Stored {
@@ -260,7 +263,7 @@ impl Keeper {
         let ways = |alert: &str| {
             let of_it = outs.iter().filter(|out| *out.alert == *alert);
             let way = |out: &Out| WayView {
-                way: out.way.to_string(),
+                way: out.shown.clone(),
                 waiting: out.delivery.waiting().count(),
                 taken: out.delivery.taken,
                 failed: out.delivery.failed,
@@ -382,7 +385,7 @@ impl Keeper {
 
 impl Out {
     fn name(&self) -> String {
-        format!("{} by {}", self.alert, self.way)
+        format!("{} by {}", self.alert, self.shown)
     }
 }
 
