@@ -248,7 +248,12 @@ fn every_way_can_be_tried() {
     for line in ["log: in the log", "program sh: ended with code 0", &webhook] {
         assert!(told.contains(line), "{told}");
     }
-    assert_eq!(hooks.all()[0].json()["status"], "test");
+    let given: Value = serde_json::from_slice(&std::fs::read(house.path("told.json")).unwrap()).unwrap();
+    assert_eq!(
+        (given["status"].as_str(), hooks.all()[0].json()["status"].as_str()),
+        (Some("test"), Some("test"))
+    );
+    assert_eq!(std::fs::read_to_string(house.path("alert")).unwrap(), "good\n");
     assert!(house.said().contains("good: this is a test, nothing is wrong"), "{}", house.said());
     assert!(house.ask(&["alert", "test", "one"]).status.success());
 

@@ -23,6 +23,7 @@ fn alert(when: &str) -> AlertSettings {
         when: Condition::parse(when).unwrap(),
         of: Vec::new(),
         ways: vec![Way::Log],
+        dir: "/".into(),
         repeat: Some(Duration::from_secs(3600)),
         group: GROUP,
         resolved: true,

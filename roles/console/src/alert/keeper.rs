@@ -42,6 +42,8 @@ struct Out {
     /// What people know the way by; its own within the alert.
     shown: String,
     timeout: Duration,
+    /// Where its program starts.
+    dir: PathBuf,
     delivery: Delivery,
 }
 
@@ -74,8 +76,6 @@ pub struct Keeper {
     resolver: RefCell<Rc<Resolver>>,
     /// `DATA/alerts.json`.
     file: PathBuf,
-    /// Where programs start.
-    dir: PathBuf,
     /// The machine's name.
     host: String,
     tell: Tell,
@@ -101,7 +101,6 @@ impl Keeper {
             outs: RefCell::default(),
             resolver: RefCell::new(Rc::new(Resolver::new(name_servers.to_vec()))),
             file: data.join("alerts.json"),
-            dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             host,
             tell,
             changed: Notify::new(),
@@ -148,6 +147,7 @@ impl Keeper {
                             way: way.clone(),
                             shown,
                             timeout: settings.timeout,
+                            dir: settings.dir.clone(),
                             delivery: Delivery::new(self.seed.wrapping_add(number)),
                         }
                     }
@@ -329,7 +329,7 @@ impl Keeper {
         for out in self.outs.borrow_mut().iter_mut() {
             while let Some(message) = out.delivery.due(now) {
                 if out.way != Way::Log {
-                    sent.push((out.number, out.way.clone(), out.timeout, message));
+                    sent.push((out.number, out.way.clone(), out.timeout, out.dir.clone(), message));
                     break;
                 }
                 (self.tell)(matches!(message.status, Status::Firing | Status::Still), &message.text());
@@ -338,9 +338,9 @@ impl Keeper {
             }
             next = next.into_iter().chain(out.delivery.next_deadline()).min();
         }
-        for (number, way, within, message) in sent {
+        for (number, way, within, dir, message) in sent {
             let me = Weak::clone(&self.me);
-            let (host, dir) = (self.host.clone(), self.dir.clone());
+            let host = self.host.clone();
             let resolver = Rc::clone(&self.resolver.borrow());
             tokio::task::spawn_local(async move {
                 let attempt = match &way {
