@@ -11,6 +11,7 @@
 mod support;
 
 mod admin;
+mod alerts;
 mod apps;
 mod apps_examples;
 mod apps_scaling;

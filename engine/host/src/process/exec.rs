@@ -1,6 +1,6 @@
 //! The child's side of [`super::spawn`]: sets up what is left and becomes the program.
 //!
-//! **Job.** Join control groups, hide folders from writing, hand on the listener, give up rights, exec. **Called by** `madang`,
+//! **Job.** Wait until our record stands, join control groups, hide folders from writing, hand on the listener, give up rights, exec. **Called by** `madang`,
 //! first thing in `main`, when its first argument is [`WORD`]. **Calls** the kernel.
 //!
 //! Invariants
@@ -20,11 +20,14 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
+use super::gate;
 use crate::inherited_fds::close_all_on_exec;
 use crate::rights::Identity;
 
 /// The first argument that leads here.
 pub const WORD: &str = "__exec";
+pub(super) const RECORD: &str = "--record";
+pub(super) const SERVER: &str = "--server";
 pub(super) const JOIN: &str = "--join";
 pub(super) const READ_ONLY: &str = "--read-only";
 pub(super) const USER: &str = "--user";
@@ -36,6 +39,8 @@ const LISTENER_NUMBER: i32 = 3;
 
 #[derive(Default)]
 struct Asked {
+    record: Option<PathBuf>,
+    server: u32,
     join: Vec<PathBuf>,
     read_only: Vec<PathBuf>,
     user: Option<String>,
@@ -71,6 +76,8 @@ fn read(mut arguments: impl Iterator<Item = OsString>) -> Option<Asked> {
     let mut asked = Asked::default();
     while let Some(word) = arguments.next() {
         match word.to_str()? {
+            RECORD => asked.record = Some(arguments.next()?.into()),
+            SERVER => asked.server = arguments.next()?.to_str()?.parse().ok()?,
             JOIN => asked.join.push(arguments.next()?.into()),
             READ_ONLY => asked.read_only.push(arguments.next()?.into()),
             USER => asked.user = Some(arguments.next()?.into_string().ok()?),
@@ -90,6 +97,12 @@ type Failure = (io::Error, String);
 
 fn prepare(asked: &Asked) -> Result<(), Failure> {
     let at = |what: String| move |error: io::Error| (error, what);
+    if let Some(record) = &asked.record
+        && !gate::wait(record, asked.server).map_err(at(format!("wait for {}", record.display())))?
+    {
+        // Nobody knows of us, and whoever wanted this program run is dead: the next server starts it.
+        return Err((io::Error::other("its server died"), "begin".to_owned()));
+    }
     for file in &asked.join {
         // "0" is whoever writes it.
         std::fs::write(file, "0").map_err(at(format!("join {}", file.display())))?;

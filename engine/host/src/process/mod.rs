@@ -16,6 +16,7 @@ pub mod cgroup;
 pub mod cpu;
 pub mod exec;
 pub mod exit;
+pub mod gate;
 pub mod hook;
 pub mod identity;
 pub mod output;

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::exec;
+use super::gate::Gate;
 use super::running::Running;
 
 /// Everything a program is started with.
@@ -49,9 +50,25 @@ pub struct Launch {
 /// # Errors
 /// No process could be made. That the program itself cannot be run is told by its output and the code 126 or 127.
 pub fn spawn(launch: Launch) -> io::Result<Running> {
+    start(launch, None)
+}
+
+/// The same, but it begins only when the gate is open: dropped by whoever wrote its record.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_behind(gate: &Gate, launch: Launch) -> io::Result<Running> {
+    start(launch, Some(gate))
+}
+
+fn start(launch: Launch, gate: Option<&Gate>) -> io::Result<Running> {
     #[allow(clippy::disallowed_methods)] // this is the place the ban points to
     let mut command = Command::new("/proc/self/exe");
     command.arg(exec::WORD);
+    if let Some(gate) = gate {
+        command.arg(exec::RECORD).arg(std::path::absolute(gate.record())?);
+        command.arg(exec::SERVER).arg(std::process::id().to_string());
+    }
     for file in &launch.join {
         command.arg(exec::JOIN).arg(file);
     }

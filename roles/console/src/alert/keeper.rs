@@ -39,7 +39,11 @@ struct Out {
     number: u64,
     alert: Arc<str>,
     way: Way,
+    /// What people know the way by; its own within the alert.
+    shown: String,
     timeout: Duration,
+    /// Where its program starts.
+    dir: PathBuf,
     delivery: Delivery,
 }
 
@@ -72,8 +76,6 @@ pub struct Keeper {
     resolver: RefCell<Rc<Resolver>>,
     /// `DATA/alerts.json`.
     file: PathBuf,
-    /// Where programs start.
-    dir: PathBuf,
     /// The machine's name.
     host: String,
     tell: Tell,
@@ -99,7 +101,6 @@ impl Keeper {
             outs: RefCell::default(),
             resolver: RefCell::new(Rc::new(Resolver::new(name_servers.to_vec()))),
             file: data.join("alerts.json"),
-            dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             host,
             tell,
             changed: Notify::new(),
@@ -129,10 +130,14 @@ impl Keeper {
         let mut outs = self.outs.borrow_mut();
         let mut before = std::mem::take(&mut *outs);
         for settings in settings {
+            let mut names: Vec<String> = Vec::new();
             for way in &settings.ways {
+                let alike = names.iter().filter(|name| **name == way.to_string()).count();
+                names.push(way.to_string());
+                let shown = if alike == 0 { way.to_string() } else { format!("{way} #{}", alike + 1) };
                 let same = |out: &Out| out.alert == settings.name && out.way == *way;
                 let out = match before.iter().position(same) {
-                    Some(at) => Out { timeout: settings.timeout, ..before.swap_remove(at) },
+                    Some(at) => Out { timeout: settings.timeout, shown, ..before.swap_remove(at) },
                     None => {
                         let number = self.numbers.get();
                         self.numbers.set(number + 1);
@@ -140,7 +145,9 @@ impl Keeper {
                             number,
                             alert: Arc::clone(&settings.name),
                             way: way.clone(),
+                            shown,
                             timeout: settings.timeout,
+                            dir: settings.dir.clone(),
                             delivery: Delivery::new(self.seed.wrapping_add(number)),
                         }
                     }
@@ -164,11 +171,7 @@ impl Keeper {
         }
         let mut outs = self.outs.borrow_mut();
         for known in stored.ways {
-            let same = |out: &&mut Out| {
-                *out.alert == *known.alert
-                    && out.way.to_string() == known.way
-                    && out.delivery.waiting().next().is_none()
-            };
+            let same = |out: &&mut Out| *out.alert == *known.alert && out.shown == known.way;
             if let Some(out) = outs.iter_mut().find(same) {
                 for message in known.waiting {
                     out.delivery.add(message, now);
@@ -187,7 +190,7 @@ impl Keeper {
         };
         let way = |out: &Out| StoredWay {
             alert: out.alert.to_string(),
-            way: out.way.to_string(),
+            way: out.shown.clone(),
             waiting: out.delivery.waiting().cloned().collect(),
         };
         let stored = Stored {
@@ -260,7 +263,7 @@ impl Keeper {
         let ways = |alert: &str| {
             let of_it = outs.iter().filter(|out| *out.alert == *alert);
             let way = |out: &Out| WayView {
-                way: out.way.to_string(),
+                way: out.shown.clone(),
                 waiting: out.delivery.waiting().count(),
                 taken: out.delivery.taken,
                 failed: out.delivery.failed,
@@ -326,7 +329,7 @@ impl Keeper {
         for out in self.outs.borrow_mut().iter_mut() {
             while let Some(message) = out.delivery.due(now) {
                 if out.way != Way::Log {
-                    sent.push((out.number, out.way.clone(), out.timeout, message));
+                    sent.push((out.number, out.way.clone(), out.timeout, out.dir.clone(), message));
                     break;
                 }
                 (self.tell)(matches!(message.status, Status::Firing | Status::Still), &message.text());
@@ -335,9 +338,9 @@ impl Keeper {
             }
             next = next.into_iter().chain(out.delivery.next_deadline()).min();
         }
-        for (number, way, within, message) in sent {
+        for (number, way, within, dir, message) in sent {
             let me = Weak::clone(&self.me);
-            let (host, dir) = (self.host.clone(), self.dir.clone());
+            let host = self.host.clone();
             let resolver = Rc::clone(&self.resolver.borrow());
             tokio::task::spawn_local(async move {
                 let attempt = match &way {
@@ -382,7 +385,7 @@ impl Keeper {
 
 impl Out {
     fn name(&self) -> String {
-        format!("{} by {}", self.alert, self.way)
+        format!("{} by {}", self.alert, self.shown)
     }
 }
 

@@ -27,7 +27,7 @@ pub const ALERT: Section = Section {
             "send",
             Kind::List(&Kind::List(&Kind::Text)),
             "",
-            "Where it is told: `\"log\"`, `\"webhook https://…\"` (a POST of JSON), or a program with its arguments, `[\"notify\", \"admin\"]` (the same JSON on stdin). Several: `[\"log\", \"webhook https://…\", [\"notify\", \"admin\"]]`.",
+            "Where it is told: `\"log\"`, `\"webhook https://…\"` (a POST of JSON), or a program with its arguments, `[\"notify\", \"admin\"]` (the same JSON on stdin; it starts in the settings' folder). Several: `[\"log\", \"webhook https://…\", [\"notify\", \"admin\"]]`.",
         ),
         key(
             "secret_file",

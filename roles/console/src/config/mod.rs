@@ -8,6 +8,7 @@
 mod keys;
 mod way;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct AlertSettings {
     /// Empty: all.
     pub of: Vec<String>,
     pub ways: Vec<Way>,
+    /// Where programs start: the folder of the settings.
+    pub dir: PathBuf,
     /// `None`: never.
     pub repeat: Option<Duration>,
     pub group: Duration,
@@ -52,6 +55,7 @@ impl AlertSettings {
             when: when.unwrap_or(Condition::AppFailed),
             of,
             ways,
+            dir: r.resolve(r.mark(), "."),
             repeat: read_repeat(r),
             group: r.duration("group"),
             resolved: r.bool("resolved"),

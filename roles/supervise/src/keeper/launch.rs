@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use madang_host::process::cgroup::{Group, GroupLimits, Groups};
+use madang_host::process::gate::Gate;
 use madang_host::process::running::Running;
-use madang_host::process::spawn::{Launch, spawn};
+use madang_host::process::spawn::{Launch, spawn, spawn_behind};
 use madang_host::process::{output, port};
 
 use super::record;
@@ -37,6 +38,8 @@ pub(super) struct Launched {
     pub(super) files: Vec<PathBuf>,
     /// Where it lives.
     pub(super) group: Group,
+    /// It begins when this is dropped; `None`: it could not be held back.
+    pub(super) gate: Option<Gate>,
 }
 
 /// Where an instance writes to.
@@ -101,7 +104,9 @@ pub(super) fn launch(
         pids: program.limits.pids,
     };
     let group = groups.make(&format!("{}-{instance}", settings.name), &limits)?;
-    let running = spawn(Launch {
+    let gate = Gate::close(&record::path(apps, &settings.name, instance)).ok();
+    files.extend(gate.as_ref().map(Gate::path));
+    let launch = Launch {
         run: program.run.clone(),
         dir: program.dir.clone(),
         environment: environment(program, told),
@@ -111,12 +116,16 @@ pub(super) fn launch(
         join: group.join_files(),
         no_new_privs: program.no_new_privs,
         read_only: program.read_only.clone(),
-    });
+    };
+    let running = match &gate {
+        Some(gate) => spawn_behind(gate, launch),
+        None => spawn(launch),
+    };
     if running.is_err() {
         record::forget_all(&files);
         group.remove();
     }
-    Ok(Launched { running: running?, address, files, group })
+    Ok(Launched { running: running?, address, files, group, gate })
 }
 
 /// Later ones win: ours, then the settings', then what Madang says.

@@ -373,7 +373,7 @@ impl Keeper {
                 return kept.app.ended(instance, &Exit::NotStarted(error.to_string()), &[], now);
             }
         };
-        let Launched { running, address, mut files, group } = launched;
+        let Launched { running, address, mut files, group, gate } = launched;
         let record = Record {
             app: name.to_string(),
             instance,
@@ -392,6 +392,8 @@ impl Keeper {
                 self.around.told(name, Tone::Bad, &said);
             }
         }
+        // Now it is known, or cannot be: it may begin.
+        drop(gate);
         let number = running.identity().number;
         let said = format!("instance {instance} of version {} starts (process {number})", release.number);
         self.around.told(name, Tone::Good, &said);

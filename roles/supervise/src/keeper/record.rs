@@ -38,9 +38,14 @@ pub(super) fn folder(apps: &Path, app: &str) -> PathBuf {
     apps.join(app)
 }
 
+/// Where the record of an instance stands.
+pub(super) fn path(apps: &Path, app: &str, instance: u32) -> PathBuf {
+    folder(apps, app).join(format!("{instance}.json"))
+}
+
 /// Writes a record; gives its path.
 pub(super) fn keep(apps: &Path, record: &Record) -> io::Result<PathBuf> {
-    let path = folder(apps, &record.app).join(format!("{}.json", record.instance));
+    let path = path(apps, &record.app, record.instance);
     let beside = path.with_extension("new");
     std::fs::write(&beside, serde_json::to_vec(record)?)?;
     std::fs::rename(&beside, &path)?;
