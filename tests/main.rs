@@ -27,6 +27,7 @@ mod http1;
 mod http2;
 mod life;
 mod names;
+mod per_connection;
 mod proxy_early;
 mod proxy_hold;
 mod proxy_interim;

@@ -12,6 +12,7 @@ mod control;
 mod data_folder;
 mod house;
 mod plan;
+mod programs;
 mod room;
 mod run;
 mod signals;

@@ -12,6 +12,7 @@
 mod apps;
 pub mod diff;
 pub mod disk;
+mod per_connection;
 pub mod serve_folder;
 mod streams;
 
@@ -155,6 +156,7 @@ pub fn load_from(
     let targets = apps::targets(&pools, &apps);
     check_pools(&mut root, &sites, &targets);
     streams::check(&mut root, &streams, &sites, &pools, &targets);
+    per_connection::check(&mut root, &apps::per_connection(&apps), &sites, &streams);
     if sites.is_empty()
         && streams.is_empty()
         && apps.is_empty()

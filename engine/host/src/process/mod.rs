@@ -1,7 +1,8 @@
 //! Processes: where they are born and how they end.
 //!
 //! **Job.** Start this very program again ([`again`]) and programs of others ([`spawn`], by way of [`exec`]); know when and
-//! how they ended ([`running`], [`exit`]); hear what they write and say ([`output`], [`said`]).
+//! how they ended ([`running`], [`exit`]); hear what they write and say ([`output`], [`said`]); have programs started
+//! beside us, one for each connection ([`zygote`]).
 //! **Called by** `madang`, `roles/supervise`. **Calls** the kernel.
 //!
 //! Invariants
@@ -20,3 +21,4 @@ pub mod port;
 pub mod running;
 pub mod said;
 pub mod spawn;
+pub mod zygote;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{App, Mode};
 use crate::config::Kind;
 use crate::deploy::Stage;
+use crate::per_connection::ConnectionsView;
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,7 +43,7 @@ pub struct DeployView {
 }
 
 /// A version.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[allow(missing_docs)] // the names say it
 pub struct ReleaseView {
     pub version: u32,
@@ -51,7 +52,7 @@ pub struct ReleaseView {
 }
 
 /// An app.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[allow(missing_docs)] // the names say it
 pub struct AppView {
     pub app: String,
@@ -69,6 +70,8 @@ pub struct AppView {
     pub next_start_seconds: Option<u64>,
     pub instances: Vec<InstanceView>,
     pub ends: Vec<String>,
+    /// Of an app with a program for each connection.
+    pub connections: Option<ConnectionsView>,
 }
 
 impl App {
@@ -126,6 +129,7 @@ impl App {
             next_start_seconds: waits,
             instances,
             ends: self.ends.iter().cloned().collect(),
+            connections: None,
         }
     }
 

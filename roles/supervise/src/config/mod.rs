@@ -8,6 +8,7 @@
 mod environment;
 mod keys;
 mod order;
+mod per_connection;
 mod program;
 mod rules;
 
@@ -21,6 +22,7 @@ use madang_settings::tree::Value;
 pub use self::environment::Environment;
 pub use self::keys::{APP, DEPLOY, HARDEN, INSTANCES, LIMITS, LOG, RESTART, SCALE, STOP};
 pub use self::order::check_order;
+pub use self::per_connection::{PerConnection, QUEUE};
 pub use self::program::{Give, Limits, Program};
 pub use self::rules::{
     AtMost, DeploySettings, RestartSettings, ScaleBy, ScaleSettings, StopSettings, StopSignal, Target,
@@ -49,6 +51,8 @@ pub struct AppSettings {
     pub scale: ScaleSettings,
     /// Bytes.
     pub log_keep: u64,
+    /// A program for each connection; `None`: one that takes many, or a job.
+    pub per_connection: Option<PerConnection>,
 }
 
 /// When it runs.
@@ -104,6 +108,7 @@ impl AppSettings {
             r.error("health", "a unix socket has no port to ask at", None);
         }
         let notify = r.choice("ready") == "notify";
+        let per_connection = PerConnection::read(r);
         Self {
             name: name.into(),
             program,
@@ -119,6 +124,7 @@ impl AppSettings {
             deploy: r.table_or_default("deploy", &DEPLOY, DeploySettings::read),
             scale,
             log_keep: r.table_or_default("log", &LOG, |r| r.size("keep")),
+            per_connection,
         }
     }
 
@@ -204,4 +210,4 @@ fn read_kind(r: &mut Reader<'_>) -> Kind {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
