@@ -32,6 +32,7 @@ mod init;
 mod install;
 mod life;
 mod names;
+mod per_connection;
 mod proxy_early;
 mod proxy_hold;
 mod proxy_interim;

@@ -48,6 +48,9 @@ pub fn order(keeper: Option<&Keeper>, order: AppOrder, query: &str) -> Answer {
     if order == AppOrder::Scale && count.is_none() {
         return refuse(400, "the query needs count=NUMBER".to_owned());
     }
+    if let Some(answer) = keeper.and_then(|keeper| of_crew(keeper, order, &name, dir.as_ref())) {
+        return answer.unwrap_or_else(|why| refuse(400, format!("{name}: {why}")));
+    }
     let done = keeper.and_then(|keeper| {
         keeper.order(&name, |app, now| match order {
             AppOrder::Start => {
@@ -77,6 +80,39 @@ pub fn order(keeper: Option<&Keeper>, order: AppOrder, query: &str) -> Answer {
         }
         Some(Ok(version)) => (200, JSON, json!({ "ok": true, "version": version }).to_string()),
     }
+}
+
+/// The same of an app with a program for each connection; `None`: it is not one.
+fn of_crew(
+    keeper: &Keeper,
+    order: AppOrder,
+    name: &str,
+    dir: Option<&PathBuf>,
+) -> Option<Result<Answer, &'static str>> {
+    let version = keeper.order_crew(name, |crew, now| match order {
+        AppOrder::Start => {
+            crew.start_all();
+            Ok(None)
+        }
+        AppOrder::Stop => {
+            crew.stop_all(now);
+            Ok(None)
+        }
+        AppOrder::Restart => Ok(Some(crew.restart())),
+        AppOrder::Scale => {
+            Err("it has a program for each connection; `workers` and `connections_max` say how many")
+        }
+        AppOrder::Deploy => {
+            let written = &crew.settings().program;
+            let program = match dir {
+                Some(dir) => Arc::new(Program { dir: dir.clone(), ..Program::clone(written) }),
+                None => Arc::clone(written),
+            };
+            Ok(Some(crew.deploy(program)))
+        }
+        AppOrder::Rollback => crew.roll_back().map(Some).ok_or("there is no earlier version to go back to"),
+    })?;
+    Some(version.map(|version| (200, JSON, json!({ "ok": true, "version": version }).to_string())))
 }
 
 /// The program as the settings say, from another folder where one is named.

@@ -27,6 +27,7 @@ use madang_supervise::config::AppSettings;
 use madang_supervise::keeper::Keeper;
 use madang_supervise::scale::Load;
 
+use crate::programs;
 use crate::telemetry::Telemetry;
 
 /// How long requests wait for an app whose instances are being started.
@@ -80,12 +81,17 @@ impl Apps {
 
 struct Known {
     settings: Arc<AppSettings>,
+    /// It is in the settings.
+    kept: bool,
     members: Vec<Member>,
     hold: bool,
 }
 
 impl Known {
     fn pool(&self, name: &str) -> PoolSettings {
+        if let Some(settings) = &self.settings.per_connection {
+            return programs::pool(name, settings);
+        }
         let servers = self.members.iter().filter_map(|member| {
             let (weight, max_connections) = (member.weight, self.settings.max_connections);
             Some(ServerSettings {
@@ -111,10 +117,12 @@ struct Joint {
 impl Joint {
     fn know(&self, settings: &[Arc<AppSettings>]) {
         let mut apps = self.apps.borrow_mut();
+        apps.values_mut().for_each(|known| known.kept = false);
         for settings in settings {
-            let fresh = || Known { settings: Arc::clone(settings), members: Vec::new(), hold: true };
+            let fresh =
+                || Known { settings: Arc::clone(settings), kept: true, members: Vec::new(), hold: true };
             let known = apps.entry(settings.name.to_string()).or_insert_with(fresh);
-            known.settings = Arc::clone(settings);
+            (known.settings, known.kept) = (Arc::clone(settings), true);
         }
     }
 }
@@ -123,6 +131,10 @@ impl Around for Joint {
     fn members(&self, app: &str, members: Vec<Member>, hold: bool) {
         let mut apps = self.apps.borrow_mut();
         let Some(known) = apps.get_mut(app) else { return };
+        // Its pool is what its settings say; what is left of an app of the same name was another kind of app.
+        if known.settings.per_connection.is_some() {
+            return;
+        }
         (known.members, known.hold) = (members, hold);
         let Some(pools) = self.pools.get() else { return };
         // Before it leaves: what was on its way there is let in until then.
@@ -157,6 +169,10 @@ impl Around for Joint {
     }
 
     fn forgotten(&self, app: &str) {
+        // The name may have gone over to an app of the other kind.
+        if self.apps.borrow().get(app).is_some_and(|known| known.kept) {
+            return;
+        }
         // The pool itself goes with the next reload; nobody leads there.
         self.apps.borrow_mut().remove(app);
     }

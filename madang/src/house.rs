@@ -28,6 +28,7 @@ use madang_host::worker::{Pulse, Worker, WorkerGone, WorkerHandle};
 use crate::apps::Apps;
 use crate::config::Settings;
 use crate::plan::{ListenerPlan, Plan, PlanError, rules, session_limits};
+use crate::programs::ToApps;
 use crate::room::{PoolKit, Room, Seat};
 use crate::telemetry::Telemetry;
 
@@ -164,11 +165,13 @@ impl House {
         let pools = apps.pools(&settings.pools);
         let keeper = Keeper::start(&pools, &settings.server.resolver, seed, observer);
         apps.join(Rc::clone(&keeper));
+        let caller = apps.keeper.caller();
         let kit = PoolKit { secret, seed, look_now: keeper.look_now() };
         self.pools = Some(Pools { keeper, kit, apps });
         let limits = self.settings.limits;
         let shared = madang_web::WebShared::new();
         for index in 0..workers {
+            let caller = caller.clone();
             let (telemetry, web, trusted) =
                 (self.telemetry.worker(), Arc::clone(&shared), self.settings.server.trusted_proxies.clone());
             let handle = WorkerHandle::start(index, Arc::clone(&self.gate), limits.phases, move |worker| {
@@ -180,7 +183,7 @@ impl House {
                     web,
                     Rc::clone(&telemetry) as Rc<dyn madang_web::Recorder>,
                 );
-                Room::new(worker, web, telemetry)
+                Room::new(worker, web, telemetry, Rc::new(ToApps(caller)))
             });
             self.workers.push(handle.map_err(HouseError::Worker)?);
         }

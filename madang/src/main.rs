@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "nobody outside reads the items of a program")]
 
-mod alerts;
 mod activation;
+mod alerts;
 mod app_orders;
 mod apps;
 mod cli;
@@ -14,6 +14,7 @@ mod control;
 mod data_folder;
 mod house;
 mod plan;
+mod programs;
 mod room;
 mod run;
 mod signals;

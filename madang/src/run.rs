@@ -28,8 +28,8 @@ use madang_host::rights::{Dropped, Identity};
 use madang_host::tls::TlsPolicies;
 use tokio::sync::mpsc;
 
-use crate::alerts::Alerts;
 use crate::activation;
+use crate::alerts::Alerts;
 use crate::app_orders;
 use crate::config::{self, Settings};
 use crate::control::admin::{Admin, CONTROL_SOCKET};
@@ -480,10 +480,12 @@ impl Life {
             // Asked twice: now.
             () = signals.stop_again() => false,
         };
-        if end == End::Stop
-            && let Some(apps) = self.house.apps()
-        {
-            apps.end().await;
+        if let Some(apps) = self.house.apps() {
+            match end {
+                End::Stop => apps.end().await,
+                // All others are the new process's.
+                End::HandedOver => apps.end_connections().await,
+            }
         }
         let left =
             if clean { "every request was answered" } else { "some connections were cut at the deadline" };

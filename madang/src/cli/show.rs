@@ -48,7 +48,19 @@ pub(super) fn apps(value: &Value, screen: Screen) -> String {
             _ => "33",
         };
         let _ = write!(out, "{}  {}", screen.paint("1", &text(&app["app"])), screen.paint(colour, state));
-        if app["job"] != true {
+        if app["connections"].is_object() {
+            let of = |key: &str| app["connections"][key].to_string();
+            let _ = write!(
+                out,
+                "  {} of {} running, {} of {} ready",
+                of("running"),
+                of("connections_max"),
+                of("ready"),
+                of("workers")
+            );
+            let _ = write!(out, "  served {}, {} a minute", of("served"), of("served_per_minute"));
+            let _ = write!(out, "  failed {}, {} a minute", of("failed"), of("failed_per_minute"));
+        } else if app["job"] != true {
             let _ = write!(out, "  {} of {} ready", app["ready"], app["wanted"]);
         }
         let _ = write!(out, "  version {}", app["version"]["version"]);

@@ -40,6 +40,11 @@ pub(super) fn check(
     }
 }
 
+/// The apps that have a program for each connection.
+pub(super) fn per_connection(apps: &[Arc<AppSettings>]) -> Vec<&str> {
+    apps.iter().filter(|app| app.per_connection.is_some()).map(|app| &*app.name).collect()
+}
+
 /// The names that a route or a stream may lead to.
 pub(super) fn targets<'a>(pools: &'a [Arc<PoolSettings>], apps: &'a [Arc<AppSettings>]) -> Vec<&'a str> {
     let services = apps.iter().filter(|app| app.takes_requests());

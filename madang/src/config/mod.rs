@@ -13,6 +13,7 @@ mod alerts;
 mod apps;
 pub mod diff;
 pub mod disk;
+mod per_connection;
 pub mod serve_folder;
 mod streams;
 
@@ -177,6 +178,7 @@ pub fn load_from(
     let targets = apps::targets(&pools, &apps);
     check_pools(&mut root, &sites, &targets);
     streams::check(&mut root, &streams, &sites, &pools, &targets);
+    per_connection::check(&mut root, &apps::per_connection(&apps), &sites, &streams);
     if sites.is_empty()
         && streams.is_empty()
         && apps.is_empty()

@@ -410,6 +410,8 @@ fn build(settings: &PoolSettings, server: &Server) -> Result<Probe, ProbeFailure
         Place::Unix(path) => listen::Address::Unix(path.clone()),
         // Never a server's place: names are looked up before.
         Place::Host(..) | Place::Service(_) => return Err(ProbeFailure::NotConnected),
+        // It is started when somebody comes: there is nothing to ask before.
+        Place::Program(_) => return Err(ProbeFailure::Nonsense),
     };
     let is_grpc = matches!(health.check, Check::Grpc { .. });
     let tls = match health.tls {

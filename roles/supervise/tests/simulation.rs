@@ -39,6 +39,7 @@ fn program(name: &str) -> Arc<Program> {
 
 fn settings(instances: u32) -> AppSettings {
     AppSettings {
+        per_connection: None,
         name: "hello".into(),
         program: program("good"),
         kind: Kind::Service,

@@ -1,6 +1,7 @@
 //! The child's side of [`super::spawn`]: sets up what is left and becomes the program.
 //!
-//! **Job.** Wait until our record stands, join control groups, hide folders from writing, hand on the listener, give up rights, exec. **Called by** `madang`,
+//! **Job.** Wait until our record stands, join control groups, hide folders from writing, hand on the listener, give up rights,
+//! exec - or, as a zygote, go on and start programs by order. **Called by** `madang`,
 //! first thing in `main`, when its first argument is [`WORD`]. **Calls** the kernel.
 //!
 //! Invariants
@@ -15,12 +16,15 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 use super::gate;
+use super::zygote::Farewell;
+use super::zygote::serve::serve;
 use crate::inherited_fds::close_all_on_exec;
 use crate::rights::Identity;
 
@@ -33,6 +37,7 @@ pub(super) const READ_ONLY: &str = "--read-only";
 pub(super) const USER: &str = "--user";
 pub(super) const NO_NEW_PRIVS: &str = "--no-new-privs";
 pub(super) const LISTENER: &str = "--listener";
+pub(super) const ZYGOTE: &str = "--zygote";
 
 /// By the convention of sockets that are handed on (sd_listen_fds(3)).
 const LISTENER_NUMBER: i32 = 3;
@@ -46,6 +51,7 @@ struct Asked {
     user: Option<String>,
     no_new_privs: bool,
     listener: bool,
+    zygote: Option<Farewell>,
     run: Vec<OsString>,
 }
 
@@ -59,6 +65,15 @@ pub fn become_program(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let (error, what) = match prepare(&asked) {
         Err(failure) => failure,
         Ok(()) => {
+            if let Some(farewell) = asked.zygote {
+                return match serve(&asked.run, farewell) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(error) => {
+                        eprintln!("madang: cannot start programs any more: {error}");
+                        ExitCode::FAILURE
+                    }
+                };
+            }
             #[allow(clippy::disallowed_methods)] // this is the place the ban points to
             let mut command = Command::new(&program);
             command.args(asked.run.iter().skip(1));
@@ -83,6 +98,11 @@ fn read(mut arguments: impl Iterator<Item = OsString>) -> Option<Asked> {
             USER => asked.user = Some(arguments.next()?.into_string().ok()?),
             NO_NEW_PRIVS => asked.no_new_privs = true,
             LISTENER => asked.listener = true,
+            ZYGOTE => {
+                let mut number = || arguments.next()?.to_str()?.parse::<u64>().ok();
+                let (signal, grace) = (i32::try_from(number()?).ok()?, Duration::from_millis(number()?));
+                asked.zygote = Some(Farewell { signal, grace });
+            }
             "--" => {
                 asked.run = arguments.collect();
                 return (!asked.run.is_empty()).then_some(asked);

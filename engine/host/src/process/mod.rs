@@ -2,7 +2,7 @@
 //!
 //! **Job.** Start this very program again ([`again`]) and programs of others ([`spawn`], by way of [`exec`]); know when and
 //! how they ended ([`running`], [`exit`]); hear what they write and say ([`output`], [`said`]); run one to its end, on a runtime
-//! ([`hook`]) or for a command that waits ([`tool`]).
+//! ([`hook`]) or for a command that waits ([`tool`]); have programs started beside us, one for each connection ([`zygote`]).
 //! **Called by** `madang`, `roles/supervise`. **Calls** the kernel.
 //!
 //! Invariants
@@ -25,3 +25,4 @@ pub mod running;
 pub mod said;
 pub mod spawn;
 pub mod tool;
+pub mod zygote;

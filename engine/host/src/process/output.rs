@@ -53,6 +53,11 @@ impl Output {
         Ok(Self { pipe, unread: Vec::new(), read: 0 })
     }
 
+    /// The reading end of a pipe that has no name. Must be called on a tokio runtime.
+    pub fn of(pipe: OwnedFd) -> io::Result<Self> {
+        Ok(Self { pipe: pipe::Receiver::from_owned_fd(pipe)?, unread: Vec::new(), read: 0 })
+    }
+
     /// Waits for more and hands every whole line on, without its end. Never ends by itself.
     pub async fn lines(&mut self, mut line: impl FnMut(&[u8])) -> io::Result<()> {
         if self.read >= BYTES_PER_TURN {

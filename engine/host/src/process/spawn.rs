@@ -21,6 +21,7 @@ use std::process::{Command, Stdio};
 use super::exec;
 use super::gate::Gate;
 use super::running::Running;
+use super::zygote::Farewell;
 
 /// Everything a program is started with.
 #[derive(Debug)]
@@ -35,8 +36,12 @@ pub struct Launch {
     pub user: Option<String>,
     /// A listening socket it inherits as descriptor 3, with LISTEN_FDS and LISTEN_PID.
     pub listener: Option<OwnedFd>,
-    /// Where its stdout and stderr go.
+    /// Where its stdout goes.
     pub output: OwnedFd,
+    /// Where its stderr goes.
+    pub errors: OwnedFd,
+    /// It becomes no program but starts them by order, from this socket ([`super::zygote`]).
+    pub zygote: Option<(OwnedFd, Farewell)>,
     /// `cgroup.procs` files it joins.
     pub join: Vec<PathBuf>,
     /// It gains no rights by executing something (PR_SET_NO_NEW_PRIVS).
@@ -81,16 +86,20 @@ fn start(launch: Launch, gate: Option<&Gate>) -> io::Result<Running> {
     if launch.no_new_privs {
         command.arg(exec::NO_NEW_PRIVS);
     }
-    let input = match launch.listener {
-        Some(listener) => {
+    let input = match (launch.zygote, launch.listener) {
+        (Some((control, farewell)), _) => {
+            command.arg(exec::ZYGOTE).arg(farewell.signal.to_string());
+            command.arg(farewell.grace.as_millis().to_string());
+            Stdio::from(control)
+        }
+        (None, Some(listener)) => {
             command.arg(exec::LISTENER);
             Stdio::from(listener)
         }
-        None => Stdio::null(),
+        (None, None) => Stdio::null(),
     };
     command.arg("--").args(&launch.run).current_dir(&launch.dir);
     command.env_clear().envs(launch.environment.iter().map(|(name, value)| (name, value)));
-    let errors = launch.output.try_clone()?;
-    command.stdin(input).stdout(launch.output).stderr(errors).process_group(0);
+    command.stdin(input).stdout(launch.output).stderr(launch.errors).process_group(0);
     Running::of(command.spawn()?)
 }

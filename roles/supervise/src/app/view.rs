@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{App, Mode};
 use crate::config::Kind;
 use crate::deploy::Stage;
+use crate::per_connection::ConnectionsView;
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,7 +45,7 @@ pub struct DeployView {
 }
 
 /// A version.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[allow(missing_docs)] // the names say it
 pub struct ReleaseView {
     pub version: u32,
@@ -53,7 +54,7 @@ pub struct ReleaseView {
 }
 
 /// An app.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[allow(missing_docs)] // the names say it
 pub struct AppView {
     pub app: String,
@@ -75,6 +76,8 @@ pub struct AppView {
     pub unasked_ends: u64,
     /// What the last of those wrote.
     pub last_lines: Vec<String>,
+    /// Of an app with a program for each connection.
+    pub connections: Option<ConnectionsView>,
 }
 
 impl App {
@@ -135,6 +138,7 @@ impl App {
             ends: self.ends.iter().cloned().collect(),
             unasked_ends: self.unasked_ends,
             last_lines: self.last_lines.clone(),
+            connections: None,
         }
     }
 

@@ -7,6 +7,8 @@
 use madang_http::check::HEALTH;
 use madang_settings::schema::{Kind, Section, key};
 
+use super::per_connection::QUEUE;
+
 const TEXTS: Kind = Kind::List(&Kind::Text);
 
 /// `[app.NAME]`.
@@ -112,6 +114,25 @@ pub const APP: Section = Section {
         key("deploy", Kind::Table(&DEPLOY), "", "How a new version takes over."),
         key("scale", Kind::Table(&SCALE), "", "How the number of instances follows the load."),
         key("log", Kind::Table(&LOG), "", "What is kept of what it writes."),
+        key(
+            "mode",
+            Kind::Choice(&["service", "per-connection"]),
+            "\"service\"",
+            "`per-connection`: one program for each connection that a `[stream.NAME]` brings, as inetd does it; the connection is its standard input and output, the log has its standard error. `limits` are for all of them together.",
+        ),
+        key(
+            "workers",
+            Kind::Count(0, 64),
+            "0",
+            "With `mode = \"per-connection\"`: programs that are started before anybody comes and wait for their input. 0: one is started when somebody comes, and finds the client in REMOTE_ADDR, REMOTE_PORT, TCPREMOTEIP, TCPREMOTEPORT, TCPLOCALIP and TCPLOCALPORT; one that waited does not (`proxy_protocol` of the stream tells it).",
+        ),
+        key(
+            "connections_max",
+            Kind::Count(1, 10_000),
+            "64",
+            "With `mode = \"per-connection\"`: connections served at once; more wait in `queue`. A place is free again once the program has ended.",
+        ),
+        key("queue", Kind::Table(&QUEUE), "", "With `mode = \"per-connection\"`: who waits for a place."),
     ],
 };
 

@@ -8,6 +8,7 @@
 mod environment;
 mod keys;
 mod order;
+mod per_connection;
 mod program;
 mod rules;
 mod scale;
@@ -22,6 +23,7 @@ use madang_settings::tree::Value;
 pub use self::environment::Environment;
 pub use self::keys::{APP, DEPLOY, HARDEN, INSTANCES, LIMITS, LOG, RESTART, SCALE, STOP};
 pub use self::order::check_order;
+pub use self::per_connection::{PerConnection, QUEUE};
 pub use self::program::{Give, Limits, Program};
 pub use self::rules::{AtMost, DeploySettings, RestartSettings, StopSettings, StopSignal};
 pub use self::scale::{ScaleBy, ScaleSettings, Target};
@@ -52,6 +54,8 @@ pub struct AppSettings {
     pub scale: ScaleSettings,
     /// Bytes.
     pub log_keep: u64,
+    /// A program for each connection; `None`: one that takes many, or a job.
+    pub per_connection: Option<PerConnection>,
 }
 
 /// When it runs.
@@ -134,6 +138,7 @@ impl AppSettings {
                 }
             }
         }
+        let per_connection = PerConnection::read(r);
         Self {
             name: name.into(),
             program,
@@ -150,6 +155,7 @@ impl AppSettings {
             deploy: r.table_or_default("deploy", &DEPLOY, DeploySettings::read),
             scale,
             log_keep: r.table_or_default("log", &LOG, |r| r.size("keep")),
+            per_connection,
         }
     }
 
@@ -245,4 +251,4 @@ fn read_kind(r: &mut Reader<'_>) -> Kind {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

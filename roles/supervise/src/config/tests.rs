@@ -47,7 +47,7 @@ fn read(text: &str) -> (Vec<Arc<AppSettings>>, Vec<String>) {
 }
 
 #[track_caller]
-fn good(text: &str) -> Arc<AppSettings> {
+pub(crate) fn good(text: &str) -> Arc<AppSettings> {
     let (mut apps, problems) = read(text);
     assert_eq!(problems, Vec::<String>::new());
     apps.pop().unwrap()

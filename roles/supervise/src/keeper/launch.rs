@@ -8,6 +8,7 @@
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -98,12 +99,7 @@ pub(super) fn launch(
     told.push(("MADANG_APP", settings.name.to_string()));
     told.push(("MADANG_INSTANCE", instance.to_string()));
     told.push(("MADANG_RELEASE", release.number.to_string()));
-    let limits = GroupLimits {
-        memory: program.limits.memory,
-        cpu_percent: program.limits.cpu,
-        pids: program.limits.pids,
-    };
-    let group = groups.make(&format!("{}-{instance}", settings.name), &limits)?;
+    let group = groups.make(&format!("{}-{instance}", settings.name), &limits(program))?;
     let gate = Gate::close(&record::path(apps, &settings.name, instance)).ok();
     files.extend(gate.as_ref().map(Gate::path));
     let launch = Launch {
@@ -112,7 +108,9 @@ pub(super) fn launch(
         environment: environment(program, told),
         user: program.user.clone(),
         listener,
+        errors: output.try_clone()?,
         output,
+        zygote: None,
         join: group.join_files(),
         no_new_privs: program.no_new_privs,
         read_only: program.read_only.clone(),
@@ -126,6 +124,39 @@ pub(super) fn launch(
         group.remove();
     }
     Ok(Launched { running: running?, address, files, group, gate })
+}
+
+/// What the zygote of a version is started with, and its group: the limits are for everything it starts.
+pub(super) fn zygote(
+    groups: &Groups,
+    settings: &AppSettings,
+    release: &Release,
+    output: OwnedFd,
+    group: &str,
+) -> io::Result<(Launch, Group)> {
+    let program = &release.program;
+    let told =
+        vec![("MADANG_APP", settings.name.to_string()), ("MADANG_RELEASE", release.number.to_string())];
+    let errors = output.try_clone()?;
+    let group = groups.make(group, &limits(program))?;
+    let launch = Launch {
+        run: program.run.clone(),
+        dir: program.dir.clone(),
+        environment: environment(program, told),
+        user: program.user.clone(),
+        listener: None,
+        output,
+        errors,
+        zygote: None,
+        join: group.join_files(),
+        no_new_privs: program.no_new_privs,
+        read_only: program.read_only.clone(),
+    };
+    Ok((launch, group))
+}
+
+fn limits(program: &Program) -> GroupLimits {
+    GroupLimits { memory: program.limits.memory, cpu_percent: program.limits.cpu, pids: program.limits.pids }
 }
 
 /// Later ones win: ours, then the settings', then what Madang says.

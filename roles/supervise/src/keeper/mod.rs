@@ -9,6 +9,7 @@
 //!
 //! Not here: deciding (`app`), requests and checks (`roles/balance`, by way of [`Around`]).
 
+mod connections;
 mod journal;
 mod launch;
 mod look;
@@ -32,6 +33,8 @@ use madang_host::process::said::{Ear, Said};
 use rustix::process::Signal;
 use tokio::sync::{Notify, mpsc, watch};
 
+use self::connections::Connections;
+pub use self::connections::{Caller, Lent};
 use self::journal::Journal;
 use self::launch::Launched;
 use self::meter::Meter;
@@ -40,6 +43,7 @@ use crate::app::{Action, App, AppView, InstanceNumber, Refused, Release, Tone};
 use crate::around::{Around, Member};
 use crate::config::{AppSettings, Kind, Ready, StopSignal};
 use crate::life::Look;
+use crate::per_connection::Crew;
 
 /// How often it is looked while something is under way, and while nothing is.
 const BUSY: Duration = Duration::from_millis(100);
@@ -84,6 +88,7 @@ pub struct Keeper {
     groups: Groups,
     around: Rc<dyn Around>,
     journal: Rc<Journal>,
+    connections: Rc<Connections>,
     events: mpsc::Sender<(Arc<str>, InstanceNumber, Event)>,
     changed: Notify,
     frozen: watch::Sender<bool>,
@@ -100,12 +105,16 @@ impl Keeper {
         around: Rc<dyn Around>,
     ) -> Rc<Self> {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
+        let groups = Groups::find(&format!("madang-{:016x}", launch::name_of(&data)));
+        let (folder, journal) = (data.join("apps"), Rc::new(Journal::new(data.join("logs"))));
+        let (all, logs) = (Rc::clone(&around), Rc::clone(&journal));
         let this = Rc::new(Self {
             apps: RefCell::default(),
-            groups: Groups::find(&format!("madang-{:016x}", launch::name_of(&data))),
-            folder: data.join("apps"),
+            connections: Connections::start(folder.clone(), groups.clone(), all, logs, seed),
+            groups,
+            folder,
             around,
-            journal: Rc::new(Journal::new(data.join("logs"))),
+            journal,
             events,
             changed: Notify::new(),
             frozen: watch::Sender::new(false),
@@ -122,7 +131,9 @@ impl Keeper {
     pub fn update(&self, settings: &[Arc<AppSettings>]) {
         let now = clock::now();
         let mut apps = self.apps.borrow_mut();
-        for settings in settings {
+        self.connections.update(settings);
+        let ours = || settings.iter().filter(|settings| settings.per_connection.is_none());
+        for settings in ours() {
             match apps.get_mut(&settings.name) {
                 Some(kept) => {
                     kept.gone = false;
@@ -136,12 +147,14 @@ impl Keeper {
             }
         }
         for (name, kept) in apps.iter_mut() {
-            if !settings.iter().any(|settings| settings.name == *name) {
+            if !ours().any(|settings| settings.name == *name) {
                 kept.gone = true;
                 kept.app.stop_all(now);
             }
         }
-        let keep = apps.iter().map(|(name, kept)| (Arc::clone(name), kept.app.settings().log_keep));
+        let settings = apps.values().map(|kept| Arc::clone(kept.app.settings()));
+        let all = settings.chain(self.connections.settings());
+        let keep = all.map(|settings| (Arc::clone(&settings.name), settings.log_keep));
         let lost = self.journal.keep(keep.collect());
         drop(apps);
         if let Err(error) = lost {
@@ -162,6 +175,15 @@ impl Keeper {
                 continue;
             };
             known.extend(record.groups.iter().cloned());
+            if record.owner.is_some() {
+                // It ends with its server: by itself, even if that was killed just now.
+                tokio::task::spawn_local(async move {
+                    running.ended().await;
+                    end_group(Group::found(&record.groups, None));
+                    record::forget(&path, &record.files);
+                });
+                continue;
+            }
             let same = apps.get_mut(&*record.app).filter(|kept| {
                 let settings = kept.app.settings();
                 settings.kind == Kind::Service && record.program == launch::fingerprint(&settings.program)
@@ -233,6 +255,7 @@ impl Keeper {
             kept.app.end(clock::now());
         }
         self.changed.notify_one();
+        self.connections.end().await;
         let mut tick = tokio::time::interval(Duration::from_millis(10));
         while !self.apps.borrow().values().all(|kept| kept.app.is_empty()) {
             tick.tick().await;
@@ -257,7 +280,22 @@ impl Keeper {
             }
             view
         };
-        self.apps.borrow().values().map(view).collect()
+        self.apps.borrow().values().map(view).chain(self.connections.views()).collect()
+    }
+
+    /// Ends only the programs that have a connection each: another server has everything else.
+    pub async fn end_connections(&self) {
+        self.connections.end().await;
+    }
+
+    /// Where programs for connections are asked for.
+    pub fn caller(&self) -> Caller {
+        self.connections.caller()
+    }
+
+    /// The order of an app with a program for each connection; `None`: there is no such app.
+    pub fn order_crew<T>(&self, app: &str, order: impl FnOnce(&mut Crew, Instant) -> T) -> Option<T> {
+        self.connections.order(app, order)
     }
 
     /// The same without what the kernel has to be asked for.
@@ -287,9 +325,11 @@ impl Keeper {
         let ready: Vec<Arc<str>> =
             apps.iter().filter(|(_, kept)| kept.app.is_ready()).map(|(name, _)| Arc::clone(name)).collect();
         let (mut next, mut processes) = (now + CALM, None);
+        let crews: Vec<_> = self.connections.settings();
         for (name, kept) in apps.iter_mut() {
-            let may =
-                kept.app.settings().after.iter().all(|other| ready.iter().any(|name| **name == **other));
+            let may = kept.app.settings().after.iter().all(|other| {
+                ready.iter().chain(crews.iter().map(|crew| &crew.name)).any(|name| **name == **other)
+            });
             if may {
                 kept.app.allow();
             }
@@ -382,6 +422,7 @@ impl Keeper {
             program: launch::fingerprint(&release.program),
             files: files.clone(),
             groups: group.folders(),
+            owner: None,
         };
         match record::keep(&self.folder, &record) {
             Ok(path) => files.push(path),

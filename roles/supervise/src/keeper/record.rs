@@ -31,6 +31,9 @@ pub(super) struct Record {
     pub files: Vec<PathBuf>,
     /// Folders of its control group.
     pub groups: Vec<PathBuf>,
+    /// The server without which it ends by itself; `None`: it outlives servers.
+    #[serde(default)]
+    pub owner: Option<Identity>,
 }
 
 /// The folder of an app.
