@@ -16,6 +16,7 @@ pub mod deploy;
 pub mod keeper;
 pub mod life;
 pub mod order;
+pub mod releases;
 pub mod restart;
 pub mod scale;
 pub mod schedule;
