@@ -41,6 +41,7 @@ mod proxy_retry;
 mod proxy_route;
 mod proxy_split;
 mod quickstart;
+mod releases;
 mod service;
 mod stream;
 mod stream_programs;

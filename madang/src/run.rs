@@ -263,6 +263,7 @@ impl Life {
                 let views = self.house.apps().map(|apps| apps.views()).unwrap_or_default();
                 (200, JSON, serde_json::to_string(&views).unwrap_or_default())
             }
+            Order::AppHistory(query) => app_orders::history(self.house.apps(), &query),
             Order::App(order, query) => app_orders::order(self.house.apps(), order, &query),
             Order::Stop => {
                 end = Some(End::Stop);

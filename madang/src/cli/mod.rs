@@ -18,6 +18,7 @@ mod alerts;
 mod apps;
 mod ask;
 mod check;
+mod deploy;
 mod doctor;
 mod firewall;
 mod folder;
@@ -108,7 +109,7 @@ enum Command {
         #[command(subcommand)]
         command: alerts::AlertCommand,
     },
-    /// Apps: list, start, stop, restart, scale, deploy, rollback
+    /// Apps: list, start, stop, restart, scale, deploy, rollback, history
     App {
         #[command(subcommand)]
         command: apps::AppCommand,

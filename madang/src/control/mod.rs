@@ -56,6 +56,8 @@ pub enum Order {
     Apps,
     /// What is wanted of an app; the query names it.
     App(AppOrder, String),
+    /// An app's deploys, as JSON; the query names it.
+    AppHistory(String),
 }
 
 /// An order's answer: status, media type, text.
@@ -144,14 +146,21 @@ pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
         "/api/v1/app/deploy",
         Order::App(AppOrder::Deploy, String::new()),
         false,
-        "?app=A[&dir=D]: a new version",
+        "?app=A[&dir=D|&image=F]: a new version",
     ),
     (
         Method::Post,
         "/api/v1/app/rollback",
         Order::App(AppOrder::Rollback, String::new()),
         false,
-        "?app=A: the version before",
+        "?app=A[&to=N]: the version before",
+    ),
+    (
+        Method::Get,
+        "/api/v1/app/history",
+        Order::AppHistory(String::new()),
+        false,
+        "?app=A: the deploys there were",
     ),
 ];
 
@@ -212,6 +221,7 @@ impl Control {
         if let Order::Pool(_, query)
         | Order::Hold(_, query)
         | Order::App(_, query)
+        | Order::AppHistory(query)
         | Order::AlertTest(query) = &mut order
         {
             exchange.head.query().unwrap_or_default().clone_into(query);

@@ -17,6 +17,7 @@ pub mod keeper;
 pub mod life;
 pub mod order;
 pub mod per_connection;
+pub mod releases;
 pub mod restart;
 pub mod scale;
 pub mod schedule;

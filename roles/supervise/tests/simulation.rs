@@ -5,8 +5,8 @@
 //! everything that was due is done.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,11 @@ use madang_host::process::exit::Exit;
 use madang_http::check::{Check, HealthSettings};
 use madang_supervise::app::{Action, App, Place};
 use madang_supervise::config::{
-    AppSettings, AtMost, DeploySettings, Environment, Give, Kind, Limits, Program, Ready, RestartSettings,
-    ScaleBy, ScaleSettings, StopSettings, StopSignal, Target,
+    AppSettings, AtMost, DeploySettings, Environment, Give, ImageSettings, Kind, Limits, Program, Ready,
+    RestartSettings, ScaleBy, ScaleSettings, StopSettings, StopSignal, Target,
 };
 use madang_supervise::life::Look;
+use madang_supervise::releases::resume::resume;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -34,6 +35,9 @@ fn program(name: &str) -> Arc<Program> {
         limits: Limits::default(),
         no_new_privs: true,
         read_only: Vec::new(),
+        image: ImageSettings::default(),
+        root: None,
+        image_user: None,
     })
 }
 
@@ -66,6 +70,7 @@ fn settings(instances: u32) -> AppSettings {
             healthy_within: seconds(30),
             watch: seconds(10),
             keep: 3,
+            disk: 1 << 30,
         },
         scale: ScaleSettings {
             targets: vec![Target { by: ScaleBy::InFlight, each: 16.0 }],
@@ -95,6 +100,8 @@ struct World {
     processes: BTreeMap<u32, Process>,
     places: Vec<Place>,
     told: Vec<String>,
+    /// The version on its way in.
+    under_way: Option<u32>,
     /// Requests that were open where SIGTERM went before their time to drain was over.
     cut: u32,
     deaf_percent: u64,
@@ -103,7 +110,9 @@ struct World {
 impl World {
     fn new(settings: AppSettings, seed: u64) -> Self {
         let now = madang_host::clock::now();
-        let mut app = App::new(Arc::new(settings), seed, now);
+        let settings = Arc::new(settings);
+        let resumed = resume(None, &settings.program, Path::new("/"), &BTreeSet::new());
+        let mut app = App::new(settings, resumed, seed, now);
         app.allow();
         Self {
             app,
@@ -112,6 +121,7 @@ impl World {
             processes: BTreeMap::new(),
             places: Vec::new(),
             told: Vec::new(),
+            under_way: None,
             cut: 0,
             deaf_percent: 0,
         }
@@ -201,6 +211,13 @@ impl World {
                 }
                 Action::Places => self.places = self.app.places(),
                 Action::Tell(_, sentence) => self.told.push(sentence),
+                Action::Begun { version, .. } => {
+                    assert_eq!(self.under_way.replace(version), None, "two versions on their way in");
+                }
+                Action::Over { version, .. } => {
+                    assert_eq!(self.under_way.take(), Some(version), "over without having begun");
+                }
+                Action::Forget(_) => panic!("no files are made here"),
                 Action::AskSchedule => panic!("not a job"),
             }
         }
@@ -358,7 +375,7 @@ fn every_history_comes_to_rest() {
                 1 => drop(world.app.deploy(program("broken"), now)),
                 2 => drop(world.app.deploy(program("flaky"), now)),
                 3 => drop(world.app.restart(now)),
-                4 => drop(world.app.roll_back(now)),
+                4 => drop(world.app.roll_back(None, now)),
                 5 => {
                     wanted = 1 + u32::try_from(draws.below(5)).unwrap();
                     world.app.scale(wanted, now).unwrap();

@@ -140,7 +140,8 @@ impl ExistsAsFile for Path {
 fn data_folder(path: &Path) -> Finding {
     use std::os::unix::fs::PermissionsExt;
     match std::fs::metadata(path) {
-        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => wrong(
+        // Passing through is allowed: an app that runs as another user has its files there.
+        Ok(meta) if meta.permissions().mode() & 0o066 != 0 => wrong(
             "data folder",
             format!("{} can be read by others", path.display()),
             format!("chmod 700 {}", path.display()),

@@ -13,6 +13,7 @@
 //!
 //! Not here: processes, the pool (`keeper` carries out), what people see (`view`).
 
+mod deploys;
 mod orders;
 mod reconcile;
 mod view;
@@ -27,8 +28,10 @@ use madang_host::process::exit::Exit;
 pub use self::orders::Refused;
 pub use self::view::{AppView, DeployView, InstanceView, ReleaseView};
 use crate::config::{AppSettings, Kind, Program};
-use crate::deploy::{Change, Deploy};
+use crate::deploy::Deploy;
 use crate::life::{Life, Look, Phase, Step};
+use crate::releases::resume::Resumed;
+use crate::releases::{Cause, Made, Origin};
 use crate::restart::{Restarts, Verdict};
 use crate::scale::{Load, Scaler};
 
@@ -42,6 +45,8 @@ pub struct Release {
     pub number: u32,
     /// What is run.
     pub program: Arc<Program>,
+    /// Of what it is made.
+    pub made: Arc<Made>,
 }
 
 /// How loud a sentence is told.
@@ -71,6 +76,28 @@ pub enum Action {
     Places,
     /// A job has ended and comes again by its schedule: tell [`App::run_at`] when.
     AskSchedule,
+    /// A version is on its way in.
+    Begun {
+        /// Which.
+        version: u32,
+        /// Why.
+        cause: Cause,
+        /// Where its files are from.
+        origin: Origin,
+    },
+    /// It is decided: the current version is in force before anything else is done.
+    Over {
+        /// Which.
+        version: u32,
+        /// `None`: it is in.
+        lost: Option<String>,
+        /// The last that it wrote, when it is lost because of that.
+        lines: Vec<String>,
+        /// How long it was on its way.
+        took: Duration,
+    },
+    /// The files of this version are not wanted any more.
+    Forget(u32),
     /// Tell the log.
     Tell(Tone, String),
 }
@@ -130,6 +157,15 @@ struct Entering {
     release: Release,
     deploy: Deploy,
     begun: Instant,
+    /// The last that an instance wrote which ended unasked.
+    lines: Vec<String>,
+}
+
+/// A version whose files are being made.
+#[derive(Debug)]
+struct Preparing {
+    number: u32,
+    begun: Instant,
 }
 
 /// How the last deploy ended.
@@ -149,6 +185,7 @@ pub struct App {
     current: Release,
     /// Versions to go back to, the newest last.
     earlier: Vec<Release>,
+    preparing: Option<Preparing>,
     entering: Option<Entering>,
     last: Option<Outcome>,
     instances: Vec<Instance>,
@@ -171,14 +208,14 @@ pub struct App {
 const ENDS_SHOWN: usize = 8;
 
 impl App {
-    /// An app that was not there before. It starts when [`App::allow`] says so.
-    pub fn new(settings: Arc<AppSettings>, seed: u64, now: Instant) -> Self {
+    /// An app that was not there before in this server. It starts when [`App::allow`] says so.
+    pub fn new(settings: Arc<AppSettings>, resumed: Resumed, seed: u64, now: Instant) -> Self {
         let wanted = settings.instances_min;
-        let program = Arc::clone(&settings.program);
         Self {
             mode: Mode::Waiting,
-            current: Release { number: 1, program },
-            earlier: Vec::new(),
+            current: resumed.current,
+            earlier: resumed.earlier,
+            preparing: None,
             entering: None,
             last: None,
             instances: Vec::new(),
@@ -187,7 +224,7 @@ impl App {
             wanted,
             scaler: settings.scales().then(|| Scaler::new(settings.scale_rules(), wanted, now)),
             numbers: 0,
-            releases: 1,
+            releases: resumed.numbers,
             draws: Draws::new(seed),
             actions: VecDeque::new(),
             ends: VecDeque::new(),
@@ -259,6 +296,14 @@ impl App {
         self.actions.push_back(Action::Places);
     }
 
+    /// An instance of an earlier server that is being ended: its number names its files and its group until then.
+    pub fn passes_over(&mut self, number: InstanceNumber) {
+        // A job counts its runs by it.
+        if !self.settings.kind.is_job() {
+            self.numbers = self.numbers.max(number);
+        }
+    }
+
     /// The process of an instance runs.
     pub fn started(&mut self, number: InstanceNumber) {
         if let Some(instance) = self.instances.iter_mut().find(|instance| instance.number == number) {
@@ -319,6 +364,7 @@ impl App {
             && !good
         {
             entering.deploy.failed(exit.to_string());
+            entering.lines = last_lines.to_vec();
             return;
         }
         if matches!(self.mode, Mode::Stopped | Mode::Ending | Mode::Failed(_)) {
@@ -436,58 +482,6 @@ impl App {
                 self.actions.push_back(Action::Kill(number));
             }
         }
-    }
-
-    fn deploy_failed(&mut self, release: u32, how: String) {
-        if let Some(entering) = self.entering.as_mut().filter(|entering| entering.release.number == release) {
-            entering.deploy.failed(how);
-        }
-    }
-
-    fn advance_deploy(&mut self, now: Instant) {
-        let Some(entering) = &mut self.entering else { return };
-        let new = entering.release.number;
-        let of = self.wanted.max(1);
-        let is_ready =
-            |instance: &&Instance| instance.release == new && instance.life.phase() == Phase::Ready;
-        let ready = u32::try_from(self.instances.iter().filter(is_ready).count()).unwrap_or(u32::MAX);
-        let Some(change) = entering.deploy.poll(ready, of, now) else { return };
-        self.actions.push_back(Action::Places);
-        match change {
-            Change::Share(share) => {
-                self.tell(Tone::Good, format!("version {new} gets {share} % of the requests"));
-            }
-            Change::Won => self.won(now),
-            Change::Lost(why) => self.lost(&why.to_string()),
-        }
-    }
-
-    fn won(&mut self, now: Instant) {
-        let Some(entering) = self.entering.take() else { return };
-        let old = std::mem::replace(&mut self.current, entering.release);
-        let new = self.current.number;
-        if old.number != new {
-            // A restart is no version to go back to.
-            let known = [&old.program, &self.current.program];
-            self.earlier.retain(|release| !known.contains(&&release.program));
-            if old.program != self.current.program {
-                self.earlier.push(old);
-            }
-            let more = self.earlier.len().saturating_sub(self.settings.deploy.keep);
-            self.earlier.drain(..more);
-        }
-        self.last = Some(Outcome { release: new, lost: None });
-        self.restarts.forgive();
-        let took = now.saturating_duration_since(entering.begun);
-        self.tell(Tone::Good, format!("version {new} is in, after {:.1} s", took.as_secs_f64()));
-    }
-
-    fn lost(&mut self, why: &str) {
-        let Some(entering) = self.entering.take() else { return };
-        let number = entering.release.number;
-        self.last = Some(Outcome { release: number, lost: Some(why.to_owned()) });
-        let stays = self.current.number;
-        self.tell(Tone::Bad, format!("version {number} is taken back: {why}; version {stays} goes on"));
     }
 }
 

@@ -12,6 +12,7 @@ use super::{App, Mode};
 use crate::config::Kind;
 use crate::deploy::Stage;
 use crate::per_connection::ConnectionsView;
+use crate::releases::Origin;
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,6 +43,11 @@ pub struct DeployView {
     pub stage: &'static str,
     pub share_percent: u8,
     pub seconds: u64,
+    /// Instances of it that are well, of how many.
+    pub ready: u32,
+    pub of: u32,
+    /// Filled in by the keeper: how far its files are.
+    pub files: Option<String>,
 }
 
 /// A version.
@@ -50,6 +56,7 @@ pub struct DeployView {
 pub struct ReleaseView {
     pub version: u32,
     pub dir: String,
+    pub from: Origin,
     pub run: Vec<String>,
 }
 
@@ -103,10 +110,21 @@ impl App {
         let release = |release: &super::Release| ReleaseView {
             version: release.number,
             dir: release.program.dir.display().to_string(),
+            from: release.made.origin.clone(),
             run: release.program.run.clone(),
         };
         let ready = instances.iter().filter(|instance| instance.state == "ready").count();
-        let deploy = self.entering.as_ref().map(|entering| DeployView {
+        let wanted = self.wanted.max(1);
+        let preparing = self.preparing.as_ref().map(|preparing| DeployView {
+            version: preparing.number,
+            stage: "preparing",
+            share_percent: 0,
+            seconds: since(preparing.begun),
+            ready: 0,
+            of: wanted,
+            files: None,
+        });
+        let entering = self.entering.as_ref().map(|entering| DeployView {
             version: entering.release.number,
             stage: match entering.deploy.stage() {
                 Stage::Starting { .. } => "starting",
@@ -117,6 +135,13 @@ impl App {
             },
             share_percent: entering.deploy.share(),
             seconds: since(entering.begun),
+            ready: {
+                let of_it =
+                    |one: &&InstanceView| one.version == entering.release.number && one.state == "ready";
+                u32::try_from(instances.iter().filter(of_it).count()).unwrap_or(u32::MAX)
+            },
+            of: wanted,
+            files: None,
         });
         let waits = self.again.iter().map(|again| again.at.saturating_duration_since(now).as_secs()).min();
         AppView {
@@ -131,7 +156,7 @@ impl App {
             ready: u32::try_from(ready).unwrap_or(u32::MAX),
             version: release(&self.current),
             earlier: self.earlier.iter().map(release).collect(),
-            deploy,
+            deploy: preparing.or(entering),
             last_deploy: self.last.as_ref().map(|last| (last.release, last.lost.clone())),
             next_start_seconds: waits,
             instances,

@@ -112,6 +112,12 @@ pub const APP: Section = Section {
             "A job that runs at these times (this machine's clock): `\"30 4 * * mon-fri\"` (minute, hour, day, month, weekday), `\"@hourly\"`, `\"@daily\"`, `\"@weekly\"`, `\"@monthly\"`. A run that is still going is not overtaken.",
         ),
         key("deploy", Kind::Table(&DEPLOY), "", "How a new version takes over."),
+        key(
+            "image",
+            Kind::Table(&IMAGE),
+            "",
+            "What holds for versions that are images (`madang app deploy --image`).",
+        ),
         key("scale", Kind::Table(&SCALE), "", "How the number of instances follows the load."),
         key("log", Kind::Table(&LOG), "", "What is kept of what it writes."),
         key(
@@ -239,6 +245,27 @@ pub const DEPLOY: Section = Section {
             "How long the old version is kept, without requests, after all of them went over: one that fails meanwhile is taken back.",
         ),
         key("keep", Kind::Count(1, 100), "3", "Versions kept to go back to."),
+        key(
+            "disk",
+            Kind::Size("1MiB", "16TiB"),
+            "\"2GiB\"",
+            "What the versions that were copied (`--dir`, `--image`) may take on the disk together, the one that runs and the new one included: the oldest go first, and a new one that does not fit is refused.",
+        ),
+    ],
+};
+
+/// `image`.
+pub const IMAGE: Section = Section {
+    title: "image",
+    doc: "An image (OCI, or `docker save`) says itself what is run, where and as whom; what stands here is done instead. `env` and the other environment of the app come on top of the image's.",
+    keys: &[
+        key(
+            "run",
+            TEXTS,
+            "",
+            "Instead of its Entrypoint and Cmd. `run` of the app holds only where neither says anything.",
+        ),
+        key("dir", Kind::Text, "", "Instead of its WorkingDir, seen from its own root: `\"/srv\"`."),
     ],
 };
 

@@ -21,10 +21,10 @@ use madang_settings::reader::Reader;
 use madang_settings::tree::Value;
 
 pub use self::environment::Environment;
-pub use self::keys::{APP, DEPLOY, HARDEN, INSTANCES, LIMITS, LOG, RESTART, SCALE, STOP};
+pub use self::keys::{APP, DEPLOY, HARDEN, IMAGE, INSTANCES, LIMITS, LOG, RESTART, SCALE, STOP};
 pub use self::order::check_order;
 pub use self::per_connection::{PerConnection, QUEUE};
-pub use self::program::{Give, Limits, Program};
+pub use self::program::{Give, ImageSettings, Limits, Program};
 pub use self::rules::{AtMost, DeploySettings, RestartSettings, StopSettings, StopSignal};
 pub use self::scale::{ScaleBy, ScaleSettings, Target};
 use crate::scale::Rules;
@@ -108,9 +108,17 @@ impl AppSettings {
             r.error("scale", "by \"queue\": nobody ever waits, `max_connections` sets no limit", help);
         }
         if kind.is_job() {
-            for key in
-                ["instances", "max_connections", "give", "ready", "health", "deploy", "scale", "start_within"]
-            {
+            for key in [
+                "instances",
+                "max_connections",
+                "give",
+                "ready",
+                "health",
+                "deploy",
+                "image",
+                "scale",
+                "start_within",
+            ] {
                 if r.has(key) {
                     r.error(key, format!("a job takes no requests: `{key}` has no effect on it"), None);
                 }

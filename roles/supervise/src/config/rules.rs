@@ -104,6 +104,8 @@ pub struct DeploySettings {
     pub healthy_within: Duration,
     pub watch: Duration,
     pub keep: usize,
+    /// Bytes.
+    pub disk: u64,
 }
 
 /// More steps than anybody watches.
@@ -139,6 +141,7 @@ impl DeploySettings {
             healthy_within: r.duration("healthy_within"),
             watch: r.duration("watch"),
             keep,
+            disk: r.size("disk"),
         }
     }
 }

@@ -38,6 +38,7 @@ use crate::app::{AppView, Release, Tone};
 use crate::around::Around;
 use crate::config::AppSettings;
 use crate::per_connection::{Action, CallNumber, Crew, ProgramNumber};
+use crate::releases::resume::fingerprint;
 
 /// Calls and events that wait; whoever has more waits itself.
 const EVENTS_MAX: usize = 1024;
@@ -474,7 +475,8 @@ impl Connections {
             instance: process.number,
             address: String::new(),
             process,
-            program: launch::fingerprint(&release.program),
+            program: fingerprint(&release.program),
+            tree: None,
             files: Vec::new(),
             groups: group.folders(),
             owner: Identity::of(std::process::id()),

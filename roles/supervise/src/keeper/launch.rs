@@ -5,7 +5,6 @@
 //!
 //! Not here: when (`app`).
 
-use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -59,6 +58,11 @@ pub(super) fn launch(
     taken: impl Fn(&str) -> bool,
 ) -> io::Result<Launched> {
     let program = &release.program;
+    // The kernel would only say that something is not there.
+    let starts_in = program.root.as_deref().unwrap_or(&program.dir);
+    std::fs::metadata(starts_in).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot use the folder {}: {error}", starts_in.display()))
+    })?;
     let folder = record::folder(apps, &settings.name);
     std::fs::create_dir_all(&folder)?;
     let mut files = Vec::new();
@@ -165,35 +169,6 @@ fn environment(program: &Program, told: Vec<(&str, String)>) -> Vec<(String, Str
     let own = program.environment.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
     let told = told.into_iter().map(|(name, value)| (name.to_owned(), value));
     passed.chain(own).chain(told).collect()
-}
-
-/// Tells programs apart, over starts of the server.
-pub(super) fn fingerprint(program: &Program) -> u64 {
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-    program.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// A name of its own for what belongs to one data folder.
-pub(super) fn name_of(data: &Path) -> u64 {
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-    // A folder that cannot be resolved is named as it is written.
-    data.canonicalize().unwrap_or_else(|_| data.to_owned()).hash(&mut hasher);
-    hasher.finish()
-}
-
-/// FNV-1a: the same in every start, which the standard library's hasher does not promise.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
 }
 
 /// How long until a schedule's next time, by this machine's clock.

@@ -9,12 +9,15 @@
 //!
 //! Not here: deciding (`app`), requests and checks (`roles/balance`, by way of [`Around`]).
 
+mod again;
 mod connections;
+mod deploys;
 mod journal;
 mod launch;
 mod look;
 mod meter;
 mod record;
+mod shelf;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -35,15 +38,18 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use self::connections::Connections;
 pub use self::connections::{Caller, Lent};
+pub use self::deploys::HistoryView;
 use self::journal::Journal;
 use self::launch::Launched;
 use self::meter::Meter;
 use self::record::Record;
+use self::shelf::Shelf;
 use crate::app::{Action, App, AppView, InstanceNumber, Refused, Release, Tone};
 use crate::around::{Around, Member};
 use crate::config::{AppSettings, Kind, Ready, StopSignal};
 use crate::life::Look;
 use crate::per_connection::Crew;
+use crate::releases::resume::{fingerprint, name_of};
 
 /// How often it is looked while something is under way, and while nothing is.
 const BUSY: Duration = Duration::from_millis(100);
@@ -63,6 +69,9 @@ enum Event {
 /// A process of an instance.
 struct Run {
     running: Rc<Running>,
+    version: u32,
+    /// The number of the folder it runs from.
+    tree: Option<u32>,
     address: String,
     /// Files that go with it.
     files: Vec<PathBuf>,
@@ -78,11 +87,14 @@ struct Kept {
     runs: BTreeMap<InstanceNumber, Run>,
     /// It is not in the settings any more: ends, then is forgotten.
     gone: bool,
+    shelf: Shelf,
 }
 
 /// See the module.
 pub struct Keeper {
     apps: RefCell<BTreeMap<Arc<str>, Kept>>,
+    me: Weak<Keeper>,
+    data: PathBuf,
     /// `DATA/apps`.
     folder: PathBuf,
     groups: Groups,
@@ -105,16 +117,18 @@ impl Keeper {
         around: Rc<dyn Around>,
     ) -> Rc<Self> {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
-        let groups = Groups::find(&format!("madang-{:016x}", launch::name_of(&data)));
+        let groups = Groups::find(&format!("madang-{:016x}", name_of(&data)));
         let (folder, journal) = (data.join("apps"), Rc::new(Journal::new(data.join("logs"))));
         let (all, logs) = (Rc::clone(&around), Rc::clone(&journal));
-        let this = Rc::new(Self {
+        let this = Rc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             apps: RefCell::default(),
             connections: Connections::start(folder.clone(), groups.clone(), all, logs, seed),
             groups,
             folder,
             around,
             journal,
+            data,
             events,
             changed: Notify::new(),
             frozen: watch::Sender::new(false),
@@ -137,12 +151,12 @@ impl Keeper {
             match apps.get_mut(&settings.name) {
                 Some(kept) => {
                     kept.gone = false;
-                    kept.app.update(Arc::clone(settings), now);
+                    kept.app.update(Arc::clone(settings), &kept.shelf.trees, now);
                 }
                 None => {
-                    let app = App::new(Arc::clone(settings), self.seed, now);
+                    let kept = self.take_on(settings, now);
                     self.around.members(&settings.name, Vec::new(), settings.kind == Kind::Service);
-                    apps.insert(Arc::clone(&settings.name), Kept { app, runs: BTreeMap::new(), gone: false });
+                    apps.insert(Arc::clone(&settings.name), kept);
                 }
             }
         }
@@ -163,84 +177,13 @@ impl Keeper {
         self.changed.notify_one();
     }
 
-    /// Processes that an earlier server started: those of an app that is still the same go on, others are ended.
-    fn find_again(&self) {
-        let mut apps = self.apps.borrow_mut();
-        let mut known = Vec::new();
-        for (path, record) in record::all(&self.folder) {
-            let Some(running) = Running::found(&record.process) else {
-                // Whatever descended from it goes with it.
-                end_group(Group::found(&record.groups, None));
-                record::forget(&path, &record.files);
-                continue;
-            };
-            known.extend(record.groups.iter().cloned());
-            if record.owner.is_some() {
-                // It ends with its server: by itself, even if that was killed just now.
-                tokio::task::spawn_local(async move {
-                    running.ended().await;
-                    end_group(Group::found(&record.groups, None));
-                    record::forget(&path, &record.files);
-                });
-                continue;
-            }
-            let same = apps.get_mut(&*record.app).filter(|kept| {
-                let settings = kept.app.settings();
-                settings.kind == Kind::Service && record.program == launch::fingerprint(&settings.program)
-            });
-            let number = record.process.number;
-            match same {
-                Some(kept) => {
-                    let said = format!("instance {} (process {number}) runs on", record.instance);
-                    self.around.told(&record.app, Tone::Good, &said);
-                    kept.app.adopt(record.instance, clock::now());
-                    let memory = kept.app.settings().program.limits.memory;
-                    let group = Group::found(&record.groups, memory);
-                    let mut files = record.files.clone();
-                    files.push(path);
-                    let run = self.watch(
-                        &record.app,
-                        record.instance,
-                        (running, group),
-                        record.address,
-                        files,
-                        None,
-                    );
-                    kept.runs.insert(record.instance, Run { notified: true, ..run });
-                }
-                None => {
-                    let said =
-                        format!("process {number} of an earlier start is ended: what is to run has changed");
-                    self.around.told(&record.app, Tone::Good, &said);
-                    self.end_stray(running, path, record);
-                }
-            }
-        }
-        self.groups.end_others(&known);
-        for (name, kept) in apps.iter() {
-            self.place(name, kept);
-        }
-    }
-
-    /// Ends a process that belongs to nobody any more.
-    fn end_stray(&self, running: Running, path: PathBuf, record: Record) {
-        /// A process without settings has no other grace.
-        const GRACE: Duration = Duration::from_secs(5);
-        tokio::task::spawn_local(async move {
-            // One that has ended meanwhile is no error, here and below.
-            let _ = running.signal(Signal::TERM);
-            if tokio::time::timeout(GRACE, running.ended()).await.is_err() {
-                let _ = running.signal(Signal::KILL);
-                running.ended().await;
-            }
-            end_group(Group::found(&record.groups, None));
-            record::forget(&path, &record.files);
-        });
-    }
-
     /// From here on nothing is started, ended or read: another server takes over.
     pub fn freeze(&self) {
         self.frozen.send_replace(true);
+        // Two servers must not write into one folder: what is not ready by now has not won.
+        for (_, progress) in self.apps.borrow().values().filter_map(|kept| kept.shelf.preparing.as_ref()) {
+            progress.cancel();
+        }
     }
 
     /// The other server did not: it goes on.
@@ -278,6 +221,9 @@ impl Keeper {
                 instance.cpu_percent = run.meter.percent().map(|percent| (percent * 10.0).round() / 10.0);
                 instance.status.clone_from(&run.status);
             }
+            if let (Some(deploy), Some((_, progress))) = (&mut view.deploy, &kept.shelf.preparing) {
+                deploy.files = Some(progress.line());
+            }
             view
         };
         self.apps.borrow().values().map(view).chain(self.connections.views()).collect()
@@ -311,6 +257,8 @@ impl Keeper {
         order: impl FnOnce(&mut App, Instant) -> Result<T, Refused>,
     ) -> Option<Result<T, Refused>> {
         let done = order(&mut self.apps.borrow_mut().get_mut(app)?.app, clock::now());
+        // At once: whoever asks next sees what was ordered.
+        self.act();
         self.changed.notify_one();
         Some(done)
     }
@@ -366,6 +314,11 @@ impl Keeper {
                     kept.app.run_at(now + wait);
                 }
             }
+            Action::Begun { version, cause, origin } => self.begun(name, kept, version, cause, origin),
+            Action::Over { version, lost, lines, took } => {
+                self.over(name, kept, version, lost, lines, took);
+            }
+            Action::Forget(version) => self.forget(kept, version),
             Action::Tell(tone, sentence) => self.around.told(name, tone, &sentence),
         }
     }
@@ -419,7 +372,8 @@ impl Keeper {
             instance,
             address: address.clone(),
             process: running.identity().clone(),
-            program: launch::fingerprint(&release.program),
+            program: fingerprint(&release.program),
+            tree: release.made.tree,
             files: files.clone(),
             groups: group.folders(),
             owner: None,
@@ -439,7 +393,8 @@ impl Keeper {
         let said = format!("instance {instance} of version {} starts (process {number})", release.number);
         self.around.told(name, Tone::Good, &said);
         let run = self.watch(name, instance, (running, group), address, files, ear);
-        kept.runs.insert(instance, run);
+        let (version, tree) = (release.number, release.made.tree);
+        kept.runs.insert(instance, Run { version, tree, ..run });
         kept.app.started(instance);
     }
 
@@ -515,7 +470,18 @@ impl Keeper {
             let _ = events.send((app, instance, Event::Ended(exit))).await;
         });
         let (group, meter) = (lived_in, Meter::default());
-        Run { running, address, files, lines, notified: false, status: None, group, meter }
+        Run {
+            running,
+            version: 0,
+            tree: None,
+            address,
+            files,
+            lines,
+            notified: false,
+            status: None,
+            group,
+            meter,
+        }
     }
 
     fn happened(&self, name: &Arc<str>, instance: InstanceNumber, event: Event) {
@@ -530,6 +496,7 @@ impl Keeper {
                 }
                 let lines: Vec<String> = run.lines.borrow().iter().cloned().collect();
                 kept.app.ended(instance, &exit, &lines, clock::now());
+                self.sweep(name, kept);
             }
             Event::Said(said) => {
                 let Some(run) = kept.runs.get_mut(&instance) else { return };

@@ -27,6 +27,9 @@ pub(super) struct Record {
     pub process: Identity,
     /// Of its program: another one is another version.
     pub program: u64,
+    /// The number of the folder it runs from.
+    #[serde(default)]
+    pub tree: Option<u32>,
     /// Files that go when it goes.
     pub files: Vec<PathBuf>,
     /// Folders of its control group.

@@ -31,6 +31,7 @@ use self::recent::Recent;
 pub use self::view::ConnectionsView;
 use crate::app::{Release, Tone};
 use crate::config::{AppSettings, Program};
+use crate::releases::Made;
 use crate::restart::{Restarts, Verdict};
 
 /// Names a program within its app; never used again while this server runs.
@@ -171,7 +172,7 @@ impl Crew {
         Self {
             settings,
             mode: Mode::Running,
-            current: Release { number: 1, program },
+            current: Release { number: 1, program, made: Arc::new(Made::of_settings()) },
             earlier: Vec::new(),
             old: Vec::new(),
             members: BTreeMap::new(),
@@ -501,7 +502,7 @@ impl Crew {
 
     fn enter(&mut self, program: Arc<Program>) -> u32 {
         self.releases += 1;
-        let release = Release { number: self.releases, program };
+        let release = Release { number: self.releases, program, made: Arc::new(Made::of_settings()) };
         let before = std::mem::replace(&mut self.current, release);
         self.old.push(before.number);
         if before.program != self.current.program {

@@ -59,6 +59,7 @@ impl Crew {
         let release = |release: &crate::app::Release| ReleaseView {
             version: release.number,
             dir: release.program.dir.display().to_string(),
+            from: release.made.origin.clone(),
             run: release.program.run.clone(),
         };
         AppView {
