@@ -222,7 +222,11 @@ impl Keeper {
     /// An app's deploys; `None`: there is no such app.
     pub fn history(&self, name: &str) -> Option<HistoryView> {
         let apps = self.apps.borrow();
-        let kept = apps.get(name)?;
+        let Some(kept) = apps.get(name) else {
+            // A new version of programs for connections is in at once: there is nothing to tell of how it came in.
+            let (current, earlier) = self.connections.order(name, |crew, _| crew.versions())?;
+            return Some(HistoryView { app: name.to_owned(), current, earlier, deploys: Vec::new() });
+        };
         Some(HistoryView {
             app: name.to_owned(),
             current: kept.app.current().number,

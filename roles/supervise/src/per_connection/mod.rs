@@ -166,6 +166,11 @@ pub struct Crew {
 }
 
 impl Crew {
+    /// The version that is in, and those that can be gone back to, the newest last.
+    pub fn versions(&self) -> (u32, Vec<u32>) {
+        (self.current.number, self.earlier.iter().map(|release| release.number).collect())
+    }
+
     /// An app that was not there before.
     pub fn new(settings: Arc<AppSettings>, seed: u64) -> Self {
         let program = Arc::clone(&settings.program);
