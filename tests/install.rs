@@ -426,3 +426,99 @@ fn doctor_says_how_to_fix_a_machine() {
     std::fs::remove_file(machine.unit("madang.socket")).unwrap();
     check("madang.socket   it is missing", true);
 }
+
+// Goal: on the machine itself: the user is made and owns the data, the settings are tried as that user, systemd is asked in the right
+// order, a second time asks for nothing new, and taking away with --purge leaves nothing.
+// Method: as root, in a mount namespace of its own whose /etc is gone afterwards, with a stand-in for systemctl.
+#[test]
+fn a_machine_is_changed_and_changed_back() {
+    if !root() || !has("unshare") || !has("useradd") {
+        eprintln!("not proved here: this needs root, unshare and useradd");
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let script = r#"
+set -eu
+say() { echo "== $1"; }
+mkdir -p "$FOLDER/site/public"; cd "$FOLDER/site"; chmod 700 public
+cat > madang.toml
+say closed; "$MADANG" install --user mdgtest 2>&1 || echo "code $?"
+chmod 755 public
+say first; "$MADANG" install --user mdgtest --firewall --yes; cat "$FOLDER/asked"; : > "$FOLDER/asked"
+grep -c ^mdgtest: /etc/passwd; stat -c '%U %a' data; nft list tables
+say second; "$MADANG" install --user mdgtest; cat "$FOLDER/asked"; : > "$FOLDER/asked"
+say port; sed -i s/18080/18081/ madang.toml; "$MADANG" install --user mdgtest; cat "$FOLDER/asked"; : > "$FOLDER/asked"
+say doctor; "$MADANG" doctor | grep -E 'service|socket|firewall' || true
+say away; "$MADANG" uninstall --purge; cat "$FOLDER/asked"
+grep -c ^mdgtest: /etc/passwd || true; ls /etc/systemd/system | grep madang || true; ls -d data /etc/madang 2>&1 || true
+"#;
+    let settings = settings(&[18080]);
+    let mut child = Command::new("unshare")
+        .args(["--mount", "--net", "sh", "-c", "ip link set lo up 2>/dev/null; exec \"$0\" \"$@\""])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/own_machine.sh"))
+        .arg(folder.path())
+        .args(["sh", "-c", script])
+        .env("MADANG", env!("CARGO_BIN_EXE_madang"))
+        .env_remove("SSH_CONNECTION")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(settings.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    let part = |name: &str| {
+        let rest = said.split(&format!("== {name}\n")).nth(1).unwrap_or_else(|| panic!("{name}: {said}"));
+        rest.split("== ").next().unwrap().to_owned()
+    };
+    let check = |name: &str, there: &[&str], not: &[&str]| {
+        let part = part(name);
+        assert!(there.iter().all(|text| part.contains(text)), "{name}: {there:?} in {part}");
+        assert!(!not.iter().any(|text| part.contains(text)), "{name}: not {not:?} in {part}");
+    };
+    check(
+        "closed",
+        &["the user mdgtest cannot use these settings, root can", "cannot enter the folder", "code 1"],
+        &["systemd/system"],
+    );
+    let orders = "systemctl daemon-reload\n\
+                  systemctl enable madang.service madang.socket madang-firewall.service\n\
+                  systemctl start madang.socket madang.service\n";
+    let firewall = has("nft");
+    if firewall {
+        check(
+            "first",
+            &["madang check, as mdgtest", orders, "\n1\nmdgtest 700\n", "table inet madang\n"],
+            &[],
+        );
+    }
+    check(
+        "second",
+        &["unchanged     /etc/systemd/system/madang.service", "systemctl enable"],
+        &["daemon-reload\n", "systemctl start", "changed  "],
+    );
+    check(
+        "port",
+        &[
+            "changed       /etc/systemd/system/madang.socket",
+            "systemctl reload madang.service",
+            "left to you:",
+            "systemctl stop madang.socket madang.service &&",
+        ],
+        &["systemctl restart"],
+    );
+    check("doctor", &["madang.socket", "in step with the settings"], &["fix  madang"]);
+    check(
+        "away",
+        &[
+            "systemctl disable --now madang.socket madang.service madang-firewall.service",
+            "ran           userdel mdgtest",
+            "\n0\n",
+            "cannot access 'data'",
+            "cannot access '/etc/madang'",
+        ],
+        &["\nmadang"],
+    );
+}

@@ -22,6 +22,7 @@ mod balance_pressure;
 mod balance_rolling;
 mod documents;
 mod files;
+mod firewall;
 mod folder;
 mod gate;
 mod grpc;

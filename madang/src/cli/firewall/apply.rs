@@ -88,6 +88,8 @@ pub(super) fn ask(words: &str, within: Duration) -> Result<bool, Stopped> {
         "The packet filter is loaded. Open a second connection to this machine now.\n\
          Type yes within {seconds} s to keep it; without an answer everything is as before: "
     ));
+    // The question has no line end of its own. Nobody to read it is nobody to answer.
+    let _ = io::stdout().flush();
     let kept = said_yes(within) && way.write_all(&[KEEP]).is_ok();
     drop(way);
     let ended = waiter.wait().map_err(waits)?;

@@ -120,8 +120,8 @@ fn steps(args: &InstallArgs, place: &Place, journal: &mut Journal) -> Result<boo
     let settings = checked(&file, starter.as_deref())?;
     let facts = Facts::of(&settings, &file).on(place);
     let user = facts.user.clone().unwrap_or_else(|| args.user.clone());
-    let settings_there = place.there(&file);
-    let mut manifest = Manifest::new(&args.prefix, &settings_there, &facts.data, &user);
+    let there = place.there(&file);
+    let mut manifest = Manifest::new(&args.prefix, &there, &facts.data, &user);
     if let Some(before) = &before {
         manifest.user_made = before.user_made && before.user == user;
         manifest.firewall = before.firewall;
@@ -129,27 +129,60 @@ fn steps(args: &InstallArgs, place: &Place, journal: &mut Journal) -> Result<boo
         manifest.folders.clone_from(&before.folders);
     }
 
-    let program_changed = program(journal, place, &mut manifest)?;
-    let found = user::ensure(journal, place, &user)?;
+    let wanted = Wanted { file, there, starter, facts, user };
+    let brought = bring(args, place, journal, &wanted, &mut manifest);
+    if brought.is_ok() || !manifest.files.is_empty() {
+        // Stopped midway or not: what was brought must be able to go again.
+        write_down(journal, &manifest)?;
+    }
+    let (changes, fine) = brought?;
+    start(journal, place, changes, &wanted.there)?;
+    summary(journal, place, &manifest)?;
+    Ok(fine)
+}
+
+/// What is to be there at the end.
+struct Wanted {
+    /// The settings, as they lie here.
+    file: PathBuf,
+    /// The same, as that machine knows them.
+    there: PathBuf,
+    /// Their words, when they are not there yet.
+    starter: Option<String>,
+    facts: Facts,
+    user: String,
+}
+
+/// Program, user, folders, units, packet filter; what came goes into the manifest. What changed, and whether all is as it should be.
+fn bring(
+    args: &InstallArgs,
+    place: &Place,
+    journal: &mut Journal,
+    wanted: &Wanted,
+    manifest: &mut Manifest,
+) -> Result<(Changes, bool), Stopped> {
+    let Wanted { file, there, starter, facts, user } = wanted;
+    let program_changed = program(journal, place, manifest)?;
+    let found = user::ensure(journal, place, user)?;
     manifest.user_made |= found.made;
     if !place.is_here() {
         manifest.text_at(place.sysusers());
     }
-    folders(journal, &facts, found.identity.as_ref(), &mut manifest)?;
-    if let Some(text) = &starter {
+    folders(journal, facts, found.identity.as_ref(), manifest)?;
+    if let Some(text) = starter {
         if !journal.dry {
-            journal.write(&settings_there, text.as_bytes(), 0o644)?;
+            journal.write(there, text.as_bytes(), 0o644)?;
         }
-        journal.tell(Did::Made, &settings_there.display().to_string(), "settings to begin with");
+        journal.tell(Did::Made, &there.display().to_string(), "settings to begin with");
     }
-    as_the_service(journal, &facts, found.identity.as_ref(), &file, starter.is_some())?;
+    as_the_service(journal, facts, found.identity.as_ref(), file, starter.is_some())?;
 
     let of = Service {
         program: &place.program(),
-        settings: &settings_there,
+        settings: there,
         environment: &place::environment(),
-        user: &user,
-        facts: &facts,
+        user,
+        facts,
     };
     let mut fine = true;
     let mut unit = |journal: &mut Journal, name: &str, words: &str| -> Result<bool, Stopped> {
@@ -162,7 +195,7 @@ fn steps(args: &InstallArgs, place: &Place, journal: &mut Journal) -> Result<boo
         Ok(written == Written::Now)
     };
     let service_changed = unit(journal, place::SERVICE, &units::service(&of))?;
-    let words = units::socket(&facts, &user);
+    let words = units::socket(facts, user);
     let socket_changed = match &words {
         Some(words) => unit(journal, place::SOCKET, words)?,
         // Settings that listen nowhere any more.
@@ -170,7 +203,7 @@ fn steps(args: &InstallArgs, place: &Place, journal: &mut Journal) -> Result<boo
     };
     let mut firewall_changed = false;
     if args.firewall {
-        let filter = firewall::install(journal, place, &facts, args.yes)?;
+        let filter = firewall::install(journal, place, facts, args.yes)?;
         fine &= filter.kept;
         firewall_changed = filter.unit_changed;
         if filter.kept {
@@ -180,7 +213,6 @@ fn steps(args: &InstallArgs, place: &Place, journal: &mut Journal) -> Result<boo
         }
     }
     manifest.text_at(place::told());
-    write_down(journal, &manifest)?;
     let changes = Changes {
         active: place.is_here() && is_active(place::SERVICE),
         socket: words.is_some(),
@@ -190,9 +222,7 @@ fn steps(args: &InstallArgs, place: &Place, journal: &mut Journal) -> Result<boo
         socket_changed,
         program_changed,
     };
-    start(journal, place, changes, &settings_there)?;
-    summary(journal, place, &manifest)?;
-    Ok(fine)
+    Ok((changes, fine))
 }
 
 /// Which settings, and the words of those to begin with when there are none.
