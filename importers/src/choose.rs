@@ -12,10 +12,11 @@ use std::fmt;
 
 use crate::draft::Draft;
 use crate::folder::Folder;
-use crate::{go, node, procfile, python, rust, statics};
+use crate::{go, nginx, node, procfile, python, rust, statics};
 
 /// What is looked for, in order: what the operator wrote for a server before what a project only implies.
 pub const SOURCES: &[(&str, &str)] = &[
+    ("nginx.conf, *.conf with a server block", "sites of nginx"),
     ("Procfile", "processes by name"),
     ("package.json", "a Node program, or a build that leaves files"),
     ("manage.py, app.py, main.py", "Django, Flask, FastAPI or a plain Python program"),
@@ -103,6 +104,8 @@ fn looked(folder: &dyn Folder) -> Result<Draft, Refusal> {
                 Err(_) if !others.is_empty() => None,
                 Err(why) => return Err(why),
             },
+            // A server's file that breaks off is told, not passed over.
+            _ if others.is_empty() || file.ends_with(".conf") => Some(named(folder, file)?),
             _ => named(folder, file).ok(),
         };
         if let Some(mut draft) = made {
@@ -126,8 +129,14 @@ fn looked(folder: &dyn Folder) -> Result<Draft, Refusal> {
 
 /// The files that are known by their names, in the order of [`SOURCES`].
 pub fn candidates(folder: &dyn Folder) -> Vec<String> {
+    let server = folder.names(".").into_iter().filter(|name| name.ends_with(".conf") || name.ends_with(".nginx"));
+    let mut servers: Vec<String> =
+        server.filter(|name| folder.read(name).is_ok_and(|text| nginx::looks_like(&text))).take(8).collect();
+    // The whole before its parts.
+    servers.sort_by_key(|name| name != "nginx.conf");
     let known = ["Procfile", "package.json", "manage.py", "app.py", "main.py", "Cargo.toml", "go.mod"];
-    known.into_iter().filter(|file| folder.has(file)).map(str::to_owned).collect()
+    servers.extend(known.into_iter().filter(|file| folder.has(file)).map(str::to_owned));
+    servers
 }
 
 /// Reads one file as what its name, or else its content, says that it is.
@@ -148,6 +157,7 @@ fn named(folder: &dyn Folder, file: &str) -> Result<Draft, Refusal> {
             let draft = procfile::import(folder, file, &text);
             if draft.sections.is_empty() { Err(nothing("there is no process in it")) } else { Ok(draft) }
         }
+        _ if nginx::looks_like(&text) => nginx::import(folder, file, &text).map_err(|why| Refusal::Unusable { why }),
         _ => Err(nothing("this is none of the files that are known")),
     }
 }

@@ -11,10 +11,12 @@
 //! Not here: writing the file, checking it (`madang`), running other programs (the [`Folder`] of the caller).
 
 pub mod choose;
+mod closed;
 pub mod draft;
 pub mod folder;
 mod go;
 mod listening;
+mod nginx;
 mod node;
 mod procfile;
 mod python;
