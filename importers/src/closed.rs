@@ -12,13 +12,18 @@ use crate::draft::{Lost, Place, Route, Value};
 use crate::folder::Folder;
 
 /// A hash that no password has: its digest is all zeros.
-const NO_PASSWORD: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm8gcGFzc3dvcmQgZml0cw$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const NO_PASSWORD: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$bm8gcGFzc3dvcmQgZml0cw$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// The names in a file of logins.
 pub(crate) fn names_of(folder: &dyn Folder, file: &str) -> Vec<String> {
     let text = folder.read(file).unwrap_or_default();
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| Some(line.split_once(':')?.0.to_owned())).filter(|name| !name.is_empty()).take(256).collect()
+    lines
+        .filter_map(|line| Some(line.split_once(':')?.0.to_owned()))
+        .filter(|name| !name.is_empty())
+        .take(256)
+        .collect()
 }
 
 /// Asks for a login that nobody has yet.

@@ -12,9 +12,9 @@ use crate::draft::{Place, Route, Value};
 use super::lex::Directive;
 use super::location::{Around, Where};
 use super::proxy::Pools;
-use super::regex;
 use super::scope::{Notes, Scope};
-use super::target::{Known, target};
+use crate::regex;
+use crate::target::{Known, target};
 
 /// Files of the top folder that are told apart for `try_files … @app`.
 const TOP_MAX: usize = 48;
@@ -24,7 +24,14 @@ fn base(here: &Where) -> Route {
 }
 
 /// The routes of one location; rewrites that lead elsewhere go to the front.
-pub(super) fn routes(around: &mut Around<'_, '_>, deeds: &[&Directive], here: &Where, scope: &Scope, notes: &mut Notes<'_>, front: &mut Vec<Route>) -> Vec<Route> {
+pub(super) fn routes(
+    around: &mut Around<'_, '_>,
+    deeds: &[&Directive],
+    here: &Where,
+    scope: &Scope,
+    notes: &mut Notes<'_>,
+    front: &mut Vec<Route>,
+) -> Vec<Route> {
     let mut routes = Vec::new();
     let find = |name: &str| deeds.iter().copied().find(|deed| deed.name == name);
     for deed in deeds.iter().filter(|deed| deed.name == "if") {
@@ -36,7 +43,11 @@ pub(super) fn routes(around: &mut Around<'_, '_>, deeds: &[&Directive], here: &W
         let breaks = rewrite.word(2) == "break";
         match (pass, breaks) {
             (Some(pass), true) => routes.extend(rewritten_proxy(around, rewrite, pass, scope, notes)),
-            (None, true) => notes.lose(&rewrite.at, format!("rewrite {} … break", rewrite.word(0)), "`strip` or a `files` folder of its own says where files lie"),
+            (None, true) => notes.lose(
+                &rewrite.at,
+                format!("rewrite {} … break", rewrite.word(0)),
+                "`strip` or a `files` folder of its own says where files lie",
+            ),
             _ => front.extend(rewritten(around, rewrite, rewrite.word(2), notes)),
         }
     }
@@ -44,18 +55,26 @@ pub(super) fn routes(around: &mut Around<'_, '_>, deeds: &[&Directive], here: &W
         routes.push(base(here).with("respond", "").with("status", 404));
         return routes;
     }
-    let mut main = if let Some(deed) = find("return") {
-        vec![returned(around, deed, here, scope, notes)]
-    } else if let Some(deed) = pass {
-        proxied(around, deed, here, scope, notes)
-    } else if let Some(deed) = deeds.iter().copied().find(|deed| deed.name.ends_with("_pass") || deed.name == "stub_status" || deed.name == "empty_gif") {
-        let mut route = unable(here);
-        notes.unknown(&Directive { name: deed.name.clone(), words: deed.words.clone(), block: None, at: deed.at.clone() });
-        route.say("It answers 503 until then.");
-        vec![route]
-    } else {
-        files(around, find("alias"), here, scope, notes)
-    };
+    let mut main =
+        if let Some(deed) = find("return") {
+            vec![returned(around, deed, here, scope, notes)]
+        } else if let Some(deed) = pass {
+            proxied(around, deed, here, scope, notes)
+        } else if let Some(deed) = deeds.iter().copied().find(|deed| {
+            deed.name.ends_with("_pass") || deed.name == "stub_status" || deed.name == "empty_gif"
+        }) {
+            let mut route = unable(here);
+            notes.unknown(&Directive {
+                name: deed.name.clone(),
+                words: deed.words.clone(),
+                block: None,
+                at: deed.at.clone(),
+            });
+            route.say("It answers 503 until then.");
+            vec![route]
+        } else {
+            files(around, find("alias"), here, scope, notes)
+        };
     for route in &mut main {
         scope.apply(around.folder, route);
     }
@@ -77,7 +96,13 @@ fn known<'k>(around: &'k Around<'_, '_>, here: &'k Where) -> Known<'k> {
 }
 
 /// `return CODE [TEXT or URL]`.
-pub(super) fn returned(around: &Around<'_, '_>, deed: &Directive, here: &Where, scope: &Scope, notes: &mut Notes<'_>) -> Route {
+pub(super) fn returned(
+    around: &Around<'_, '_>,
+    deed: &Directive,
+    here: &Where,
+    scope: &Scope,
+    notes: &mut Notes<'_>,
+) -> Route {
     let (code, text) = match deed.word(0).parse::<u64>() {
         Ok(code) => (code, deed.word(1)),
         Err(_) => (302, deed.word(0)),
@@ -87,7 +112,11 @@ pub(super) fn returned(around: &Around<'_, '_>, deed: &Directive, here: &Where, 
         return match target(text, &known(around, here)) {
             Some(to) => redirect(route, &to.to, code, to.keep_query),
             None => {
-                notes.lose(&deed.at, format!("return {code} {text}"), "`redirect` takes {rest}, the path's captures, {path}, {query} and {host}");
+                notes.lose(
+                    &deed.at,
+                    format!("return {code} {text}"),
+                    "`redirect` takes {rest}, the path's captures, {path}, {query} and {host}",
+                );
                 unable(here)
             }
         };
@@ -97,7 +126,11 @@ pub(super) fn returned(around: &Around<'_, '_>, deed: &Directive, here: &Where, 
         return route.with("respond", "").with("status", 403);
     }
     if text.contains('$') {
-        notes.lose(&deed.at, format!("return {code} with variables"), "`respond` is a fixed text; let the app answer");
+        notes.lose(
+            &deed.at,
+            format!("return {code} with variables"),
+            "`respond` is a fixed text; let the app answer",
+        );
     }
     let mut route = route.with("respond", text);
     if let Some(media) = scope.media.as_deref().filter(|_| !text.is_empty())
@@ -123,7 +156,12 @@ fn redirect(route: Route, to: &str, code: u64, keep_query: bool) -> Route {
 }
 
 /// `rewrite EXPRESSION TARGET [FLAG]` as a route of its own.
-pub(super) fn rewritten(around: &Around<'_, '_>, deed: &Directive, flag: &str, notes: &mut Notes<'_>) -> Option<Route> {
+pub(super) fn rewritten(
+    around: &Around<'_, '_>,
+    deed: &Directive,
+    flag: &str,
+    notes: &mut Notes<'_>,
+) -> Option<Route> {
     let made = rewrite_target(around, deed, notes)?;
     let (here, to, keep_query) = made;
     let elsewhere = to.contains("://");
@@ -142,11 +180,19 @@ pub(super) fn rewritten(around: &Around<'_, '_>, deed: &Directive, flag: &str, n
     })
 }
 
-fn rewrite_target(around: &Around<'_, '_>, deed: &Directive, notes: &mut Notes<'_>) -> Option<(Where, String, bool)> {
+fn rewrite_target(
+    around: &Around<'_, '_>,
+    deed: &Directive,
+    notes: &mut Notes<'_>,
+) -> Option<(Where, String, bool)> {
     let what = format!("rewrite {} {}", deed.word(0), deed.word(1));
     let expression = if deed.word(0) == "^" { "^(.*)$" } else { deed.word(0) };
     let Some(made) = regex::patterns(expression) else {
-        notes.lose(&deed.at, what, "write it as a route: `path = \"/old/*\"`, `rewrite` or `redirect = \"/new/{rest}\"`");
+        notes.lose(
+            &deed.at,
+            what,
+            "write it as a route: `path = \"/old/*\"`, `rewrite` or `redirect = \"/new/{rest}\"`",
+        );
         return None;
     };
     let here = Where { paths: made.paths, prefix: None, exact: false, captures: made.captures };
@@ -157,13 +203,23 @@ fn rewrite_target(around: &Around<'_, '_>, deed: &Directive, notes: &mut Notes<'
     match target(text, &known(around, &here)) {
         Some(to) => Some((here, to.to, keep || to.keep_query)),
         None => {
-            notes.lose(&deed.at, what, "its target takes what a path pattern catches: {rest}, {name}, {path}, {query}, {host}");
+            notes.lose(
+                &deed.at,
+                what,
+                "its target takes what a path pattern catches: {rest}, {name}, {path}, {query}, {host}",
+            );
             None
         }
     }
 }
 
-fn rewritten_proxy(around: &mut Around<'_, '_>, rewrite: &Directive, pass: &Directive, scope: &Scope, notes: &mut Notes<'_>) -> Option<Route> {
+fn rewritten_proxy(
+    around: &mut Around<'_, '_>,
+    rewrite: &Directive,
+    pass: &Directive,
+    scope: &Scope,
+    notes: &mut Notes<'_>,
+) -> Option<Route> {
     let (here, to, keep_query) = rewrite_target(around, rewrite, notes)?;
     let mut route = proxied(around, pass, &Where { prefix: None, ..here }, scope, notes).pop()?;
     route.unset("strip");
@@ -176,8 +232,19 @@ fn rewritten_proxy(around: &mut Around<'_, '_>, rewrite: &Directive, pass: &Dire
 }
 
 /// `if (CONDITION) { return or rewrite }`.
-pub(super) fn condition(around: &mut Around<'_, '_>, deed: &Directive, here: &Where, scope: &Scope, notes: &mut Notes<'_>) -> Vec<Route> {
-    let words: Vec<&str> = deed.words.iter().map(|word| word.trim_start_matches('(').trim_end_matches(')')).filter(|word| !word.is_empty()).collect();
+pub(super) fn condition(
+    around: &mut Around<'_, '_>,
+    deed: &Directive,
+    here: &Where,
+    scope: &Scope,
+    notes: &mut Notes<'_>,
+) -> Vec<Route> {
+    let words: Vec<&str> = deed
+        .words
+        .iter()
+        .map(|word| word.trim_start_matches('(').trim_end_matches(')'))
+        .filter(|word| !word.is_empty())
+        .collect();
     let inside = deed.inside();
     let lose = |notes: &mut Notes<'_>, instead: &str| {
         notes.lose(&deed.at, format!("if ({})", words.join(" ")), instead);
@@ -189,7 +256,12 @@ pub(super) fn condition(around: &mut Around<'_, '_>, deed: &Directive, here: &Wh
         return lose(notes, if missing { "`fallback` or `try` of a `files` route" } else { usual });
     };
     let name = variable.trim_start_matches('$');
-    if name == "scheme" && *value == "http" && around.both && only.name == "return" && only.words.iter().any(|word| word.starts_with("https://")) {
+    if name == "scheme"
+        && *value == "http"
+        && around.both
+        && only.name == "return"
+        && only.words.iter().any(|word| word.starts_with("https://"))
+    {
         around.https_redirect = true;
         return Vec::new();
     }
@@ -222,7 +294,13 @@ pub(super) fn condition(around: &mut Around<'_, '_>, deed: &Directive, here: &Wh
 }
 
 /// `proxy_pass URL`.
-fn proxied(around: &mut Around<'_, '_>, deed: &Directive, here: &Where, scope: &Scope, notes: &mut Notes<'_>) -> Vec<Route> {
+fn proxied(
+    around: &mut Around<'_, '_>,
+    deed: &Directive,
+    here: &Where,
+    scope: &Scope,
+    notes: &mut Notes<'_>,
+) -> Vec<Route> {
     let url = deed.word(0);
     let (scheme, rest) = match url.split_once("://") {
         Some(("http", rest)) => ("", rest),
@@ -241,16 +319,28 @@ fn proxied(around: &mut Around<'_, '_>, deed: &Directive, here: &Where, scope: &
             None => (rest.to_owned(), None),
         },
     };
-    let pool = if url.contains('$') || rest.is_empty() { None } else { around.pools.of(around.draft, scheme, &authority, &deed.at) };
+    let pool = if url.contains('$') || rest.is_empty() {
+        None
+    } else {
+        around.pools.of(around.draft, scheme, &authority, &deed.at)
+    };
     let Some(pool) = pool else {
-        notes.lose(&deed.at, format!("{} {url}", deed.name), "`proxy` names a pool of fixed addresses or names; it answers 503 until then");
+        notes.lose(
+            &deed.at,
+            format!("{} {url}", deed.name),
+            "`proxy` names a pool of fixed addresses or names; it answers 503 until then",
+        );
         return vec![unable(here)];
     };
     for (name, value) in &scope.timeouts {
         Pools::wait(around.draft, &pool, name, value);
     }
     if scope.no_retry
-        && let Some(section) = around.draft.sections.iter_mut().find(|section| section.kind == crate::draft::Kind::Pool && section.name == pool)
+        && let Some(section) = around
+            .draft
+            .sections
+            .iter_mut()
+            .find(|section| section.kind == crate::draft::Kind::Pool && section.name == pool)
     {
         section.set_in("retry", "attempts", 1);
     }
@@ -272,10 +362,16 @@ fn proxied(around: &mut Around<'_, '_>, deed: &Directive, here: &Where, scope: &
         }
     }
     if query_away {
-        notes.lose(&deed.at, format!("the query of {} {url}", deed.name), "`rewrite` may have one: \"/path?a=b\"");
+        notes.lose(
+            &deed.at,
+            format!("the query of {} {url}", deed.name),
+            "`rewrite` may have one: \"/path?a=b\"",
+        );
     }
     // nginx sends who asks for a folder without its slash there, when it is a folder of servers.
-    if let Some(prefix) = here.prefix.as_deref().filter(|prefix| !here.exact && prefix.len() > 1 && prefix.ends_with('/')) {
+    if let Some(prefix) =
+        here.prefix.as_deref().filter(|prefix| !here.exact && prefix.len() > 1 && prefix.ends_with('/'))
+    {
         let exact = prefix.trim_end_matches('/');
         routes.push(redirect(Route::at(exact), prefix, 301, true));
     }
@@ -290,8 +386,19 @@ fn proxied(around: &mut Around<'_, '_>, deed: &Directive, here: &Where, scope: &
 /// `proxy_set_header`, and the host that nginx sends when nothing is said.
 fn fields(route: &mut Route, scope: &Scope, authority: &str, scheme: &str, notes: &mut Notes<'_>) {
     const OURS: [&str; 13] = [
-        "x-real-ip", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "upgrade", "connection", "forwarded",
-        "x-scheme", "x-request-id", "accept-encoding", "x-forwarded-server", "x-forwarded-ssl",
+        "x-real-ip",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "upgrade",
+        "connection",
+        "forwarded",
+        "x-scheme",
+        "x-request-id",
+        "accept-encoding",
+        "x-forwarded-server",
+        "x-forwarded-ssl",
     ];
     let mut host = Some(authority.strip_prefix("unix:").map_or(authority, |_| "localhost").to_owned());
     for (name, value, at) in &scope.send {
@@ -305,7 +412,11 @@ fn fields(route: &mut Route, scope: &Scope, authority: &str, scheme: &str, notes
             }
             (name, value) if OURS.contains(&name) && value.contains('$') => {}
             (name, value) if !value.contains('$') => route.add_to_map("request_headers", name, value),
-            (name, value) => notes.lose(at, format!("proxy_set_header {name} {value}"), "`request_headers` are fixed texts; x-forwarded-for, -proto and -host are sent by themselves"),
+            (name, value) => notes.lose(
+                at,
+                format!("proxy_set_header {name} {value}"),
+                "`request_headers` are fixed texts; x-forwarded-for, -proto and -host are sent by themselves",
+            ),
         }
     }
     let default_port = if scheme == "https://" { ":443" } else { ":80" };
@@ -315,7 +426,13 @@ fn fields(route: &mut Route, scope: &Scope, authority: &str, scheme: &str, notes
 }
 
 /// Files of `root` or `alias`, and `try_files`.
-fn files(around: &mut Around<'_, '_>, alias: Option<&Directive>, here: &Where, scope: &Scope, notes: &mut Notes<'_>) -> Vec<Route> {
+fn files(
+    around: &mut Around<'_, '_>,
+    alias: Option<&Directive>,
+    here: &Where,
+    scope: &Scope,
+    notes: &mut Notes<'_>,
+) -> Vec<Route> {
     let mut route = base(here);
     let Some(root) = alias.map(|alias| alias.word(0).to_owned()).or_else(|| scope.root.clone()) else {
         let mut route = route.with("respond", "").with("status", 404);
@@ -323,7 +440,11 @@ fn files(around: &mut Around<'_, '_>, alias: Option<&Directive>, here: &Where, s
         return vec![route];
     };
     if root.contains('$') {
-        notes.lose(&around.at, format!("root {root}"), "a folder is named without variables; it answers 503 until then");
+        notes.lose(
+            &around.at,
+            format!("root {root}"),
+            "a folder is named without variables; it answers 503 until then",
+        );
         return vec![unable(here)];
     }
     let bare = root.trim_end_matches('/');
@@ -342,13 +463,21 @@ fn files(around: &mut Around<'_, '_>, alias: Option<&Directive>, here: &Where, s
             }
         }
         (Some(alias), None) => {
-            notes.lose(&alias.at, format!("alias {root} in a location by expression"), "`files` with `strip`; it answers 503 until then");
+            notes.lose(
+                &alias.at,
+                format!("alias {root} in a location by expression"),
+                "`files` with `strip`; it answers 503 until then",
+            );
             return vec![unable(here)];
         }
         (None, _) => route.set("files", around.folder.named(bare)),
     }
     if let Some(index) = &scope.index {
-        let names: Vec<String> = index.iter().filter(|name| !name.contains('$') && !name.ends_with(".php") && !name.starts_with('/')).cloned().collect();
+        let names: Vec<String> = index
+            .iter()
+            .filter(|name| !name.contains('$') && !name.ends_with(".php") && !name.starts_with('/'))
+            .cloned()
+            .collect();
         if !names.is_empty() && names != ["index.html"] {
             route.set("index", Value::one_or_many(names));
         }
@@ -362,13 +491,25 @@ fn files(around: &mut Around<'_, '_>, alias: Option<&Directive>, here: &Where, s
     }
 }
 
-fn tried(around: &mut Around<'_, '_>, mut route: Route, words: &[String], at: &Place, here: &Where, scope: &Scope, notes: &mut Notes<'_>) -> Vec<Route> {
+fn tried(
+    around: &mut Around<'_, '_>,
+    mut route: Route,
+    words: &[String],
+    at: &Place,
+    here: &Where,
+    scope: &Scope,
+    notes: &mut Notes<'_>,
+) -> Vec<Route> {
     let Some((last, names)) = words.split_last() else { return vec![route] };
     let mut tries: Vec<String> = Vec::new();
     for name in names {
         let made = name.replace("$uri", "{path}").replace("$document_uri", "{path}");
         if made.contains('$') || made.contains("{path}{path}") {
-            notes.lose(at, format!("{name} of try_files"), "`try` takes {path}, {path}.html, {path}/ and names");
+            notes.lose(
+                at,
+                format!("{name} of try_files"),
+                "`try` takes {path}, {path}.html, {path}/ and names",
+            );
             continue;
         }
         tries.push(made.replace("/{path}", "{path}"));
@@ -404,16 +545,28 @@ fn tried(around: &mut Around<'_, '_>, mut route: Route, words: &[String], at: &P
 }
 
 /// `try_files $uri @app`: files first, then servers. Madang decides by path: the files that there are now get routes.
-fn named(around: &mut Around<'_, '_>, route: Route, name: &str, at: &Place, here: &Where, above: &Scope, notes: &mut Notes<'_>) -> Vec<Route> {
+fn named(
+    around: &mut Around<'_, '_>,
+    route: Route,
+    name: &str,
+    at: &Place,
+    here: &Where,
+    above: &Scope,
+    notes: &mut Notes<'_>,
+) -> Vec<Route> {
     let Some(block) = around.named.iter().find(|(known, _)| *known == name).map(|(_, block)| *block) else {
         notes.lose(at, format!("try_files … {name}"), "there is no such location");
         return vec![route];
     };
     let mut scope = above.child();
     scope.try_files = None;
-    let deeds: Vec<&Directive> = block.inside().iter().filter(|inner| inner.name.ends_with("_pass") || inner.name == "return").collect();
+    let deeds: Vec<&Directive> = block
+        .inside()
+        .iter()
+        .filter(|inner| inner.name.ends_with("_pass") || inner.name == "return")
+        .collect();
     for inner in block.inside() {
-        if !deeds.iter().any(|deed| deed.at == inner.at) && !scope.absorb(inner, notes) {
+        if !deeds.iter().any(|deed| std::ptr::eq(*deed, inner)) && !scope.absorb(inner, notes) {
             notes.unknown(inner);
         }
     }
@@ -423,7 +576,8 @@ fn named(around: &mut Around<'_, '_>, route: Route, name: &str, at: &Place, here
     let rest = routes(around, &deeds, &there, &scope, notes, &mut front);
     let whole = here.paths == ["/*"];
     let root = above.root.clone().unwrap_or_default();
-    let names: Vec<String> = around.folder.names(&root).into_iter().filter(|name| !name.starts_with('.')).collect();
+    let names: Vec<String> =
+        around.folder.names(&root).into_iter().filter(|name| !name.starts_with('.')).collect();
     let mut paths = Vec::new();
     for name in &names {
         let path = format!("{root}/{name}");
@@ -440,7 +594,11 @@ fn named(around: &mut Around<'_, '_>, route: Route, name: &str, at: &Place, here
         files.say(format!("nginx looked for a file first, then asked {name}. A route decides by path: these are what {root}/ holds now."));
         all.push(files);
     } else {
-        notes.lose(at, format!("try_files … {name}"), format!("files of {root}/ are not looked for first: write a route with `files` for their paths"));
+        notes.lose(
+            at,
+            format!("try_files … {name}"),
+            format!("files of {root}/ are not looked for first: write a route with `files` for their paths"),
+        );
     }
     all.extend(rest);
     all

@@ -53,7 +53,14 @@ pub(super) struct Read {
 /// # Errors
 /// A sentence with file and line: braces or quotes that do not match, or a bound that was reached.
 pub(super) fn read(folder: &dyn Folder, file: &str, text: &str) -> Result<Read, String> {
-    let mut reader = Reader { folder, files: vec![file.to_owned()], count: 0, read: 1, lost: Vec::new(), main: file.to_owned() };
+    let mut reader = Reader {
+        folder,
+        files: vec![file.to_owned()],
+        count: 0,
+        read: 1,
+        lost: Vec::new(),
+        main: file.to_owned(),
+    };
     let directives = reader.file(file, text, 0)?;
     Ok(Read { directives, lost: reader.lost })
 }
@@ -196,7 +203,12 @@ impl Reader<'_> {
         self.block(&mut lexer, depth, None)
     }
 
-    fn block(&mut self, lexer: &mut Lexer<'_>, depth: usize, open: Option<u32>) -> Result<Vec<Directive>, String> {
+    fn block(
+        &mut self,
+        lexer: &mut Lexer<'_>,
+        depth: usize,
+        open: Option<u32>,
+    ) -> Result<Vec<Directive>, String> {
         let file = lexer.file.to_owned();
         if depth > DEPTH_MAX {
             return Err(format!("{file}:{}: blocks nest deeper than {DEPTH_MAX}", lexer.line));
@@ -255,10 +267,18 @@ impl Reader<'_> {
         }
     }
 
-    fn include(&mut self, directive: &Directive, depth: usize, into: &mut Vec<Directive>) -> Result<(), String> {
+    fn include(
+        &mut self,
+        directive: &Directive,
+        depth: usize,
+        into: &mut Vec<Directive>,
+    ) -> Result<(), String> {
         let pattern = directive.word(0);
         // Madang has its own table of media types; those of FastCGI concern nothing here.
-        if ["mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params"].iter().any(|known| pattern.ends_with(known)) {
+        if ["mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params"]
+            .iter()
+            .any(|known| pattern.ends_with(known))
+        {
             return Ok(());
         }
         let files = self.matching(pattern);
@@ -271,7 +291,12 @@ impl Reader<'_> {
                 ("X-Forwarded-Proto", "$scheme"),
             ] {
                 let words = vec![name.to_owned(), value.to_owned()];
-                into.push(Directive { name: "proxy_set_header".to_owned(), words, block: None, at: directive.at.clone() });
+                into.push(Directive {
+                    name: "proxy_set_header".to_owned(),
+                    words,
+                    block: None,
+                    at: directive.at.clone(),
+                });
             }
             return Ok(());
         }
@@ -284,13 +309,20 @@ impl Reader<'_> {
         }
         for file in files {
             if self.files.contains(&file) {
-                return Err(format!("{}: {file} includes itself, by way of {}", directive.at, self.files.join(", ")));
+                return Err(format!(
+                    "{}: {file} includes itself, by way of {}",
+                    directive.at,
+                    self.files.join(", ")
+                ));
             }
             self.read += 1;
             if self.read > FILES_MAX {
                 return Err(format!("{}: more than {FILES_MAX} files are included", directive.at));
             }
-            let text = self.folder.read(&file).map_err(|why| format!("{}: cannot include {file}: {why}", directive.at))?;
+            let text = self
+                .folder
+                .read(&file)
+                .map_err(|why| format!("{}: cannot include {file}: {why}", directive.at))?;
             self.files.push(file.clone());
             into.extend(self.file(&file, &text, depth)?);
             self.files.pop();
@@ -301,7 +333,11 @@ impl Reader<'_> {
     /// Files of a pattern: as nginx sees them from its own folder, which is this file's or one above it.
     fn matching(&self, pattern: &str) -> Vec<String> {
         let own = self.main.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-        let bases = if pattern.starts_with('/') { vec![String::new()] } else { vec![own.clone(), format!("{own}../")] };
+        let bases = if pattern.starts_with('/') {
+            vec![String::new()]
+        } else {
+            vec![own.clone(), format!("{own}../")]
+        };
         for base in bases {
             let whole = format!("{base}{pattern}");
             let (folder, last) = whole.rsplit_once('/').unwrap_or((".", &whole));
@@ -318,7 +354,8 @@ impl Reader<'_> {
                     && name.ends_with(behind)
                     && !name.starts_with('.')
             });
-            let files: Vec<String> = names.map(|name| format!("{inside}{name}")).filter(|path| self.folder.has(path)).collect();
+            let files: Vec<String> =
+                names.map(|name| format!("{inside}{name}")).filter(|path| self.folder.has(path)).collect();
             if !files.is_empty() {
                 return files;
             }

@@ -17,8 +17,8 @@ use crate::folder::Folder;
 use super::action;
 use super::lex::Directive;
 use super::proxy::Pools;
-use super::regex::{self, is_pattern};
 use super::scope::{Notes, Scope};
+use crate::regex::{self, is_pattern};
 
 /// What a server's routes are made with.
 pub(super) struct Around<'a, 'd> {
@@ -59,12 +59,24 @@ pub(super) struct Groups {
 }
 
 /// The routes of a server.
-pub(super) fn routes<'d>(around: &mut Around<'_, 'd>, deeds: &[&'d Directive], scope: &Scope, notes: &mut Notes<'_>) -> Vec<Route> {
-    let whole = Where { paths: vec!["/*".to_owned()], prefix: Some("/".to_owned()), exact: false, captures: Vec::new() };
+pub(super) fn routes<'d>(
+    around: &mut Around<'_, 'd>,
+    deeds: &[&'d Directive],
+    scope: &Scope,
+    notes: &mut Notes<'_>,
+) -> Vec<Route> {
+    let whole = Where {
+        paths: vec!["/*".to_owned()],
+        prefix: Some("/".to_owned()),
+        exact: false,
+        captures: Vec::new(),
+    };
     let mut groups = Groups::default();
     for directive in deeds {
         match directive.name.as_str() {
-            "location" if directive.word(0).starts_with('@') => around.named.push((directive.word(0), directive)),
+            "location" if directive.word(0).starts_with('@') => {
+                around.named.push((directive.word(0), directive))
+            }
             "return" => {
                 // Nothing behind it is ever asked.
                 let mut route = action::returned(around, directive, &whole, scope, notes);
@@ -80,7 +92,9 @@ pub(super) fn routes<'d>(around: &mut Around<'_, 'd>, deeds: &[&'d Directive], s
             _ => {}
         }
     }
-    for directive in deeds.iter().filter(|directive| directive.name == "location" && !directive.word(0).starts_with('@')) {
+    for directive in
+        deeds.iter().filter(|directive| directive.name == "location" && !directive.word(0).starts_with('@'))
+    {
         location(around, directive, scope, &mut groups, notes, "");
     }
     let covered = groups.plain.iter().chain(&groups.caret).any(|(prefix, _)| prefix == "/");
@@ -92,14 +106,21 @@ pub(super) fn routes<'d>(around: &mut Around<'_, 'd>, deeds: &[&'d Directive], s
 }
 
 fn groups_empty(groups: &Groups) -> bool {
-    groups.exact.is_empty() && groups.caret.is_empty() && groups.plain.is_empty() && groups.regex.is_empty() && groups.front.is_empty()
+    groups.exact.is_empty()
+        && groups.caret.is_empty()
+        && groups.plain.is_empty()
+        && groups.regex.is_empty()
+        && groups.front.is_empty()
 }
 
 fn in_order(mut groups: Groups) -> Vec<Route> {
     // Invariant 1.
-    let inside = |prefix: &str, carets: &[(String, Vec<Route>)]| carets.iter().any(|(caret, _)| prefix.starts_with(caret.as_str()));
+    let inside = |prefix: &str, carets: &[(String, Vec<Route>)]| {
+        carets.iter().any(|(caret, _)| prefix.starts_with(caret.as_str()))
+    };
     let carets = std::mem::take(&mut groups.caret);
-    let (with_caret, plain): (Vec<_>, Vec<_>) = groups.plain.into_iter().partition(|(prefix, _)| inside(prefix, &carets));
+    let (with_caret, plain): (Vec<_>, Vec<_>) =
+        groups.plain.into_iter().partition(|(prefix, _)| inside(prefix, &carets));
     let mut first: Vec<(String, Vec<Route>)> = carets.into_iter().chain(with_caret).collect();
     let mut last = plain;
     for list in [&mut first, &mut last] {
@@ -113,7 +134,14 @@ fn in_order(mut groups: Groups) -> Vec<Route> {
     all
 }
 
-fn location<'d>(around: &mut Around<'_, 'd>, directive: &'d Directive, above: &Scope, groups: &mut Groups, notes: &mut Notes<'_>, inside: &str) {
+fn location<'d>(
+    around: &mut Around<'_, 'd>,
+    directive: &'d Directive,
+    above: &Scope,
+    groups: &mut Groups,
+    notes: &mut Notes<'_>,
+    inside: &str,
+) {
     let (kind, text) = match directive.words.as_slice() {
         [kind, text] => (kind.as_str(), text.as_str()),
         [text] if text.starts_with('=') && text.len() > 1 => ("=", &text[1..]),
@@ -126,8 +154,9 @@ fn location<'d>(around: &mut Around<'_, 'd>, directive: &'d Directive, above: &S
     for inner in directive.inside() {
         match inner.name.as_str() {
             "location" => {}
-            "proxy_pass" | "grpc_pass" | "return" | "rewrite" | "if" | "alias" | "internal" | "fastcgi_pass" | "uwsgi_pass" | "scgi_pass" | "memcached_pass"
-            | "stub_status" | "empty_gif" => {
+            "proxy_pass" | "grpc_pass" | "return" | "rewrite" | "if" | "alias" | "internal"
+            | "fastcgi_pass" | "uwsgi_pass" | "scgi_pass" | "memcached_pass" | "stub_status"
+            | "empty_gif" => {
                 deeds.push(inner);
             }
             "access_log" => {}
@@ -136,11 +165,22 @@ fn location<'d>(around: &mut Around<'_, 'd>, directive: &'d Directive, above: &S
             _ => notes.unknown(inner),
         }
     }
-    let closes = scope.guards() || deeds.iter().any(|deed| deed.name == "return" && deed.word(0).starts_with('4'));
+    let closes =
+        scope.guards() || deeds.iter().any(|deed| deed.name == "return" && deed.word(0).starts_with('4'));
     let here = match kind {
-        "=" => Some(Where { paths: vec![text.to_owned()], prefix: Some(text.to_owned()), exact: true, captures: Vec::new() }),
+        "=" => Some(Where {
+            paths: vec![text.to_owned()],
+            prefix: Some(text.to_owned()),
+            exact: true,
+            captures: Vec::new(),
+        }),
         "" | "^~" => Some(prefix(text, closes)),
-        "~" | "~*" => regex::patterns(text).map(|made| Where { paths: made.paths, prefix: None, exact: false, captures: made.captures }),
+        "~" | "~*" => regex::patterns(text).map(|made| Where {
+            paths: made.paths,
+            prefix: None,
+            exact: false,
+            captures: made.captures,
+        }),
         _ => None,
     };
     let Some(here) = here.filter(|here| here.paths.iter().all(|path| is_pattern(path))) else {
@@ -152,10 +192,20 @@ fn location<'d>(around: &mut Around<'_, 'd>, directive: &'d Directive, above: &S
         return notes.lose(&directive.at, format!("location {kind} {text}").replace("  ", " "), instead);
     };
     let mut routes = action::routes(around, &deeds, &here, &scope, notes, &mut groups.front);
-    if kind.is_empty() && !closes && !text.ends_with('/') && text != "/" && let Some(route) = routes.first_mut() {
-        route.say(format!("nginx took all that begins with {text}, {text}x too; path = \"{text}*/*\" does so here."));
+    if kind.is_empty()
+        && !closes
+        && !text.ends_with('/')
+        && text != "/"
+        && let Some(route) = routes.first_mut()
+    {
+        route.say(format!(
+            "nginx took all that begins with {text}, {text}x too; path = \"{text}*/*\" does so here."
+        ));
     }
-    if kind == "~*" && text.chars().any(char::is_alphabetic) && let Some(route) = routes.first_mut() {
+    if kind == "~*"
+        && text.chars().any(char::is_alphabetic)
+        && let Some(route) = routes.first_mut()
+    {
         route.say("nginx did not mind upper case here (~*); paths are as written.");
     }
     match kind {
@@ -166,7 +216,11 @@ fn location<'d>(around: &mut Around<'_, 'd>, directive: &'d Directive, above: &S
     }
     for inner in directive.inside().iter().filter(|inner| inner.name == "location") {
         if inner.words.first().is_some_and(|word| word.starts_with('~')) && text != "/" && inside.is_empty() {
-            notes.lose(&inner.at, format!("a location {} inside of {text}", inner.words.join(" ")), "it is looked at for all paths here; write its route with the folder in front");
+            notes.lose(
+                &inner.at,
+                format!("a location {} inside of {text}", inner.words.join(" ")),
+                "it is looked at for all paths here; write its route with the folder in front",
+            );
         }
         location(around, inner, &scope, groups, notes, text);
     }

@@ -12,10 +12,9 @@ mod action;
 mod lex;
 mod location;
 mod proxy;
-mod regex;
+
 mod scope;
 mod server;
-mod target;
 
 use crate::draft::{Draft, Entry, Kind, Lost, Place, Section, Value};
 use crate::folder::Folder;
@@ -28,10 +27,14 @@ use self::scope::{Notes, Scope};
 pub(crate) fn looks_like(text: &str) -> bool {
     let has = |word: &str| {
         text.lines().map(str::trim_start).any(|line| {
-            line.strip_prefix(word).is_some_and(|rest| rest.trim_start().starts_with('{') || (rest.trim().is_empty() && word != "listen"))
+            line.strip_prefix(word).is_some_and(|rest| {
+                rest.trim_start().starts_with('{') || (rest.trim().is_empty() && word != "listen")
+            })
         })
     };
-    has("server") || (has("http") && text.contains("include")) || (text.contains("upstream ") && has("stream"))
+    has("server")
+        || (has("http") && text.contains("include"))
+        || (text.contains("upstream ") && has("stream"))
 }
 
 /// Reads a file.
@@ -52,7 +55,8 @@ pub(crate) fn import(folder: &dyn Folder, file: &str, text: &str) -> Result<Draf
         pools.group(&mut draft, directive, &mut notes);
     }
     let mut scope = Scope::default();
-    let servers: Vec<&Directive> = directives.iter().copied().filter(|directive| directive.name == "server").collect();
+    let servers: Vec<&Directive> =
+        directives.iter().copied().filter(|directive| directive.name == "server").collect();
     for directive in &directives {
         match directive.name.as_str() {
             "server" | "upstream" => {}
@@ -76,11 +80,17 @@ pub(crate) fn import(folder: &dyn Folder, file: &str, text: &str) -> Result<Draf
     draft.not_needed = not_needed;
     settle(&mut draft);
     name_alone(&mut draft);
-    let sites: Vec<&str> =
-        draft.sections.iter().filter(|section| section.kind == Kind::Site).map(|site| site.name.as_str()).collect();
+    let sites: Vec<&str> = draft
+        .sections
+        .iter()
+        .filter(|section| section.kind == Kind::Site)
+        .map(|site| site.name.as_str())
+        .collect();
     draft.found.insert(0, format!("{file}: nginx, {} made of it", counted(sites.len(), "site")));
     // What nginx has by default and Madang by another.
-    draft.head.push("nginx took bodies up to 1 MiB unless told otherwise; here it is 16 MiB (`limits.body_bytes_max`).".to_owned());
+    if draft.count(Kind::Pool) > 0 {
+        draft.head.push("nginx took bodies up to 1 MiB unless told otherwise; here it is 16 MiB (`limits.body_bytes_max`).".to_owned());
+    }
     draft.head.push("/folder/* takes /folder too; answers are compressed (`compress`); fields x-forwarded-* are sent always.".to_owned());
     draft.next.push("stop nginx before the first start: both want the same ports".to_owned());
     Ok(draft)
@@ -103,7 +113,9 @@ fn flatten<'d>(directives: &'d [Directive], into: &mut Vec<&'d Directive>) {
 
 /// `limit_req_zone $binary_remote_addr zone=a:10m rate=10r/s`.
 fn zones(directives: &[&Directive]) -> Vec<(String, String)> {
-    let of = |directive: &&&Directive| directive.name == "limit_req_zone" && directive.word(0).ends_with("remote_addr");
+    let of = |directive: &&&Directive| {
+        directive.name == "limit_req_zone" && directive.word(0).ends_with("remote_addr")
+    };
     let read = |directive: &&Directive| {
         let word = |name: &str| directive.words.iter().find_map(|word| word.strip_prefix(name));
         let name = word("zone=")?.split(':').next()?.to_owned();
@@ -141,8 +153,14 @@ fn stream(draft: &mut Draft, server: &Directive, pools: &mut Pools, notes: &mut 
             "listen" => {
                 let scheme = if directive.words.iter().any(|word| word == "udp") { "udp" } else { "tcp" };
                 match server::address(directive.word(0)) {
-                    Some(address) if !directive.words.iter().any(|word| word == "ssl") => listen.push(format!("{scheme}://{address}")),
-                    _ => notes.lose(&directive.at, format!("listen {}", directive.words.join(" ")), "write it as `listen = \"tcp://…\"` or, with `tls`, \"tls://…\""),
+                    Some(address) if !directive.words.iter().any(|word| word == "ssl") => {
+                        listen.push(format!("{scheme}://{address}"))
+                    }
+                    _ => notes.lose(
+                        &directive.at,
+                        format!("listen {}", directive.words.join(" ")),
+                        "write it as `listen = \"tcp://…\"` or, with `tls`, \"tls://…\"",
+                    ),
                 }
             }
             "proxy_pass" => to = Some((directive.word(0).to_owned(), directive.at.clone())),
@@ -155,16 +173,20 @@ fn stream(draft: &mut Draft, server: &Directive, pools: &mut Pools, notes: &mut 
     match (pool, listen.is_empty()) {
         (Some(pool), false) => {
             section.name = draft.free_name(Kind::Stream, &pool);
-            section.entries.insert(0, Entry { key: "listen", value: Value::one_or_many(listen), why: String::new() });
+            section
+                .entries
+                .insert(0, Entry { key: "listen", value: Value::one_or_many(listen), why: String::new() });
             section.set("proxy", pool);
             draft.sections.push(section);
         }
-        _ => notes.lose(&server.at, "a server of stream", "it needs `listen` and `proxy_pass` with an address"),
+        _ => {
+            notes.lose(&server.at, "a server of stream", "it needs `listen` and `proxy_pass` with an address")
+        }
     }
 }
 
 /// One name on one address has one site; one address is not inside another.
-fn settle(draft: &mut Draft) {
+pub(crate) fn settle(draft: &mut Draft) {
     let mut taken: Vec<(String, Option<String>, String)> = Vec::new();
     let wildcards: Vec<String> = draft
         .sections
@@ -194,9 +216,15 @@ fn settle(draft: &mut Draft) {
         let mut hosts = texts(site.get("hosts"));
         let had_hosts = !hosts.is_empty();
         hosts.retain(|host| {
-            let clash = taken.iter().any(|(address, name, _)| listens.contains(address) && name.as_ref() == Some(host));
+            let clash = taken
+                .iter()
+                .any(|(address, name, _)| listens.contains(address) && name.as_ref() == Some(host));
             if clash {
-                site.lost.push(Lost { at: at.clone(), what: format!("the second server for {host}"), instead: "the first one of a name answers, as in nginx".to_owned() });
+                site.lost.push(Lost {
+                    at: at.clone(),
+                    what: format!("the second server for {host}"),
+                    instead: "the first one of a name answers".to_owned(),
+                });
             }
             !clash
         });
@@ -204,7 +232,11 @@ fn settle(draft: &mut Draft) {
             listens.retain(|listen| {
                 let clash = taken.iter().any(|(address, name, _)| address == listen && name.is_none());
                 if clash {
-                    site.lost.push(Lost { at: at.clone(), what: format!("a second server for any name on {listen}"), instead: "the first one answers, as in nginx; give this one `hosts`".to_owned() });
+                    site.lost.push(Lost {
+                        at: at.clone(),
+                        what: format!("a second server for any name on {listen}"),
+                        instead: "the first one answers; give this one `hosts`".to_owned(),
+                    });
                 }
                 !clash
             });
@@ -214,7 +246,8 @@ fn settle(draft: &mut Draft) {
             continue;
         }
         for listen in &listens {
-            let names: Vec<Option<String>> = if hosts.is_empty() { vec![None] } else { hosts.iter().cloned().map(Some).collect() };
+            let names: Vec<Option<String>> =
+                if hosts.is_empty() { vec![None] } else { hosts.iter().cloned().map(Some).collect() };
             taken.extend(names.into_iter().map(|name| (listen.clone(), name, site.name.clone())));
         }
         for (key, list) in [("listen", listens), ("hosts", hosts)] {
@@ -234,7 +267,7 @@ fn settle(draft: &mut Draft) {
 }
 
 /// A single site is called main.
-fn name_alone(draft: &mut Draft) {
+pub(crate) fn name_alone(draft: &mut Draft) {
     if draft.count(Kind::Site) == 1
         && let Some(site) = draft.sections.iter_mut().find(|section| section.kind == Kind::Site)
     {
@@ -242,13 +275,16 @@ fn name_alone(draft: &mut Draft) {
     }
 }
 
-fn texts(value: Option<&Value>) -> Vec<String> {
+pub(crate) fn texts(value: Option<&Value>) -> Vec<String> {
     match value {
         Some(Value::Text(text)) => vec![text.clone()],
-        Some(Value::List(list)) => list.iter().filter_map(|value| match value {
-            Value::Text(text) => Some(text.clone()),
-            _ => None,
-        }).collect(),
+        Some(Value::List(list)) => list
+            .iter()
+            .filter_map(|value| match value {
+                Value::Text(text) => Some(text.clone()),
+                _ => None,
+            })
+            .collect(),
         _ => Vec::new(),
     }
 }

@@ -44,20 +44,33 @@ impl Pools {
                         continue;
                     }
                     let mut options = Vec::new();
-                    if let Some(weight) = word("weight=").and_then(|n| n.parse::<u64>().ok()).filter(|n| *n != 1) {
+                    if let Some(weight) =
+                        word("weight=").and_then(|n| n.parse::<u64>().ok()).filter(|n| *n != 1)
+                    {
                         options.push(("weight".to_owned(), Value::Number(weight.min(256))));
                     }
                     if inside.words.iter().any(|word| word == "backup") {
                         options.push(("backup".to_owned(), Value::Bool(true)));
                     }
-                    if let Some(most) = word("max_conns=").and_then(|n| n.parse::<u64>().ok()).filter(|n| *n > 0) {
+                    if let Some(most) =
+                        word("max_conns=").and_then(|n| n.parse::<u64>().ok()).filter(|n| *n > 0)
+                    {
                         options.push(("max_connections".to_owned(), Value::Number(most.min(1_000_000))));
                     }
-                    fails.push((word("max_fails=").and_then(|n| n.parse().ok()), word("fail_timeout=").map(time)));
+                    fails.push((
+                        word("max_fails=").and_then(|n| n.parse().ok()),
+                        word("fail_timeout=").map(time),
+                    ));
                     for word in inside.words.iter().skip(1) {
                         let known = ["weight=", "max_conns=", "max_fails=", "fail_timeout="];
-                        if !known.iter().any(|name| word.starts_with(name)) && !matches!(word.as_str(), "backup" | "resolve") {
-                            section.lose(inside.at.clone(), format!("server {} {word}", inside.word(0)), "there is no such option of a server");
+                        if !known.iter().any(|name| word.starts_with(name))
+                            && !matches!(word.as_str(), "backup" | "resolve")
+                        {
+                            section.lose(
+                                inside.at.clone(),
+                                format!("server {} {word}", inside.word(0)),
+                                "there is no such option of a server",
+                            );
                         }
                     }
                     servers.push((inside.word(0).to_owned(), options));
@@ -71,7 +84,11 @@ impl Pools {
                         section.set("balance", "hash");
                         section.set("hash_by", key);
                     }
-                    None => section.lose(inside.at.clone(), format!("hash {}", inside.word(0)), "hash_by takes ip, path, uri, header:NAME or cookie:NAME"),
+                    None => section.lose(
+                        inside.at.clone(),
+                        format!("hash {}", inside.word(0)),
+                        "hash_by takes ip, path, uri, header:NAME or cookie:NAME",
+                    ),
                 },
                 "keepalive" => {
                     if let Ok(count) = inside.word(0).parse::<u64>() {
@@ -82,8 +99,12 @@ impl Pools {
                     let cookie = vec![("cookie".to_owned(), Value::from(inside.word(1)))];
                     section.set("sticky", Value::Table(cookie));
                 }
-                "keepalive_timeout" | "keepalive_requests" | "zone" | "keepalive_time" => notes.unknown(inside),
-                _ => section.lose(inside.at.clone(), inside.name.clone(), "there is no counterpart in a pool"),
+                "keepalive_timeout" | "keepalive_requests" | "zone" | "keepalive_time" => {
+                    notes.unknown(inside)
+                }
+                _ => {
+                    section.lose(inside.at.clone(), inside.name.clone(), "there is no counterpart in a pool")
+                }
             }
         }
         // Said once for the group: Madang's rest is the pool's.
@@ -96,7 +117,9 @@ impl Pools {
                 section.set_in("passive", "eject_for", rest.as_str());
             }
             if said.len() != fails.len() || said.iter().any(|other| other != &said[0]) {
-                section.say("max_fails and fail_timeout differed between the servers; here they are the pool's.");
+                section.say(
+                    "max_fails and fail_timeout differed between the servers; here they are the pool's.",
+                );
             }
         }
         self.groups.push(Group { name, section, servers });
@@ -132,7 +155,10 @@ impl Pools {
         if servers.is_empty() {
             return None;
         }
-        section.entries.insert(0, crate::draft::Entry { key: "servers", value: Value::List(servers), why: String::new() });
+        section.entries.insert(
+            0,
+            crate::draft::Entry { key: "servers", value: Value::List(servers), why: String::new() },
+        );
         if scheme == "https://" {
             section.say("Certificates of these servers are checked; nginx did not unless told (`tls` of the pool names an authority).");
         }
@@ -147,7 +173,9 @@ impl Pools {
 
     /// Sets a time of a pool; the longest of several wins.
     pub(super) fn wait(draft: &mut Draft, pool: &str, name: &str, value: &str) {
-        if let Some(section) = draft.sections.iter_mut().find(|section| section.kind == Kind::Pool && section.name == pool) {
+        if let Some(section) =
+            draft.sections.iter_mut().find(|section| section.kind == Kind::Pool && section.name == pool)
+        {
             section.set_in("timeouts", name, value);
         }
     }
@@ -155,7 +183,9 @@ impl Pools {
     /// Groups that no location led to are told.
     pub(super) fn finish(&self, draft: &mut Draft) {
         for group in &self.groups {
-            let used = self.made.iter().any(|(key, _)| key.trim_start_matches("https://").trim_start_matches("h2c://") == group.name);
+            let used = self.made.iter().any(|(key, _)| {
+                key.trim_start_matches("https://").trim_start_matches("h2c://") == group.name
+            });
             if !used {
                 draft.head.push(format!("upstream {} is left out: nothing leads to it.", group.name));
             }
@@ -184,6 +214,7 @@ fn with_port(text: &str, port: u16) -> Option<String> {
     if !fine {
         return None;
     }
-    let has_port = text.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']') && port.parse::<u16>().is_ok());
+    let has_port =
+        text.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']') && port.parse::<u16>().is_ok());
     Some(if has_port { text.to_owned() } else { format!("{text}:{port}") })
 }

@@ -16,20 +16,94 @@ use super::lex::Directive;
 
 /// Directives whose work Madang does by itself or does otherwise.
 const NOT_NEEDED: &[&str] = &[
-    "sendfile", "tcp_nopush", "tcp_nodelay", "keepalive_timeout", "keepalive_requests", "types_hash_max_size", "server_tokens",
-    "worker_processes", "worker_connections", "worker_rlimit_nofile", "events", "pid", "error_log", "log_format", "log_not_found",
-    "gzip_vary", "gzip_types", "gzip_comp_level", "gzip_min_length", "gzip_proxied", "gzip_buffers", "gzip_http_version",
-    "gzip_disable", "gzip_static", "types", "open_file_cache", "open_file_cache_valid", "open_file_cache_min_uses",
-    "open_file_cache_errors", "proxy_http_version", "proxy_buffering", "proxy_buffers", "proxy_buffer_size",
-    "proxy_busy_buffers_size", "proxy_request_buffering", "proxy_cache_bypass", "proxy_no_cache", "proxy_max_temp_file_size",
-    "ssl_session_cache", "ssl_session_timeout", "ssl_session_tickets", "ssl_prefer_server_ciphers", "ssl_ciphers", "ssl_dhparam",
-    "ssl_ecdh_curve", "ssl_buffer_size", "ssl_early_data", "http2", "charset", "server_names_hash_bucket_size", "multi_accept", "use",
-    "reset_timedout_connection", "client_body_buffer_size", "client_header_buffer_size", "large_client_header_buffers",
-    "client_body_timeout", "client_header_timeout", "send_timeout", "output_buffers", "postpone_output", "aio", "directio",
-    "default_type", "server_name_in_redirect", "port_in_redirect", "absolute_redirect", "etag", "if_modified_since", "msie_padding",
-    "load_module", "uninitialized_variable_warn", "zone", "proxy_pass_header", "map_hash_bucket_size", "resolver", "resolver_timeout",
-    "limit_req_log_level", "limit_conn_log_level", "variables_hash_max_size", "daemon", "proxy_pass_request_headers",
-    "proxy_socket_keepalive", "limit_req_zone", "upstream", "merge_slashes", "chunked_transfer_encoding", "recursive_error_pages",
+    "sendfile",
+    "tcp_nopush",
+    "tcp_nodelay",
+    "keepalive_timeout",
+    "keepalive_requests",
+    "types_hash_max_size",
+    "server_tokens",
+    "worker_processes",
+    "worker_connections",
+    "worker_rlimit_nofile",
+    "events",
+    "pid",
+    "error_log",
+    "log_format",
+    "log_not_found",
+    "gzip_vary",
+    "gzip_types",
+    "gzip_comp_level",
+    "gzip_min_length",
+    "gzip_proxied",
+    "gzip_buffers",
+    "gzip_http_version",
+    "gzip_disable",
+    "gzip_static",
+    "types",
+    "open_file_cache",
+    "open_file_cache_valid",
+    "open_file_cache_min_uses",
+    "open_file_cache_errors",
+    "proxy_http_version",
+    "proxy_buffering",
+    "proxy_buffers",
+    "proxy_buffer_size",
+    "proxy_busy_buffers_size",
+    "proxy_request_buffering",
+    "proxy_cache_bypass",
+    "proxy_no_cache",
+    "proxy_max_temp_file_size",
+    "ssl_session_cache",
+    "ssl_session_timeout",
+    "ssl_session_tickets",
+    "ssl_prefer_server_ciphers",
+    "ssl_ciphers",
+    "ssl_dhparam",
+    "ssl_ecdh_curve",
+    "ssl_buffer_size",
+    "ssl_early_data",
+    "http2",
+    "charset",
+    "server_names_hash_bucket_size",
+    "multi_accept",
+    "use",
+    "reset_timedout_connection",
+    "client_body_buffer_size",
+    "client_header_buffer_size",
+    "large_client_header_buffers",
+    "client_body_timeout",
+    "client_header_timeout",
+    "send_timeout",
+    "output_buffers",
+    "postpone_output",
+    "aio",
+    "directio",
+    "default_type",
+    "server_name_in_redirect",
+    "port_in_redirect",
+    "absolute_redirect",
+    "etag",
+    "if_modified_since",
+    "msie_padding",
+    "load_module",
+    "uninitialized_variable_warn",
+    "zone",
+    "proxy_pass_header",
+    "map_hash_bucket_size",
+    "resolver",
+    "resolver_timeout",
+    "limit_req_log_level",
+    "limit_conn_log_level",
+    "variables_hash_max_size",
+    "daemon",
+    "proxy_pass_request_headers",
+    "proxy_socket_keepalive",
+    "limit_req_zone",
+    "upstream",
+    "merge_slashes",
+    "chunked_transfer_encoding",
+    "recursive_error_pages",
 ];
 
 /// What to do instead of directives that have no counterpart.
@@ -37,7 +111,10 @@ const INSTEAD: &[(&str, &str)] = &[
     ("sub_filter", "answers are not changed on the way; let the app write the text"),
     ("auth_request", "no route asks another server for leave; let the app decide, or `auth`"),
     ("fastcgi_", "Madang speaks no FastCGI; run the program's own HTTP server as an [app.NAME]"),
-    ("uwsgi_", "Madang speaks no uwsgi; run the program's own HTTP server (uwsgi --http, gunicorn) as an [app.NAME]"),
+    (
+        "uwsgi_",
+        "Madang speaks no uwsgi; run the program's own HTTP server (uwsgi --http, gunicorn) as an [app.NAME]",
+    ),
     ("scgi_", "Madang speaks no SCGI; run the program's own HTTP server as an [app.NAME]"),
     ("proxy_cache", "answers of servers are not cached in this version"),
     ("limit_conn", "`server.connections_per_address_max` bounds connections of one address"),
@@ -115,7 +192,9 @@ impl Notes<'_> {
     pub(super) fn unknown(&mut self, directive: &Directive) {
         let name = directive.name.as_str();
         if NOT_NEEDED.contains(&name) {
-            if !self.not_needed.iter().any(|known| known == name) && !matches!(name, "upstream" | "limit_req_zone") {
+            if !self.not_needed.iter().any(|known| known == name)
+                && !matches!(name, "upstream" | "limit_req_zone")
+            {
                 self.not_needed.push(name.to_owned());
             }
             return;
@@ -124,7 +203,8 @@ impl Notes<'_> {
             Some(_) => name.starts_with(known),
             None => name == *known || name.starts_with(&format!("{known}_")),
         });
-        let instead = known.map_or("there is no counterpart; see `madang schema --docs`", |(_, instead)| instead);
+        let instead =
+            known.map_or("there is no counterpart; see `madang schema --docs`", |(_, instead)| instead);
         let words = directive.words.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(" ");
         let words: String = words.chars().take(60).collect();
         let what = if words.is_empty() { name.to_owned() } else { format!("{name} {words}") };
@@ -150,7 +230,9 @@ impl Scope {
     pub(super) fn absorb(&mut self, directive: &Directive, notes: &mut Notes<'_>) -> bool {
         let (first, second) = (directive.word(0), directive.word(1));
         match directive.name.as_str() {
-            "root" => self.root = Some(first.trim_end_matches('/').to_owned()).filter(|root| !root.is_empty()),
+            "root" => {
+                self.root = Some(first.trim_end_matches('/').to_owned()).filter(|root| !root.is_empty())
+            }
             "index" => self.index = Some(directive.words.clone()),
             "autoindex" => self.listing = first == "on",
             "auth_basic" if first == "off" => self.auth = None,
@@ -167,7 +249,11 @@ impl Scope {
                 Self::list(&mut self.own, "access", &mut self.access).push(rule);
             }
             "add_header" if second.contains('$') => {
-                notes.lose(&directive.at, format!("add_header {first}"), "its value is made of variables; let the app set it");
+                notes.lose(
+                    &directive.at,
+                    format!("add_header {first}"),
+                    "its value is made of variables; let the app set it",
+                );
             }
             "add_header" => {
                 let headers = Self::list(&mut self.own, "headers", &mut self.headers);
@@ -211,12 +297,20 @@ impl Scope {
             "gzip" => self.compress = Some(first == "on"),
             "error_page" => {
                 let page = directive.words.last().cloned().unwrap_or_default();
-                let statuses: Vec<u16> = directive.words.iter().filter_map(|word| word.parse().ok()).collect();
-                let plain = page.starts_with('/') && !page.contains('$') && !directive.words.iter().any(|word| word.starts_with('='));
-                if plain && statuses.iter().all(|status| (400..600).contains(status)) && !statuses.is_empty() {
+                let statuses: Vec<u16> =
+                    directive.words.iter().filter_map(|word| word.parse().ok()).collect();
+                let plain = page.starts_with('/')
+                    && !page.contains('$')
+                    && !directive.words.iter().any(|word| word.starts_with('='));
+                if plain && statuses.iter().all(|status| (400..600).contains(status)) && !statuses.is_empty()
+                {
                     Self::list(&mut self.own, "errors", &mut self.errors).push((statuses, page));
                 } else {
-                    notes.lose(&directive.at, format!("error_page {}", directive.words.join(" ")), "`errors = { 404 = \"page.html\" }` of the site names files");
+                    notes.lose(
+                        &directive.at,
+                        format!("error_page {}", directive.words.join(" ")),
+                        "`errors = { 404 = \"page.html\" }` of the site names files",
+                    );
                 }
             }
             _ => return false,
@@ -278,10 +372,16 @@ impl Scope {
             rules.iter().filter(|(allow, ..)| *allow == which).map(|(_, net, _)| net.clone()).collect()
         };
         let (allow, deny) = (nets(true), nets(false));
-        let fine = |nets: &[String]| nets.iter().all(|net| net.parse::<std::net::IpAddr>().is_ok() || is_range(net));
+        let fine =
+            |nets: &[String]| nets.iter().all(|net| net.parse::<std::net::IpAddr>().is_ok() || is_range(net));
         let at = &self.access[0].2;
         if !fine(&allow) || !fine(&deny) || (open && !deny.is_empty() && !allow.is_empty()) {
-            closed::route(route, at, "allow and deny in this order", "write `allow` or `deny` with addresses, then give the route its work back");
+            closed::route(
+                route,
+                at,
+                "allow and deny in this order",
+                "write `allow` or `deny` with addresses, then give the route its work back",
+            );
             return;
         }
         match (open, allow.is_empty()) {
@@ -344,7 +444,16 @@ fn milliseconds(text: &str) -> Option<u64> {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let number: u64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let units: [(&str, u64); 8] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000), ("M", 2_592_000_000), ("y", 31_536_000_000)];
+        let units: [(&str, u64); 8] = [
+            ("ms", 1),
+            ("s", 1000),
+            ("m", 60_000),
+            ("h", 3_600_000),
+            ("d", 86_400_000),
+            ("w", 604_800_000),
+            ("M", 2_592_000_000),
+            ("y", 31_536_000_000),
+        ];
         let (unit, scale) = units.into_iter().find(|(unit, _)| rest.starts_with(unit)).unwrap_or(("", 1000));
         rest = rest[unit.len()..].trim_start();
         sum = sum.checked_add(number.checked_mul(scale)?)?;

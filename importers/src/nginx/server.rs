@@ -80,14 +80,22 @@ pub(super) fn import(
     let hosts = host_names(&names, server, &mut own);
     let wish = hosts.first().cloned().unwrap_or_else(|| "main".to_owned());
     section.name = draft.free_name(Kind::Site, &wish);
-    let all = listens.plain.iter().map(|address| format!("http://{address}")).chain(listens.secure.iter().map(|address| format!("https://{address}")));
+    let all = listens
+        .plain
+        .iter()
+        .map(|address| format!("http://{address}"))
+        .chain(listens.secure.iter().map(|address| format!("https://{address}")));
     section.set("listen", Value::one_or_many(all.collect()));
     if listens.is_default || hosts.is_empty() {
         if !hosts.is_empty() {
             section.say(format!("default_server: it answers any name, {} among them.", hosts.join(", ")));
         }
     } else {
-        section.set_why("hosts", Value::one_or_many(hosts.clone()), "names nobody has get 404; without this line they come here, too");
+        section.set_why(
+            "hosts",
+            Value::one_or_many(hosts.clone()),
+            "names nobody has get 404; without this line they come here, too",
+        );
     }
     if !listens.secure.is_empty() {
         match (cert, key) {
@@ -111,7 +119,17 @@ pub(super) fn import(
         (true, false) => Some("https"),
         _ => None,
     };
-    let mut around = Around { draft, folder, pools, scheme, server_name: hosts.first().map(String::as_str), both: scheme.is_none(), named: Vec::new(), https_redirect: false, at: server.at.clone() };
+    let mut around = Around {
+        draft,
+        folder,
+        pools,
+        scheme,
+        server_name: hosts.first().map(String::as_str),
+        both: scheme.is_none(),
+        named: Vec::new(),
+        https_redirect: false,
+        at: server.at.clone(),
+    };
     section.routes = location::routes(&mut around, &deeds, &scope, &mut own);
     if around.https_redirect {
         section.set_why("https_redirect", true, "with 308; nginx said 301");
@@ -121,19 +139,28 @@ pub(super) fn import(
     if section.routes.is_empty() {
         section.routes.push(crate::draft::Route::at("/*").with("respond", "").with("status", 404));
     }
-    let place = draft.sections.iter().position(|section| section.kind != Kind::Site).unwrap_or(draft.sections.len());
+    let place =
+        draft.sections.iter().position(|section| section.kind != Kind::Site).unwrap_or(draft.sections.len());
     draft.sections.insert(place, section);
 }
 
 fn listen(listens: &mut Listens, directive: &Directive, notes: &mut Notes<'_>) {
     let has = |word: &str| directive.words.iter().any(|have| have == word);
     let Some(address) = address(directive.word(0)) else {
-        notes.lose(&directive.at, format!("listen {}", directive.word(0)), "an address is needed: `listen = \"http://127.0.0.1:80\"`");
+        notes.lose(
+            &directive.at,
+            format!("listen {}", directive.word(0)),
+            "an address is needed: `listen = \"http://127.0.0.1:80\"`",
+        );
         return;
     };
     listens.is_default |= has("default_server") || has("default");
     if has("quic") {
-        notes.lose(&directive.at, "listen … quic", "HTTP/3 is not in this version; HTTP/2 is offered over TLS by itself");
+        notes.lose(
+            &directive.at,
+            "listen … quic",
+            "HTTP/3 is not in this version; HTTP/2 is offered over TLS by itself",
+        );
         return;
     }
     if has("proxy_protocol") {
@@ -167,11 +194,19 @@ fn host_names(names: &[String], server: &Directive, notes: &mut Notes<'_>) -> Ve
         }
         for host in made {
             let plain = host.strip_prefix("*.").unwrap_or(&host);
-            let label = |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            let label = |label: &str| {
+                !label.is_empty()
+                    && label.len() <= 63
+                    && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            };
             if plain.len() <= 253 && plain.split('.').all(label) {
                 hosts.push(host.to_ascii_lowercase());
             } else {
-                notes.lose(&server.at, format!("server_name {name}"), "`hosts` takes example.org and *.example.org (one label)");
+                notes.lose(
+                    &server.at,
+                    format!("server_name {name}"),
+                    "`hosts` takes example.org and *.example.org (one label)",
+                );
             }
         }
     }
@@ -180,23 +215,44 @@ fn host_names(names: &[String], server: &Directive, notes: &mut Notes<'_>) -> Ve
 }
 
 /// Error pages that are files.
-fn errors(section: &mut Section, folder: &dyn Folder, server: &Directive, scope: &Scope, notes: &mut Notes<'_>) {
+fn errors(
+    section: &mut Section,
+    folder: &dyn Folder,
+    server: &Directive,
+    scope: &Scope,
+    notes: &mut Notes<'_>,
+) {
     let mut pages: Vec<(String, String)> = Vec::new();
     for (statuses, page) in &scope.errors {
         // A location of its own may say where the page lies.
-        let own = server.inside().iter().find(|directive| directive.name == "location" && directive.words.last() == Some(page));
-        let own_root = own.and_then(|own| own.inside().iter().find(|inside| inside.name == "root")).map(|root| root.word(0).to_owned());
+        let own = server
+            .inside()
+            .iter()
+            .find(|directive| directive.name == "location" && directive.words.last() == Some(page));
+        let own_root = own
+            .and_then(|own| own.inside().iter().find(|inside| inside.name == "root"))
+            .map(|root| root.word(0).to_owned());
         let Some(root) = own_root.or_else(|| scope.root.clone()) else { continue };
         let file = format!("{}{page}", root.trim_end_matches('/'));
         if !folder.has(&file) {
-            let what = format!("error_page {} {page}", statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" "));
-            notes.lose(&server.at, what, format!("there is no file {file}; `errors = {{ 404 = \"…\" }}` once there is"));
+            let what = format!(
+                "error_page {} {page}",
+                statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" ")
+            );
+            notes.lose(
+                &server.at,
+                what,
+                format!("there is no file {file}; `errors = {{ 404 = \"…\" }}` once there is"),
+            );
             continue;
         }
         pages.extend(statuses.iter().map(|status| (status.to_string(), folder.named(&file))));
     }
     let fives = ["500", "502", "503", "504"];
-    let same = fives.iter().map(|status| pages.iter().find(|(known, _)| known == status).map(|(_, file)| file.clone())).collect::<Option<Vec<_>>>();
+    let same = fives
+        .iter()
+        .map(|status| pages.iter().find(|(known, _)| known == status).map(|(_, file)| file.clone()))
+        .collect::<Option<Vec<_>>>();
     if let Some(files) = same
         && files.iter().all(|file| *file == files[0])
     {

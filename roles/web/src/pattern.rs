@@ -100,7 +100,8 @@ impl PathPattern {
             if part.contains(['%', '\\']) || *part == "." || *part == ".." || (part.is_empty() && !last) {
                 return Err(PatternError::NotCanonical);
             }
-            let deep = *part == "**" && index + 2 == parts.len() && !["", "*", "**"].contains(&parts[index + 1]);
+            let deep =
+                *part == "**" && index + 2 == parts.len() && !["", "*", "**"].contains(&parts[index + 1]);
             segments.push(if deep { Segment::Deep } else { segment(part, last)? });
         }
         let exact = segments.iter().all(|segment| matches!(segment, Segment::Literal(_)));
@@ -288,7 +289,8 @@ mod tests {
         let each = |length: usize| (0..length).all(|at| fits(pattern[at], path[at]));
         if let [front @ .., "**", last] = pattern.as_slice() {
             let ends = path.split_last().is_some_and(|(end, _)| fits(last, end));
-            let begins = path.len() > front.len() && front.iter().zip(&path).all(|(pattern, part)| fits(pattern, part));
+            let begins = path.len() > front.len()
+                && front.iter().zip(&path).all(|(pattern, part)| fits(pattern, part));
             return begins && ends;
         }
         match pattern.split_last() {

@@ -1,6 +1,6 @@
-//! nginx's texts with variables as targets of redirects and rewrites.
+//! Other servers' texts with variables (written as nginx does) as targets of redirects and rewrites.
 //!
-//! **Job.** `https://$host$request_uri` to `https://{host}/{rest}`. **Called by** `location`, `server`. Pure.
+//! **Job.** `https://$host$request_uri` to `https://{host}/{rest}`. **Called by** `nginx`, `caddy`. Pure.
 //!
 //! Invariants
 //! 1. A variable that has no counterpart gives `None`, never its name.
@@ -9,25 +9,25 @@
 
 /// A target, and whether the request's query follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) to: String,
-    pub(super) keep_query: bool,
+pub(crate) struct Target {
+    pub(crate) to: String,
+    pub(crate) keep_query: bool,
 }
 
 /// What a text may name.
-pub(super) struct Known<'k> {
+pub(crate) struct Known<'k> {
     /// `http` or `https`, where the site has one of them.
-    pub(super) scheme: Option<&'k str>,
+    pub(crate) scheme: Option<&'k str>,
     /// The site's first name.
-    pub(super) server_name: Option<&'k str>,
+    pub(crate) server_name: Option<&'k str>,
     /// The one pattern that the route takes.
-    pub(super) path: &'k str,
+    pub(crate) path: &'k str,
     /// `$1`, `$2`, …
-    pub(super) captures: &'k [Option<String>],
+    pub(crate) captures: &'k [Option<String>],
 }
 
 /// The whole path again, by what a pattern caught; `None`: it caught too little.
-pub(super) fn path_again(pattern: &str) -> Option<String> {
+pub(crate) fn path_again(pattern: &str) -> Option<String> {
     if pattern.contains("**") {
         return None;
     }
@@ -40,7 +40,7 @@ pub(super) fn path_again(pattern: &str) -> Option<String> {
 }
 
 /// Reads a text.
-pub(super) fn target(text: &str, known: &Known<'_>) -> Option<Target> {
+pub(crate) fn target(text: &str, known: &Known<'_>) -> Option<Target> {
     let mut out = String::new();
     let mut keep_query = false;
     let mut rest = text;
@@ -76,7 +76,8 @@ fn finish(mut out: String, mut rest: &str, mut keep_query: bool, known: &Known<'
             rest = &rest[c.len_utf8()..];
             continue;
         }
-        let name_end = rest[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_').map_or(rest.len(), |at| at + 1);
+        let name_end =
+            rest[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_').map_or(rest.len(), |at| at + 1);
         let name = &rest[1..name_end];
         rest = &rest[name_end..];
         match name {
@@ -86,7 +87,11 @@ fn finish(mut out: String, mut rest: &str, mut keep_query: bool, known: &Known<'
                 keep_query |= name == "request_uri";
                 let again = path_again(known.path)?;
                 // One slash between the two.
-                let again = if out.ends_with('/') && out.len() > "https://".len() { again[1..].to_owned() } else { again };
+                let again = if out.ends_with('/') && out.len() > "https://".len() {
+                    again[1..].to_owned()
+                } else {
+                    again
+                };
                 out.push_str(&again);
             }
             _ => {
@@ -94,13 +99,16 @@ fn finish(mut out: String, mut rest: &str, mut keep_query: bool, known: &Known<'
                 let digit = name.chars().next().filter(char::is_ascii_digit)?;
                 let index = usize::try_from(digit.to_digit(10)?).ok()?.checked_sub(1)?;
                 let caught = known.captures.get(index)?.as_ref()?;
-                let caught = if out.ends_with('/') { caught.trim_start_matches('/') } else { caught.as_str() };
+                let caught =
+                    if out.ends_with('/') { caught.trim_start_matches('/') } else { caught.as_str() };
                 out.push_str(caught);
                 out.push_str(&name[1..]);
             }
         }
     }
-    let fine = (out.starts_with('/') && !out.starts_with("//")) || out.starts_with("http://") || out.starts_with("https://");
+    let fine = (out.starts_with('/') && !out.starts_with("//"))
+        || out.starts_with("http://")
+        || out.starts_with("https://");
     if let Some((_, behind)) = out.split_once("://") {
         let host = behind.split('/').next().unwrap_or_default();
         // What is caught may not name the host.
@@ -118,7 +126,8 @@ mod tests {
     #[test]
     fn variables_become_what_was_caught() {
         let caught = [Some("{rest}".to_owned()), None];
-        let known = Known { scheme: Some("http"), server_name: Some("a.example"), path: "/*", captures: &caught };
+        let known =
+            Known { scheme: Some("http"), server_name: Some("a.example"), path: "/*", captures: &caught };
         check(&known, "https://$host$request_uri", Some(("https://{host}/{rest}", true)));
         check(&known, "$scheme://www.a.example$uri", Some(("http://www.a.example/{rest}", false)));
         check(&known, "/new/$1$is_args$args", Some(("/new/{rest}", true)));

@@ -1,7 +1,7 @@
-//! Regular expressions of locations and rewrites as path patterns, where they say no more than patterns can.
+//! Regular expressions of other servers as path patterns, where they say no more than patterns can.
 //!
 //! **Job.** Anchors, literal text, `(a|b)`, one-segment classes and `.*` become Madang's patterns with captures.
-//! **Called by** `location`, `rewrite`. Pure.
+//! **Called by** `nginx`, `caddy`. Pure.
 //!
 //! Invariants
 //! 1. `None` rather than a guess: a pattern takes what the expression takes, or more where [`Patterns::wider`] says so.
@@ -14,13 +14,13 @@ const PATTERNS_MAX: usize = 32;
 
 /// What became of an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Patterns {
+pub(crate) struct Patterns {
     /// Patterns of paths.
-    pub(super) paths: Vec<String>,
+    pub(crate) paths: Vec<String>,
     /// What stands for `$1`, `$2`, … in a target; `None`: nothing can.
-    pub(super) captures: Vec<Option<String>>,
+    pub(crate) captures: Vec<Option<String>>,
     /// They take more than the expression did (classes such as `\d+` become a whole segment).
-    pub(super) wider: bool,
+    pub(crate) wider: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ enum Piece {
 }
 
 /// Reads an expression.
-pub(super) fn patterns(expression: &str) -> Option<Patterns> {
+pub(crate) fn patterns(expression: &str) -> Option<Patterns> {
     let text = expression.strip_prefix("(?i)").unwrap_or(expression);
     let (from_start, text) = text.strip_prefix('^').map_or((false, text), |rest| (true, rest));
     let dollar = text.ends_with('$') && !text.ends_with("\\$");
@@ -69,7 +69,7 @@ pub(super) fn patterns(expression: &str) -> Option<Patterns> {
 }
 
 /// Whether Madang takes it: canonical segments, at most one star in each.
-pub(super) fn is_pattern(path: &str) -> bool {
+pub(crate) fn is_pattern(path: &str) -> bool {
     let Some(rest) = path.strip_prefix('/') else { return false };
     let parts: Vec<&str> = rest.split('/').collect();
     parts.iter().enumerate().all(|(at, part)| {
@@ -234,7 +234,9 @@ fn choices(pieces: &[Piece]) -> Option<Vec<Vec<Piece>>> {
         };
         all = all
             .iter()
-            .flat_map(|front| options.iter().map(move |option| front.iter().cloned().chain(option.clone()).collect()))
+            .flat_map(|front| {
+                options.iter().map(move |option| front.iter().cloned().chain(option.clone()).collect())
+            })
             .collect();
         if all.len() > PATTERNS_MAX {
             return None;
@@ -276,7 +278,13 @@ fn from_the_start(pieces: &[Piece], to_end: bool, captures: &mut [Option<String>
                 return Some(out);
             }
             Piece::Anything(None) if last => return Some(format!("{out}*/*")),
-            Piece::Anything(None) if (out.ends_with('/') || out.is_empty()) && !next.is_empty() && at + 2 == pieces.len() && to_end && !next.contains('/') => {
+            Piece::Anything(None)
+                if (out.ends_with('/') || out.is_empty())
+                    && !next.is_empty()
+                    && at + 2 == pieces.len()
+                    && to_end
+                    && !next.contains('/') =>
+            {
                 let front = if out.is_empty() { "/" } else { &out };
                 return Some(format!("{front}**/*{next}"));
             }
@@ -341,14 +349,30 @@ mod tests {
         check(r"/\.ht", Some(&["/**/.ht*", "/.ht*/*"]), &[]);
         check(r"/robots\.txt$", Some(&["/**/robots.txt"]), &[]);
         check(r"^/x-\d+\.png$", Some(&["/x-*.png"]), &[]);
-        for no in [r"\.php", r"^/(?!api)", r"^/a{2}$", r"^/[^a]+$", r"(a|b)*", r"^/a|b$", r"^/x(.*)\.html$", r"a", r"\1", "^/100%$"] {
+        for no in [
+            r"\.php",
+            r"^/(?!api)",
+            r"^/a{2}$",
+            r"^/[^a]+$",
+            r"(a|b)*",
+            r"^/a|b$",
+            r"^/x(.*)\.html$",
+            r"a",
+            r"\1",
+            "^/100%$",
+        ] {
             check(no, None, &[]);
         }
 
         #[track_caller]
         fn check(expression: &str, paths: Option<&[&str]>, captures: &[Option<&str>]) {
             let have = patterns(expression);
-            assert_eq!(have.as_ref().map(|have| have.paths.iter().map(String::as_str).collect::<Vec<_>>()).as_deref(), paths);
+            assert_eq!(
+                have.as_ref()
+                    .map(|have| have.paths.iter().map(String::as_str).collect::<Vec<_>>())
+                    .as_deref(),
+                paths
+            );
             let Some(have) = have else { return };
             assert_eq!(have.captures.iter().map(Option::as_deref).collect::<Vec<_>>(), captures);
         }
