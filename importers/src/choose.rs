@@ -12,11 +12,15 @@ use std::fmt;
 
 use crate::draft::Draft;
 use crate::folder::Folder;
-use crate::{go, node, procfile, python, rust, statics};
+use crate::{caddy, go, nginx, node, procfile, python, rust, statics, systemd};
 
 /// What is looked for, in order: what the operator wrote for a server before what a project only implies.
 pub const SOURCES: &[(&str, &str)] = &[
+    ("Caddyfile, *.caddy", "sites of Caddy"),
+    ("nginx.conf, *.conf with a server block", "sites of nginx"),
+    ("ecosystem.config.js, .cjs, .json", "apps of pm2"),
     ("Procfile", "processes by name"),
+    ("NAME.service, NAME.timer", "a unit of systemd"),
     ("package.json", "a Node program, or a build that leaves files"),
     ("manage.py, app.py, main.py", "Django, Flask, FastAPI or a plain Python program"),
     ("Cargo.toml", "a Rust program"),
@@ -103,6 +107,10 @@ fn looked(folder: &dyn Folder) -> Result<Draft, Refusal> {
                 Err(_) if !others.is_empty() => None,
                 Err(why) => return Err(why),
             },
+            // A server's file that breaks off is told, not passed over.
+            _ if others.is_empty() || file.ends_with(".conf") || file == "Caddyfile" => {
+                Some(named(folder, file)?)
+            }
             _ => named(folder, file).ok(),
         };
         if let Some(mut draft) = made {
@@ -126,8 +134,22 @@ fn looked(folder: &dyn Folder) -> Result<Draft, Refusal> {
 
 /// The files that are known by their names, in the order of [`SOURCES`].
 pub fn candidates(folder: &dyn Folder) -> Vec<String> {
-    let known = ["Procfile", "package.json", "manage.py", "app.py", "main.py", "Cargo.toml", "go.mod"];
-    known.into_iter().filter(|file| folder.has(file)).map(str::to_owned).collect()
+    let server =
+        folder.names(".").into_iter().filter(|name| name.ends_with(".conf") || name.ends_with(".nginx"));
+    let mut servers: Vec<String> =
+        server.filter(|name| folder.read(name).is_ok_and(|text| nginx::looks_like(&text))).take(8).collect();
+    // The whole before its parts.
+    servers.sort_by_key(|name| name != "nginx.conf");
+    let caddy =
+        folder.names(".").into_iter().filter(|name| name == "Caddyfile" || name.ends_with(".caddy")).take(8);
+    servers.splice(0..0, caddy);
+    let names = folder.names(".");
+    servers.extend(names.iter().filter(|name| node::pm2::is_name(name)).take(4).cloned());
+    servers.extend(folder.has("Procfile").then(|| "Procfile".to_owned()));
+    servers.extend(names.iter().filter(|name| name.ends_with(".service")).take(16).cloned());
+    let known = ["package.json", "manage.py", "app.py", "main.py", "Cargo.toml", "go.mod"];
+    servers.extend(known.into_iter().filter(|file| folder.has(file)).map(str::to_owned));
+    servers
 }
 
 /// Reads one file as what its name, or else its content, says that it is.
@@ -147,6 +169,27 @@ fn named(folder: &dyn Folder, file: &str) -> Result<Draft, Refusal> {
         (base, _) if base.starts_with("Procfile") => {
             let draft = procfile::import(folder, file, &text);
             if draft.sections.is_empty() { Err(nothing("there is no process in it")) } else { Ok(draft) }
+        }
+        (base, extension) if base.starts_with("Caddyfile") || extension == "caddy" => {
+            caddy::import(folder, file, &text).map_err(|why| Refusal::Unusable { why })
+        }
+        (base, "service" | "timer") if !base.is_empty() => {
+            systemd::import(folder, file, &text).map_err(|why| Refusal::Unusable { why })
+        }
+        (base, _) if node::pm2::is_name(base) => {
+            node::pm2::import(folder, file, &text).map_err(|why| Refusal::Unusable { why })
+        }
+        _ if systemd::looks_like(&text) => {
+            systemd::import(folder, file, &text).map_err(|why| Refusal::Unusable { why })
+        }
+        _ if nginx::looks_like(&text) => {
+            nginx::import(folder, file, &text).map_err(|why| Refusal::Unusable { why })
+        }
+        _ if caddy::looks_like(&text) => {
+            caddy::import(folder, file, &text).map_err(|why| Refusal::Unusable { why })
+        }
+        (_, "js" | "cjs" | "mjs" | "json") => {
+            node::pm2::import(folder, file, &text).map_err(|why| Refusal::Unusable { why })
         }
         _ => Err(nothing("this is none of the files that are known")),
     }

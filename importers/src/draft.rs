@@ -165,6 +165,11 @@ impl Route {
     pub fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         match self.entries.iter_mut().find(|(known, _)| *known == key) {
             Some((_, old)) => *old = value.into(),
+            // Conditions stand together, in front of what is done.
+            None if matches!(key, "host" | "method" | "header" | "query" | "cookie" | "from") => {
+                let place = usize::from(self.entries.first().is_some_and(|(known, _)| *known == "path"));
+                self.entries.insert(place, (key, value.into()));
+            }
             None => self.entries.push((key, value.into())),
         }
     }

@@ -10,18 +10,24 @@
 //!
 //! Not here: writing the file, checking it (`madang`), running other programs (the [`Folder`] of the caller).
 
+mod caddy;
 pub mod choose;
+mod closed;
 pub mod draft;
 pub mod folder;
 mod go;
 mod listening;
+mod nginx;
 mod node;
 mod procfile;
 mod python;
+mod regex;
 pub mod render;
 mod rust;
 mod shell;
 mod statics;
+mod systemd;
+mod target;
 
 pub use choose::import;
 pub use draft::Draft;

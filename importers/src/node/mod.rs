@@ -4,6 +4,9 @@
 //!
 //! Not here: pm2's file (`pm2`).
 
+mod literal;
+pub(crate) mod pm2;
+
 use serde_json::Value as Json;
 
 use crate::draft::{Draft, Kind, Section};
