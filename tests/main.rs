@@ -12,6 +12,7 @@ mod support;
 
 mod admin;
 mod alerts;
+mod app_states;
 mod apps;
 mod apps_examples;
 mod apps_scaling;
