@@ -3,7 +3,9 @@
 //! Every folder of `tests/app-states` is a case: `madang.toml` with its files. Comments in it that begin with `#:` are
 //! its steps, done in order once the server is ready:
 //!
-//! - `#: needs root`, `#: needs groups`: passed over where the machine does not allow it
+//! - `#: needs groups`: limits by control groups; passed over where the machine does not allow it, as the next two
+//! - `#: as nobody`: the server runs as another user than root
+//! - `#: disk OPTIONS`: its data folder is a disk of its own, a tmpfs with these options
 //! - `#: until TEXT`: wait until the log of the apps has a line with this text
 //! - `#: ask WORDS`: a command to the server; what it prints is told too
 //! - `#: remove PATH`: a file or folder goes
@@ -13,13 +15,17 @@
 //! times, processes and ports replaced. `UPDATE=1` writes it anew; read the difference before it lands.
 
 use std::fmt::Write as _;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 
 use rustix::process::Signal;
 
-use crate::support::house::House;
+use crate::support::house::{House, program};
 
+/// Nobody, on every Linux.
+const NOBODY: u32 = 65534;
 /// Servers at once: each has little to do, but its apps are given little time.
 const AT_ONCE: usize = 3;
 
@@ -47,7 +53,7 @@ fn files(case: &Path, inside: &str, found: &mut Vec<(String, Vec<u8>)>) {
 /// What it said about apps, the line with `until` the last.
 fn about_apps(said: &str, until: Option<&str>) -> String {
     let mut told = String::new();
-    for line in said.lines().filter(|line| line.contains(" app: ")) {
+    for line in said.lines().filter(|line| line.contains(" app: ") || line.contains("cannot write the log")) {
         // The time is a word.
         let line = line.split_once(' ').map_or(line, |(_, rest)| rest);
         let _ = writeln!(told, "{line}");
@@ -100,35 +106,78 @@ fn has_groups() -> bool {
     !house.said().contains("this machine lets nobody limit")
 }
 
+/// Starts the server the way the steps say; `None`: this machine does not allow it.
+fn start(steps: &[&str], settings: &str, files: &[(&str, &[u8])]) -> Option<House> {
+    let disk = steps.iter().find_map(|step| step.strip_prefix("disk "));
+    let nobody = steps.contains(&"as nobody");
+    if disk.is_none() && !nobody {
+        return Some(House::start(settings, files));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ("madang.toml", settings.as_bytes());
+    for (path, content) in files.iter().filter(|(path, _)| *path != "madang.toml").chain([&settings]) {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let own = |path: &Path| std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY));
+    let mut command;
+    if let Some(options) = disk {
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        let mount = format!("mount -t tmpfs -o {options} tmpfs data");
+        let in_its_own = |script: String| {
+            let mut command = Command::new("unshare");
+            command.args(["-m", "sh", "-c", &script]).current_dir(folder.path());
+            command
+        };
+        if !in_its_own(mount.clone()).output().is_ok_and(|output| output.status.success()) {
+            return None;
+        }
+        command = in_its_own(format!("{mount} && exec {} run", program().get_program().display()));
+    } else {
+        // Who is nobody may not look into the folder that the program was built in.
+        let copy = folder.path().join("madang");
+        std::fs::copy(program().get_program(), &copy).unwrap();
+        let mut all = vec![folder.path().to_owned()];
+        all.extend(std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()));
+        command = Command::new(copy);
+        command.arg("run").current_dir(folder.path());
+        if is_root() {
+            all.iter().try_for_each(|path| own(path)).ok()?;
+            command.uid(NOBODY).gid(NOBODY);
+        }
+    }
+    command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS").env_remove("LISTEN_PID");
+    Some(House::spawn(command, folder))
+}
+
 /// Plays a case; gives what was told. `None`: this machine does not allow it.
 fn play(case: &Path, groups: bool) -> Option<String> {
     let settings = std::fs::read_to_string(case.join("madang.toml")).unwrap();
     let steps: Vec<&str> = settings.lines().filter_map(|line| line.strip_prefix("#: ")).collect();
     assert!(steps.iter().any(|step| step.starts_with("until ")), "{} has no end", case.display());
-    let needs = |what: &str| steps.contains(&what);
-    if (needs("needs root") && !is_root())
-        || (needs("needs groups") && !groups)
-        || (needs("needs no groups") && groups)
-    {
+    if steps.contains(&"needs groups") && !groups {
         return None;
     }
     let mut all = Vec::new();
     files(case, "", &mut all);
     let all: Vec<(&str, &[u8])> =
         all.iter().map(|(path, content)| (path.as_str(), content.as_slice())).collect();
-    let mut house = House::start(&settings, &all);
+    let mut house = start(&steps, &settings, &all)?;
     let (mut until, mut asked) = (None, String::new());
     for step in &steps {
         let (word, rest) = step.split_once(' ').unwrap_or((step, ""));
         match word {
-            "needs" => {}
+            "needs" | "as" | "disk" => {}
             "until" => {
                 house.until(|| about_apps(&house.said(), None).contains(rest));
                 until = Some(rest);
             }
             "ask" => {
                 let words: Vec<&str> = rest.split(' ').collect();
-                let output = house.ask(&words);
+                let mut command = program();
+                command.args(words).arg("-c").arg("madang.toml").current_dir(house.path(""));
+                let output = command.output().unwrap();
                 let _ = writeln!(asked, "$ madang {rest}\nexit {}", output.status.code().unwrap());
                 asked.push_str(&String::from_utf8_lossy(&output.stdout));
                 asked.push_str(&String::from_utf8_lossy(&output.stderr));

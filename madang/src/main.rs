@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "nobody outside reads the items of a program")]
 
-mod alerts;
 mod activation;
+mod alerts;
 mod app_orders;
 mod apps;
 mod cli;

@@ -28,8 +28,8 @@ use madang_host::rights::{Dropped, Identity};
 use madang_host::tls::TlsPolicies;
 use tokio::sync::mpsc;
 
-use crate::alerts::Alerts;
 use crate::activation;
+use crate::alerts::Alerts;
 use crate::app_orders;
 use crate::config::{self, Settings};
 use crate::control::admin::{Admin, CONTROL_SOCKET};

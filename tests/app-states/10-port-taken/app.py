@@ -4,5 +4,5 @@ port = other.getsockname()[1]
 try:
     socket.create_server(("127.0.0.1", port))
 except OSError as error:
-    print(f"cannot listen on 127.0.0.1:{port}: {error.strerror}", flush=True)
+    print("cannot listen:", os.strerror(error.errno), flush=True)
     os._exit(1)
