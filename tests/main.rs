@@ -12,6 +12,7 @@ mod support;
 
 mod admin;
 mod alerts;
+mod app_states;
 mod apps;
 mod apps_contained;
 mod apps_examples;

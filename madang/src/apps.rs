@@ -146,13 +146,13 @@ impl Around for Joint {
 
     fn look(&self, app: &str, address: &str, hurry: bool) -> Seen {
         let glance = self.pools.get().and_then(|pools| pools.glance(app, address, hurry));
-        let Some((state, in_flight)) = glance else { return Seen::default() };
-        let fit = match state {
+        let Some(glance) = glance else { return Seen::default() };
+        let fit = match glance.state {
             State::Up => Some(true),
             State::Down => Some(false),
             State::Ejected | State::Probing | State::Draining | State::Disabled => None,
         };
-        Seen { fit, in_flight }
+        Seen { fit, in_flight: glance.in_flight, check: glance.failure.map(|failure| failure.to_string()) }
     }
 
     fn load(&self, app: &str) -> Load {

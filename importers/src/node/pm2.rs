@@ -305,7 +305,7 @@ fn instances(section: &mut Section, folder: &dyn Folder, app: &Map<String, Json>
 
 fn times(section: &mut Section, app: &Map<String, Json>) {
     let ms = |names: &[&str]| names.iter().find_map(|name| app.get(*name)).and_then(Json::as_u64);
-    let span = |ms: u64| if ms % 1000 == 0 { format!("{}s", ms / 1000) } else { format!("{ms}ms") };
+    let span = |ms: u64| if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") };
     if let Some(delay) = ms(&["restart_delay"]).filter(|delay| *delay > 0) {
         section.set_in("restart", "after", span(delay.min(3_600_000)));
     }

@@ -239,6 +239,16 @@ impl Group {
         unified.or_else(legacy)
     }
 
+    /// Whether it wanted more processes than it may have.
+    pub fn was_out_of_processes(&self) -> bool {
+        let refused = |text: String| {
+            let times = text.lines().find_map(|line| line.strip_prefix("max ")?.trim().parse::<u64>().ok());
+            times.is_some_and(|times| times > 0)
+        };
+        let files = self.unified.iter().chain(&self.legacy).map(|folder| folder.join("pids.events"));
+        files.into_iter().any(|file| fs::read_to_string(file).is_ok_and(refused))
+    }
+
     /// Ends everything that is left in it: what left the process group and the session too.
     pub fn kill(&self) {
         // A kernel before 5.14 has no such file; the process group was killed all the same.

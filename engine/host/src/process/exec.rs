@@ -138,7 +138,10 @@ fn prepare(asked: &Asked) -> Result<(), Failure> {
         let become_it = || Identity::find(user)?.become_for_good();
         become_it().map_err(|error| {
             let told = error.to_string();
-            let told = told.strip_prefix("server.user: ").unwrap_or(&told).to_owned();
+            let told = told
+                .strip_prefix("server.user: ")
+                .unwrap_or(&told)
+                .replace("server.user", "the app's `user`");
             (io::Error::new(io::ErrorKind::PermissionDenied, told), format!("become the user {user}"))
         })?;
     }

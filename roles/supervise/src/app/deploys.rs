@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use super::{Action, App, Entering, Mode, Outcome, Preparing, Refused, Release, Tone};
 use crate::config::Program;
-use crate::deploy::{Change, Deploy};
+use crate::deploy::{Change, Deploy, Why};
 use crate::life::Phase;
 use crate::releases::resume::program_of;
 use crate::releases::{Cause, Made, Origin};
@@ -199,7 +199,11 @@ impl App {
                 self.tell(Tone::Good, format!("version {new} gets {share} % of the requests"));
             }
             Change::Won => self.won(now),
-            Change::Lost(why) => self.lost(&why.to_string(), now),
+            Change::Lost(why) => {
+                let known = self.reason_of(new).filter(|_| matches!(why, Why::NotHealthy { .. }));
+                let why = known.map_or_else(|| why.to_string(), |known| format!("{why} ({known})"));
+                self.lost(&why, now);
+            }
         }
     }
 

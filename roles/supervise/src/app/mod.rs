@@ -16,6 +16,7 @@
 mod deploys;
 mod orders;
 mod reconcile;
+mod unwell;
 mod view;
 
 use std::collections::VecDeque;
@@ -138,8 +139,10 @@ struct Instance {
     born: Instant,
     /// Why it was made to go, if it did nothing wrong or what it did.
     why: Option<String>,
-    /// Its end counts for the restart policy.
+    /// It was ended for a fault of its own, and that was counted.
     counts: bool,
+    /// What is the matter with it, as far as anybody knows.
+    unwell: Option<String>,
     /// There is a process.
     runs: bool,
 }
@@ -202,8 +205,12 @@ pub struct App {
     unasked_ends: u64,
     /// What the last instance that ended unasked wrote.
     last_lines: Vec<String>,
+    /// What it waits for, and whether that has failed.
+    blocked: Option<(bool, String)>,
 }
 
+/// What follows the end of a program that should not end.
+const ENDED_WELL: &str = "it should run on: a job has `once`, `every` or `schedule`, and what goes into the background has to stay in front";
 /// Ends remembered for people.
 const ENDS_SHOWN: usize = 8;
 
@@ -230,6 +237,7 @@ impl App {
             ends: VecDeque::new(),
             unasked_ends: 0,
             last_lines: Vec::new(),
+            blocked: None,
             settings,
         }
     }
@@ -256,7 +264,8 @@ impl App {
 
     /// Whether somebody will be there: requests may wait for it.
     pub fn comes_up(&self) -> bool {
-        matches!(self.mode, Mode::Running | Mode::Waiting)
+        let blocked = self.blocked.as_ref().is_some_and(|(failed, _)| *failed);
+        matches!(self.mode, Mode::Running | Mode::Waiting) && !blocked
     }
 
     /// Whether nothing of it runs.
@@ -279,6 +288,7 @@ impl App {
     pub fn allow(&mut self) {
         if self.mode == Mode::Waiting {
             self.mode = Mode::Running;
+            self.blocked = None;
         }
     }
 
@@ -342,7 +352,11 @@ impl App {
         self.actions.push_back(Action::Places);
         let asked = instance.life.phase().is_leaving();
         let told = match &instance.why {
+            Some(why) if instance.counts => format!("instance {number}, ended because it {why}, {exit}"),
             Some(why) => format!("instance {number} {exit}, as asked: {why}"),
+            None if !asked && self.settings.kind == Kind::Service && exit.is_success() => {
+                format!("instance {number} {exit}; {ENDED_WELL}")
+            }
             None if asked => format!("instance {number} {exit}, as asked"),
             None => format!("instance {number} {exit}"),
         };
@@ -363,7 +377,8 @@ impl App {
             && entering.release.number == instance.release
             && !good
         {
-            entering.deploy.failed(exit.to_string());
+            let wrote = last_lines.last().map(|line| format!(" (it wrote: {line})"));
+            entering.deploy.failed(format!("{exit}{}", wrote.unwrap_or_default()));
             entering.lines = last_lines.to_vec();
             return;
         }
@@ -373,18 +388,26 @@ impl App {
         if self.settings.kind.is_job() && exit.is_success() {
             return self.job_done(now);
         }
-        if (asked && !instance.counts) || instance.release != self.current.number {
+        // One that was ended for its fault was counted then.
+        if asked || instance.release != self.current.number {
             return;
         }
-        let ran = now.saturating_duration_since(instance.born);
+        self.fell(instance.release, now.saturating_duration_since(instance.born), now);
+    }
+
+    /// An instance of the current version ended, or must, by its own fault.
+    fn fell(&mut self, release: u32, ran: Duration, now: Instant) {
         match self.restarts.ended(&self.settings.restart, ran, &mut self.draws, now) {
             Verdict::At(at) => {
                 let wait = at.saturating_duration_since(now);
                 self.tell(Tone::Good, format!("starts again in {:.1} s", wait.as_secs_f64()));
-                self.again.push(Again { release: instance.release, at });
+                self.again.push(Again { release, at });
             }
             Verdict::Failed(why) => {
-                let how = "`madang app start`, a deploy or a reload that changes it starts it again";
+                let name = Arc::clone(&self.settings.name);
+                let how = format!(
+                    "`madang app start {name}`, a deploy or a reload that changes it starts it again"
+                );
                 self.tell(Tone::Bad, format!("has failed: {why}; {how}"));
                 self.again.clear();
                 self.mode = Mode::Failed(why.to_string());
@@ -409,7 +432,7 @@ impl App {
 
     fn born(&self, number: InstanceNumber, release: u32, now: Instant) -> Instance {
         let life = Life::new(&self.settings, now);
-        Instance { number, release, life, born: now, why: None, counts: false, runs: false }
+        Instance { number, release, life, born: now, why: None, counts: false, unwell: None, runs: false }
     }
 
     /// The next thing to do, until `None`.
@@ -451,6 +474,7 @@ impl App {
         let (number, release) = (instance.number, instance.release);
         match step {
             Step::Ready => {
+                instance.unwell = None;
                 let took = now.saturating_duration_since(instance.born);
                 if !self.settings.kind.is_job() {
                     self.tell(
@@ -466,15 +490,26 @@ impl App {
                 };
                 instance.counts = true;
                 instance.why = Some(why.clone());
+                let ran = now.saturating_duration_since(instance.born);
+                let why = self.with_reason(at, why);
                 self.tell(Tone::Bad, format!("instance {number} {why}: it is ended"));
                 self.deploy_failed(release, why);
                 self.actions.push_back(Action::Places);
+                if release == self.current.number && self.mode == Mode::Running {
+                    self.fell(release, ran, now);
+                }
             }
             Step::Sick => {
-                self.tell(Tone::Bad, format!("instance {number} is not well: its health checks fail"));
-                self.deploy_failed(release, "failed its health checks".to_owned());
+                let told =
+                    self.with_reason(at, format!("instance {number} is not well: its health checks fail"));
+                self.tell(Tone::Bad, told);
+                let how = self.with_reason(at, "failed its health checks".to_owned());
+                self.deploy_failed(release, how);
             }
-            Step::Well => self.tell(Tone::Good, format!("instance {number} is well again")),
+            Step::Well => {
+                instance.unwell = None;
+                self.tell(Tone::Good, format!("instance {number} is well again"));
+            }
             Step::Stop => self.actions.push_back(Action::Stop(number)),
             Step::Kill => {
                 let grace = show(self.settings.stop.grace);

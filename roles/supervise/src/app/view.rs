@@ -149,6 +149,7 @@ impl App {
             state: self.state(ready),
             why: match &self.mode {
                 Mode::Failed(why) => Some(why.clone()),
+                Mode::Waiting => self.blocked.as_ref().map(|(_, why)| why.clone()),
                 _ => None,
             },
             job: self.settings.kind.is_job(),

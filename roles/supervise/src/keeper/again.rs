@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use madang_host::clock;
 use madang_host::process::cgroup::Group;
+use madang_host::process::output::Output;
 use madang_host::process::running::Running;
 use rustix::process::Signal;
 
+use super::launch;
 use super::record::{self, Record};
 use super::{Keeper, Run, end_group};
 use crate::app::Tone;
@@ -58,13 +60,14 @@ impl Keeper {
                     let group = Group::found(&record.groups, memory);
                     let mut files = record.files.clone();
                     files.push(path);
+                    let output = launch::output_path(&self.folder, &record.app, record.instance);
                     let run = self.watch(
                         &record.app,
                         record.instance,
                         (running, group),
                         record.address,
                         files,
-                        None,
+                        (Output::open(&output).ok(), None),
                     );
                     let (version, tree) = (kept.app.current().number, record.tree);
                     kept.runs.insert(record.instance, Run { notified: true, version, tree, ..run });

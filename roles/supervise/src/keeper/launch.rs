@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use madang_host::process::cgroup::{Group, GroupLimits, Groups};
 use madang_host::process::gate::Gate;
+use madang_host::process::output::Output;
 use madang_host::process::running::Running;
 use madang_host::process::spawn::{Launch, spawn, spawn_behind};
 use madang_host::process::{output, port};
@@ -40,6 +41,8 @@ pub(super) struct Launched {
     pub(super) group: Group,
     /// It begins when this is dropped; `None`: it could not be held back.
     pub(super) gate: Option<Gate>,
+    /// What it writes.
+    pub(super) heard: Output,
 }
 
 /// Where an instance writes to.
@@ -61,10 +64,15 @@ pub(super) fn launch(
     // The kernel would only say that something is not there.
     let starts_in = program.root.as_deref().unwrap_or(&program.dir);
     std::fs::metadata(starts_in).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot use the folder {}: {error}", starts_in.display()))
+        let folder = starts_in.display();
+        let told = match error.kind() {
+            io::ErrorKind::NotFound => format!("its folder {folder} is not there"),
+            _ => format!("cannot use its folder {folder}: {error}"),
+        };
+        io::Error::new(error.kind(), told)
     })?;
     let folder = record::folder(apps, &settings.name);
-    std::fs::create_dir_all(&folder)?;
+    std::fs::create_dir_all(&folder).map_err(at(&folder))?;
     let mut files = Vec::new();
     let (mut address, mut listener, mut told) = (String::new(), None, Vec::new());
     match program.give {
@@ -97,7 +105,9 @@ pub(super) fn launch(
         }
     }
     let path = output_path(apps, &settings.name, instance);
-    let output = output::make(&path)?;
+    let output = output::make(&path).map_err(at(&path))?;
+    // Open before it runs: what a program wrote that ended at once would be gone with it.
+    let heard = Output::open(&path).map_err(at(&path))?;
     files.push(path);
     told.extend(notify.map(|notify| ("NOTIFY_SOCKET", notify)));
     told.push(("MADANG_APP", settings.name.to_string()));
@@ -127,7 +137,12 @@ pub(super) fn launch(
         record::forget_all(&files);
         group.remove();
     }
-    Ok(Launched { running: running?, address, files, group, gate })
+    Ok(Launched { running: running?, address, files, group, gate, heard })
+}
+
+/// Says which file it was.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("cannot make {}: {error}", path.display()))
 }
 
 /// What the zygote of a version is started with, and its group: the limits are for everything it starts.

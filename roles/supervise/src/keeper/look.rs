@@ -1,6 +1,6 @@
 //! A look at an app: how its instances do, and how much there is to do.
 //!
-//! **Job.** Tell the app what the pool and the kernel say of it. **Called by** `keeper`, some times a second. **Calls** `meter`,
+//! **Job.** Tell the app what the pool and the kernel say of it. **Called by** `keeper`, some times a second. **Calls** `meter`, `ailment`,
 //! [`crate::around::Around`].
 //!
 //! Not here: what an app makes of it (`app`, `scale`).
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use madang_host::process::cpu::Processes;
 
-use super::{Keeper, Kept};
+use super::{Keeper, Kept, ailment};
 use crate::app::InstanceNumber;
 use crate::config::{Ready, ScaleBy};
 use crate::life::Look;
@@ -44,6 +44,18 @@ impl Keeper {
                 *cpu_percent.get_or_insert(0.0) += percent;
             }
             let seen = self.around.look(name, &run.address, matches!(state, "starting" | "sick"));
+            if matches!(state, "starting" | "sick") || seen.fit == Some(false) {
+                let seen = ailment::Seen {
+                    address: &run.address,
+                    process: run.running.identity().number,
+                    notified: run.notified,
+                    check: seen.check.as_deref(),
+                    closely: kept.app.is_nearly_late(*number, now),
+                };
+                if let Some(why) = ailment::of(&settings, &seen) {
+                    kept.app.explain(*number, why);
+                }
+            }
             // Nobody asks a worker: it runs, so it is well.
             let fit = if settings.ready == Ready::Running { Some(true) } else { seen.fit };
             let look = Look { fit, notified: run.notified, in_flight: seen.in_flight };

@@ -10,6 +10,7 @@
 //! Not here: deciding (`app`), requests and checks (`roles/balance`, by way of [`Around`]).
 
 mod again;
+mod ailment;
 mod connections;
 mod deploys;
 mod journal;
@@ -18,6 +19,7 @@ mod look;
 mod meter;
 mod record;
 mod shelf;
+mod waiting;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -270,15 +272,12 @@ impl Keeper {
             return now + CALM;
         }
         let mut apps = self.apps.borrow_mut();
-        let ready: Vec<Arc<str>> =
-            apps.iter().filter(|(_, kept)| kept.app.is_ready()).map(|(name, _)| Arc::clone(name)).collect();
+        // Programs for connections are started as they are needed: nobody waits for them.
+        let mut ready = waiting::ready(&apps);
+        ready.extend(self.connections.settings().into_iter().map(|crew| Arc::clone(&crew.name)));
         let (mut next, mut processes) = (now + CALM, None);
-        let crews: Vec<_> = self.connections.settings();
         for (name, kept) in apps.iter_mut() {
-            let may = kept.app.settings().after.iter().all(|other| {
-                ready.iter().chain(crews.iter().map(|crew| &crew.name)).any(|name| **name == **other)
-            });
-            if may {
+            if kept.app.settings().after.iter().all(|other| ready.contains(&**other)) {
                 kept.app.allow();
             }
             if self.look(name, kept, &mut processes, now) {
@@ -288,6 +287,14 @@ impl Keeper {
                 self.carry_out(name, kept, action, now);
             }
             next = kept.app.next_deadline().into_iter().fold(next, Instant::min);
+        }
+        // Behind everybody's own news: first why one has failed, then who waits for it.
+        for (name, others, failed) in waiting::blocked(&apps) {
+            let Some(kept) = apps.get_mut(&name) else { continue };
+            kept.app.waits_for(&others, failed);
+            while let Some(action) = kept.app.poll(now) {
+                self.carry_out(&name, kept, action, now);
+            }
         }
         apps.retain(|name, kept| {
             let stays = !kept.gone || !kept.app.is_empty();
@@ -366,7 +373,7 @@ impl Keeper {
                 return kept.app.ended(instance, &Exit::NotStarted(error.to_string()), &[], now);
             }
         };
-        let Launched { running, address, mut files, group, gate } = launched;
+        let Launched { running, address, mut files, group, gate, heard } = launched;
         let record = Record {
             app: name.to_string(),
             instance,
@@ -392,7 +399,7 @@ impl Keeper {
         let number = running.identity().number;
         let said = format!("instance {instance} of version {} starts (process {number})", release.number);
         self.around.told(name, Tone::Good, &said);
-        let run = self.watch(name, instance, (running, group), address, files, ear);
+        let run = self.watch(name, instance, (running, group), address, files, (Some(heard), ear));
         let (version, tree) = (release.number, release.made.tree);
         kept.runs.insert(instance, Run { version, tree, ..run });
         kept.app.started(instance);
@@ -406,15 +413,14 @@ impl Keeper {
         (running, group): (Running, Group),
         address: String,
         files: Vec<PathBuf>,
-        ear: Option<Ear>,
+        (mut output, ear): (Option<Output>, Option<Ear>),
     ) -> Run {
         let running = Rc::new(running);
         let lines: Rc<RefCell<VecDeque<String>>> = Rc::default();
         let (app, events, held, told) =
             (Arc::<str>::from(name), self.events.clone(), Rc::clone(&running), Rc::clone(&lines));
         let (journal, mut frozen) = (Rc::clone(&self.journal), self.frozen.subscribe());
-        let (mut output, lived_in) =
-            (Output::open(&launch::output_path(&self.folder, name, instance)).ok(), group.clone());
+        let lived_in = group.clone();
         tokio::task::spawn_local(async move {
             let end = held.ended();
             tokio::pin!(end);
@@ -465,6 +471,9 @@ impl Keeper {
                 && let Some(limit) = group.was_out_of_memory()
             {
                 exit = Exit::OutOfMemory { limit };
+            }
+            if group.was_out_of_processes() {
+                remember(&told, b"madang: it wanted more processes than limits.pids allows");
             }
             end_group(group);
             let _ = events.send((app, instance, Event::Ended(exit))).await;
