@@ -197,6 +197,7 @@ impl Keeper {
         let next = Arc::new(kept.pool.next(Arc::clone(settings), endpoints, now));
         kept.pool = Arc::clone(&next);
         kept.health.update(&next, now);
+        kept.chronicle.follow(&next, now);
         drop(pools);
         self.observer.renewed(&next);
         self.changed.notify_one();
