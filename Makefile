@@ -51,12 +51,13 @@ bench-pool: ## three servers beside one, servers killed under load, 10,000 clien
 	$(PYTHON) benches/pool/three.py --madang target/release/madang --kills 50
 	$(PYTHON) benches/pool/crowd.py --madang target/release/madang
 
-bench-apps: ## apps under constant load: deploys, kills, scaling, broken versions; Madang itself killed; 512 MiB (15 minutes)
+bench-apps: ## apps under constant load: deploys, kills, scaling, broken versions; Madang itself killed; 512 MiB; scaling (20 minutes)
 	tests/setup/install bench
 	$(CARGO) build --locked --release -p madang
 	$(PYTHON) benches/apps/constant.py --madang target/release/madang
 	$(PYTHON) benches/apps/crash.py --madang target/release/madang
 	$(PYTHON) benches/apps/small.py --madang target/release/madang
+	$(PYTHON) benches/apps/wave.py --madang target/release/madang
 
 hostile: ## 2,000 idle, slow and never-reading clients: does a good client keep 80 % of its rate?
 	tests/setup/install bench

@@ -46,6 +46,8 @@ mod proxy_route;
 mod proxy_split;
 mod quickstart;
 mod releases;
+mod scaler;
+mod scaler_cloud;
 mod service;
 mod stream;
 mod stream_programs;

@@ -9,9 +9,11 @@
 //!
 //! Not here: deciding about instances (`roles/supervise`) or requests (`roles/balance`).
 
+mod machines;
+
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +25,10 @@ use madang_host::clock;
 use madang_host::config::Level;
 use madang_supervise::app::Tone;
 use madang_supervise::around::{Around, Member, Seen};
-use madang_supervise::config::AppSettings;
+use madang_supervise::config::{AppSettings, ScalerSettings};
 use madang_supervise::keeper::Keeper;
 use madang_supervise::scale::Load;
+use madang_supervise::scaler;
 
 use crate::programs;
 use crate::telemetry::Telemetry;
@@ -38,6 +41,8 @@ pub struct Apps {
     /// Runs them.
     pub keeper: Rc<Keeper>,
     joint: Rc<Joint>,
+    /// Servers beyond this machine, from the moment the pools are there.
+    scalers: OnceCell<Rc<scaler::keeper::Keeper>>,
 }
 
 impl Apps {
@@ -48,24 +53,42 @@ impl Apps {
         seed: u64,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let joint = Rc::new(Joint { telemetry, apps: RefCell::default(), pools: OnceCell::new() });
+        let joint = Rc::new(Joint {
+            telemetry,
+            apps: RefCell::default(),
+            pools: OnceCell::new(),
+            keeper: OnceCell::new(),
+            machines: RefCell::default(),
+        });
         joint.know(settings);
         let around = Rc::clone(&joint) as Rc<dyn Around>;
         let keeper = Keeper::start(settings, data.to_owned(), seed, around);
-        Self { keeper, joint }
+        // Filled once, here.
+        let _ = joint.keeper.set(Rc::downgrade(&keeper));
+        Self { keeper, joint, scalers: OnceCell::new() }
     }
 
     /// The pools as written, and those of apps.
     pub fn pools(&self, written: &[Arc<PoolSettings>]) -> Vec<Arc<PoolSettings>> {
+        self.joint.machines.borrow_mut().know(written);
+        let machines = self.joint.machines.borrow();
         let apps = self.joint.apps.borrow();
         let of_apps = apps.iter().filter(|(_, known)| known.settings.takes_requests());
-        written.iter().cloned().chain(of_apps.map(|(name, known)| Arc::new(known.pool(name)))).collect()
+        let of_apps = of_apps.map(|(name, known)| machines.beside(known.pool(name)));
+        written.iter().map(|pool| machines.beside(PoolSettings::clone(pool))).chain(of_apps).collect()
     }
 
-    /// From here on members are told to these pools.
-    pub fn join(&self, pools: Rc<Pools>) {
+    /// From here on members are told to these pools, and scalers look at them.
+    pub fn join(&self, pools: Rc<Pools>, scalers: &[Arc<ScalerSettings>], data: &std::path::Path) {
         // Joined once, as the house opens.
         let _ = self.joint.pools.set(pools);
+        let grounds = Rc::clone(&self.joint) as Rc<dyn scaler::keeper::Grounds>;
+        let _ = self.scalers.set(scaler::keeper::Keeper::start(scalers, data.join("scalers"), grounds));
+    }
+
+    /// Servers beyond this machine, as people see them.
+    pub fn scalers(&self) -> Vec<scaler::keeper::ScalerView> {
+        self.scalers.get().map(|scalers| scalers.views()).unwrap_or_default()
     }
 
     /// New settings; the pools of [`Apps::pools`] have to be told before [`Apps::update`].
@@ -74,8 +97,11 @@ impl Apps {
     }
 
     /// New settings.
-    pub fn update(&self, settings: &[Arc<AppSettings>]) {
+    pub fn update(&self, settings: &[Arc<AppSettings>], scalers: &[Arc<ScalerSettings>]) {
         self.keeper.update(settings);
+        if let Some(keeper) = self.scalers.get() {
+            keeper.update(scalers);
+        }
     }
 }
 
@@ -112,6 +138,8 @@ struct Joint {
     telemetry: Arc<Telemetry>,
     apps: RefCell<BTreeMap<String, Known>>,
     pools: OnceCell<Rc<Pools>>,
+    keeper: OnceCell<Weak<Keeper>>,
+    machines: RefCell<machines::Machines>,
 }
 
 impl Joint {
@@ -141,7 +169,7 @@ impl Around for Joint {
         for member in known.members.iter().filter(|member| member.draining) {
             pools.wish(app, &member.address, Wish::Drained);
         }
-        pools.renew(&Arc::new(known.pool(app)));
+        pools.renew(&self.machines.borrow().beside(known.pool(app)));
     }
 
     fn look(&self, app: &str, address: &str, hurry: bool) -> Seen {

@@ -164,7 +164,7 @@ impl House {
         let apps = Apps::start(&settings.apps, &settings.server.data, seed, Arc::clone(&self.telemetry));
         let pools = apps.pools(&settings.pools);
         let keeper = Keeper::start(&pools, &settings.server.resolver, seed, observer);
-        apps.join(Rc::clone(&keeper));
+        apps.join(Rc::clone(&keeper), &settings.scalers, &settings.server.data);
         let caller = apps.keeper.caller();
         let kit = PoolKit { secret, seed, look_now: keeper.look_now() };
         self.pools = Some(Pools { keeper, kit, apps });
@@ -215,6 +215,11 @@ impl House {
         self.pools.as_ref().map(|pools| &*pools.apps.keeper)
     }
 
+    /// Servers beyond this machine, as people see them.
+    pub fn scalers(&self) -> Vec<madang_supervise::scaler::keeper::ScalerView> {
+        self.pools.as_ref().map(|pools| pools.apps.scalers()).unwrap_or_default()
+    }
+
     /// Sends one listener to every worker; with its sockets when it is new.
     async fn seat(&self, index: usize, with_sockets: bool) -> Result<(), HouseError> {
         let open = &self.open[index];
@@ -261,7 +266,7 @@ impl House {
         if let Some(Pools { keeper, apps, .. }) = &self.pools {
             apps.know(&self.settings.apps);
             keeper.update(&apps.pools(&self.settings.pools), &self.settings.server.resolver);
-            apps.update(&self.settings.apps);
+            apps.update(&self.settings.apps, &self.settings.scalers);
         }
         self.send_pools().await?;
         let mut old = std::mem::take(&mut self.open);

@@ -195,6 +195,24 @@ pub(super) fn status(value: &Value, screen: Screen) -> String {
         out.push('\n');
         out.push_str(&pools::short(pool, screen));
     }
+    let rows: Vec<Vec<String>> = list(&value["scalers"])
+        .iter()
+        .map(|one| {
+            let said = one["fault"].as_str().or(one["note"].as_str()).unwrap_or(NOTHING);
+            let listed =
+                |key: &str| if list(&one[key]).is_empty() { NOTHING.to_owned() } else { text(&one[key]) };
+            let wanted = text(&one["wanted"]);
+            vec![text(&one["scaler"]), wanted, listed("servers"), listed("draining"), said.to_owned()]
+        })
+        .collect();
+    let columns = [
+        Column::Text("SCALER"),
+        Column::Number("WANTED"),
+        Column::Text("GIVEN"),
+        Column::Text("DRAINING"),
+        Column::Text("SAYS"),
+    ];
+    section(&mut out, &columns, &rows, screen);
     let rows: Vec<Vec<String>> = list(&value["certificates"])
         .iter()
         .map(|one| {

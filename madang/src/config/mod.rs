@@ -14,6 +14,7 @@ mod apps;
 pub mod diff;
 pub mod disk;
 mod per_connection;
+mod scalers;
 pub mod serve_folder;
 mod streams;
 
@@ -35,7 +36,7 @@ use madang_settings::report::{Mark, Report};
 use madang_settings::schema::{Key, Kind, Section};
 use madang_settings::source::{self, Source};
 use madang_settings::tree::Table;
-use madang_supervise::config::{APP, AppSettings};
+use madang_supervise::config::{APP, AppSettings, SCALER, ScalerSettings};
 use madang_web::config::{Action, SITE, Site};
 
 /// A whole settings file: every section this build knows.
@@ -62,6 +63,12 @@ pub static ROOT: Section = Section {
             doc: "Who is told when something goes wrong.",
         },
         Key {
+            name: "scaler",
+            kind: Kind::Named(&SCALER),
+            default: "",
+            doc: "Servers beyond this machine, by the name of their pool or app.",
+        },
+        Key {
             name: "stream",
             kind: Kind::Named(&STREAM),
             default: "",
@@ -85,6 +92,8 @@ pub struct Settings {
     pub apps: Vec<Arc<AppSettings>>,
     /// The alerts in the order they were written.
     pub alerts: Vec<Arc<AlertSettings>>,
+    /// The scalers in the order they were written.
+    pub scalers: Vec<Arc<ScalerSettings>>,
     /// The streams in the order they were written.
     pub streams: Vec<Arc<StreamSettings>>,
     /// The sites in the order they were written.
@@ -175,6 +184,9 @@ pub fn load_from(
             .collect(),
     };
     alerts::check(&mut root, &alerts, &known);
+    let scalers: Vec<Arc<ScalerSettings>> =
+        root.named("scaler", &SCALER, |r, name| Arc::new(ScalerSettings::read(r, name)));
+    scalers::check(&mut root, &scalers, &pools, &apps);
     let targets = apps::targets(&pools, &apps);
     check_pools(&mut root, &sites, &targets);
     streams::check(&mut root, &streams, &sites, &pools, &targets);
@@ -194,7 +206,7 @@ pub fn load_from(
     if report.has_errors() {
         return (None, report);
     }
-    (Some(Settings { server, limits, log, pools, apps, alerts, streams, sites, tree }), report)
+    (Some(Settings { server, limits, log, pools, apps, scalers, alerts, streams, sites, tree }), report)
 }
 
 /// The data folder of a file that may be broken in other places: commands must find the running server.

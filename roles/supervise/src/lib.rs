@@ -20,4 +20,5 @@ pub mod per_connection;
 pub mod releases;
 pub mod restart;
 pub mod scale;
+pub mod scaler;
 pub mod schedule;

@@ -7,6 +7,8 @@
 //! needed. The thing that needs the most decides. More than now are wanted when it is a tenth above what those there should
 //! carry; each step at most doubles, and steps are `up` apart. Fewer are wanted when throughout `down` fewer would have been
 //! enough, with a tenth to spare; each step at most halves. Between the two nothing changes: that gap is what stops flapping.
+//! Where it does not (latency and open requests grow faster than the load when instances are full), the number that was soon
+//! taken back is remembered: until it is tried again twice as long passes, each time it was too few.
 //!
 //! Invariants
 //! 1. `min <= wanted <= max`, but for 0 when `min` is 0 and nobody asked for `idle`.
@@ -43,6 +45,8 @@ pub struct Load {
 const SAMPLES_MAX: usize = 512;
 /// Part above or below which a need is another one.
 const TOLERANCE: f64 = 0.1;
+/// The longest wait before a number that was too few is tried again, in times of `down`.
+const PATIENCE_MAX: u32 = 16;
 /// Things that can be looked at.
 const TARGETS_MAX: usize = 4;
 
@@ -70,6 +74,11 @@ pub struct Scaler {
     /// When the number changed.
     changed: Instant,
     stepped_up: Option<Instant>,
+    stepped_down: Option<Instant>,
+    /// A number that was tried and soon taken back.
+    too_few: Option<u32>,
+    /// How long it is not tried again, in times of `down`.
+    patience: u32,
     /// When somebody last asked.
     asked: Instant,
     requests: u64,
@@ -89,6 +98,9 @@ impl Scaler {
             peaks: VecDeque::new(),
             changed: now,
             stepped_up: None,
+            stepped_down: None,
+            too_few: None,
+            patience: 1,
             asked: now,
             requests: 0,
             need: (first.unwrap_or(Target { by: ScaleBy::InFlight, each: 16.0 }), 0.0),
@@ -124,7 +136,7 @@ impl Scaler {
     /// The operator wants so many for now; bounded by `min` and `max`.
     pub fn set(&mut self, wanted: u32, now: Instant) {
         self.wanted = wanted.clamp(self.rules.min, self.rules.max);
-        (self.changed, self.asked, self.woken) = (now, now, false);
+        (self.changed, self.asked, self.woken, self.too_few) = (now, now, false, None);
         self.peaks.clear();
     }
 
@@ -187,9 +199,9 @@ impl Scaler {
             ScaleBy::Latency => ready * load.latency.as_secs_f64() * 1e6 / target.each,
             // Whoever waits needs room beside those that are served.
             ScaleBy::Queue if load.queued > 0 => ready + f64::from(load.queued) / target.each,
-            // Nobody waits: as many as have room for what is open, where that is known.
-            ScaleBy::Queue if load.places > 0 => open / f64::from(load.places),
-            ScaleBy::Queue => ready - 1.0,
+            // Nobody waits: as many as would be half full; where that is not known one fewer may do.
+            ScaleBy::Queue if load.places > 0 => (open * 2.0 / f64::from(load.places)).min(ready),
+            ScaleBy::Queue => (ready - 1.0) * (1.0 - TOLERANCE),
         }
     }
 
@@ -197,6 +209,7 @@ impl Scaler {
         let (up, down, idle) = (self.rules.scale.up, self.rules.scale.down, self.rules.scale.idle);
         let since = |at: Instant| now.saturating_duration_since(at);
         let floor = self.rules.min.max(1);
+        let patient = down * self.patience;
         let mean = self.need.1;
         // The last digits of a division need no further one.
         let spared = whole(mean / (1.0 - TOLERANCE) - 1e-9).clamp(floor, self.rules.max.max(floor));
@@ -204,24 +217,48 @@ impl Scaler {
             self.peaks.pop_back();
         }
         self.peaks.push_back((now, spared));
-        while self.peaks.len() > 1 && self.peaks.front().is_some_and(|(at, _)| since(*at) > down) {
+        while self.peaks.len() > 1 && self.peaks.front().is_some_and(|(at, _)| since(*at) > patient) {
             self.peaks.pop_front();
         }
         if mean > f64::from(self.wanted) * (1.0 + TOLERANCE) {
             let may_step = self.stepped_up.is_none_or(|at| since(at) >= up);
             if may_step && self.wanted < self.rules.max {
                 self.woken = false;
-                self.wanted = whole(mean).min(self.wanted * 2).clamp(self.rules.min, self.rules.max);
+                let before = self.wanted;
+                self.wanted = whole(mean).min(before * 2).clamp(self.rules.min, self.rules.max);
                 (self.changed, self.stepped_up) = (now, Some(now));
+                if self.stepped_down.take().is_some_and(|at| since(at) < 2 * down) {
+                    self.too_few = Some(before);
+                    self.patience = (self.patience * 2).min(PATIENCE_MAX);
+                }
                 // What was measured with fewer says nothing about those that are there now.
                 self.samples.clear();
             }
             return;
         }
-        let enough = self.peaks.front().map_or(self.wanted, |(_, peak)| *peak);
-        if enough < self.wanted && since(self.changed) >= down {
+        let passed = since(self.changed);
+        // The most that was needed in a time until now.
+        let most = |within: Duration| {
+            self.peaks.iter().find(|(at, _)| since(*at) <= within).map_or(spared, |(_, peak)| *peak)
+        };
+        let mut to = self.wanted;
+        if passed >= down {
+            to = most(down).max(self.wanted.div_ceil(2)).max(floor).min(self.wanted);
+        }
+        if let Some(few) = self.too_few.filter(|few| to <= *few) {
+            // Tried again, by one, when its time has come; until then one more than that is the least.
+            let again = passed >= patient && most(patient) < self.wanted;
+            to = if again { self.wanted - 1 } else { (few + 1).min(self.wanted) };
+        }
+        if to < self.wanted {
             self.woken = false;
-            self.wanted = enough.max(self.wanted.div_ceil(2)).max(floor);
+            let survived = self.stepped_down.replace(now).is_some();
+            match self.too_few {
+                Some(few) if to <= few => self.too_few = None,
+                None if survived => self.patience = (self.patience / 2).max(1),
+                _ => {}
+            }
+            self.wanted = to;
             self.changed = now;
         } else if self.rules.min == 0 && self.wanted == 1 && since(self.asked) >= idle {
             self.wanted = 0;

@@ -296,7 +296,7 @@ pub const SCALE: Section = Section {
             "down",
             Kind::Duration("1s", "1d"),
             "\"1m\"",
-            "Fewer after the load asked for fewer all this time; each step at most halves.",
+            "Fewer after the load asked for fewer all this time; each step at most halves. A number that was too few within twice this time is tried again after twice as long, up to 16 times as long.",
         ),
         key(
             "idle",
@@ -317,4 +317,76 @@ pub const LOG: Section = Section {
         "\"10MiB\"",
         "Kept on disk, in two files that take turns. The oldest goes first.",
     )],
+};
+
+/// `[scaler.NAME]`.
+pub const SCALER: Section = Section {
+    title: "[scaler.NAME]",
+    doc: "Servers beyond this machine for the pool or the app of this name: a program of yours is told what is needed and says who is there (docs/scaler.md).",
+    keys: &[
+        key(
+            "run",
+            TEXTS,
+            "",
+            "The program and its arguments. It reads one JSON object on stdin and writes one on stdout: `{\"servers\": [\"10.0.0.5:3000\"]}`.",
+        ),
+        key("dir", Kind::Path, "\".\"", "The folder it starts in."),
+        key(
+            "env",
+            Kind::Map(&Kind::Text),
+            "",
+            "Its environment, beside PATH, HOME, LANG and TZ of the server's.",
+        ),
+        key("env_file", Kind::Path, "", "A file of more: lines `NAME=value`. `env` wins."),
+        key(
+            "secrets_file",
+            Kind::Path,
+            "",
+            "The same for secrets (a cloud's token): nobody but its owner may read the file, and its values are shown nowhere.",
+        ),
+        key(
+            "every",
+            Kind::Duration("500ms", "1h"),
+            "\"10s\"",
+            "How often it is asked; never before the last time is over.",
+        ),
+        key(
+            "timeout",
+            Kind::Duration("100ms", "1h"),
+            "\"30s\"",
+            "It is killed after this, with all it started.",
+        ),
+        key("min", Kind::Count(0, 64), "0", "Servers that are always asked for."),
+        key(
+            "max",
+            Kind::Count(1, 64),
+            "4",
+            "Never more are asked for, and an answer with more changes nothing.",
+        ),
+        key(
+            "by",
+            Kind::List(&Kind::Choice(&["in-flight", "latency", "cpu", "queue"])),
+            "\"in-flight\"",
+            "What is looked at, as in `scale` of an app. `cpu` is known of an app's instances only, and taken for the others'.",
+        ),
+        key("target", TEXTS, "", "What one server should have of it, as in `scale` of an app."),
+        key(
+            "up",
+            Kind::Duration("0s", "1h"),
+            "\"10s\"",
+            "The shortest time between two steps up; each at most doubles.",
+        ),
+        key(
+            "down",
+            Kind::Duration("1s", "1d"),
+            "\"5m\"",
+            "Fewer after the load asked for fewer all this time; each step at most halves. A number that was too few within twice this time is tried again after twice as long, up to 16 times as long.",
+        ),
+        key(
+            "drain",
+            Kind::Duration("0s", "1h"),
+            "\"30s\"",
+            "A server that is in no answer any more gets nothing new; it leaves when nothing is open there, or after this.",
+        ),
+    ],
 };

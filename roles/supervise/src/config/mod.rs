@@ -12,6 +12,7 @@ mod per_connection;
 mod program;
 mod rules;
 mod scale;
+mod scaler;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +22,13 @@ use madang_settings::reader::Reader;
 use madang_settings::tree::Value;
 
 pub use self::environment::Environment;
-pub use self::keys::{APP, DEPLOY, HARDEN, IMAGE, INSTANCES, LIMITS, LOG, RESTART, SCALE, STOP};
+pub use self::keys::{APP, DEPLOY, HARDEN, IMAGE, INSTANCES, LIMITS, LOG, RESTART, SCALE, SCALER, STOP};
 pub use self::order::check_order;
 pub use self::per_connection::{PerConnection, QUEUE};
 pub use self::program::{Give, ImageSettings, Limits, Program};
 pub use self::rules::{AtMost, DeploySettings, RestartSettings, StopSettings, StopSignal};
 pub use self::scale::{ScaleBy, ScaleSettings, Target};
+pub use self::scaler::ScalerSettings;
 use crate::scale::Rules;
 use crate::schedule::Schedule;
 

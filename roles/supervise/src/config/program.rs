@@ -164,7 +164,8 @@ fn read_folders(r: &mut Reader<'_>) -> Vec<PathBuf> {
     all
 }
 
-fn check_run(r: &mut Reader<'_>, run: &[String], dir: &Path, environment: &Environment) {
+/// Whether what `run` names can be run, seen from `dir`.
+pub(super) fn check_run(r: &mut Reader<'_>, run: &[String], dir: &Path, environment: &Environment) {
     let Some(program) = run.first() else {
         if !r.has("run") {
             let help = Some("for example run = [\"python3\", \"app.py\"]".to_owned());

@@ -50,7 +50,7 @@ impl Keeper {
             shelf.history.end(number, 0, End::In);
         }
         let app = App::new(Arc::clone(settings), resumed, self.seed, now);
-        let kept = Kept { app, runs: BTreeMap::new(), gone: false, shelf };
+        let kept = Kept { app, runs: BTreeMap::new(), gone: false, shelf, metered: false };
         self.remember(&settings.name, &kept);
         kept
     }

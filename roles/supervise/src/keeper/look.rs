@@ -11,13 +11,22 @@ use std::time::Instant;
 
 use madang_host::process::cpu::Processes;
 
-use super::{Keeper, Kept, ailment};
+use super::{Keeper, Kept, Run, ailment};
 use crate::app::InstanceNumber;
 use crate::config::{Ready, ScaleBy};
 use crate::life::Look;
 use crate::scale::Load;
 
 impl Keeper {
+    /// CPU time of an app's instances by their address, in percent of one core; from now on it is always known.
+    pub fn cpu_of(&self, app: &str) -> Vec<(String, f64)> {
+        let mut apps = self.apps.borrow_mut();
+        let Some(kept) = apps.get_mut(app) else { return Vec::new() };
+        kept.metered = true;
+        let used = |run: &Run| Some((run.address.clone(), run.meter.percent()?));
+        kept.runs.values().filter_map(used).collect()
+    }
+
     /// Tells an app how its instances do. True: somebody waits for something.
     pub(super) fn look(
         &self,
@@ -30,7 +39,7 @@ impl Keeper {
         let states: BTreeMap<InstanceNumber, &'static str> =
             kept.app.view(now).instances.iter().map(|view| (view.instance, view.state)).collect();
         let settings = Arc::clone(kept.app.settings());
-        let by_cpu = settings.scales() && settings.scale.looks_at(ScaleBy::Cpu);
+        let by_cpu = kept.metered || (settings.scales() && settings.scale.looks_at(ScaleBy::Cpu));
         let mut cpu_percent = None;
         for (number, run) in &mut kept.runs {
             let state = states.get(number).copied().unwrap_or_default();

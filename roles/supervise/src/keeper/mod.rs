@@ -90,6 +90,8 @@ struct Kept {
     /// It is not in the settings any more: ends, then is forgotten.
     gone: bool,
     shelf: Shelf,
+    /// Somebody beside its own scaling wants to know its CPU time.
+    metered: bool,
 }
 
 /// See the module.
@@ -186,6 +188,11 @@ impl Keeper {
         for (_, progress) in self.apps.borrow().values().filter_map(|kept| kept.shelf.preparing.as_ref()) {
             progress.cancel();
         }
+    }
+
+    /// Whether another server takes over.
+    pub fn is_frozen(&self) -> bool {
+        *self.frozen.borrow()
     }
 
     /// The other server did not: it goes on.

@@ -136,6 +136,7 @@ fn the_number_is_the_load_by_its_target_rounded_up() {
     check(&[(Latency, 50_000.0)], Load { latency: ms(60), ..load }, 4);
     check(&[(Queue, 2.0)], Load { queued: 4, ..load }, 6);
     check(&[(Queue, 2.0)], Load { in_flight: 32, places: 8, ..load }, 4);
+    check(&[(Queue, 2.0)], load, 4);
     // Of several the one that wants the most, whichever it is; one that is not known does not hide the others.
     let both = Load { cpu_percent: Some(350.0), in_flight: 70, ..load };
     check(&[(Cpu, 70.0), (InFlight, 10.0)], both, 7);
@@ -171,6 +172,26 @@ fn the_way_down_halves_and_forgets_no_peak() {
     }
     // 6 with a tenth to spare are 7: from 16 first to 8; what needs 1.8 needs 2 of them.
     assert_eq!(wanted, [(0, 16), (60, 8), (120, 4), (180, 2)]);
+}
+
+// Goal: a number that is too few, and looks enough until it is tried, is tried ever more rarely. Method: a load that three carry with ease and two do not, by latency.
+#[test]
+fn a_step_down_that_is_taken_back_is_tried_ever_more_rarely() {
+    let begin = begin();
+    let mut scaler = scaler(&[(ScaleBy::Latency, 100_000.0)], 1, 8, begin);
+    scaler.set(3, begin);
+    let mut tries = Vec::new();
+    for second in 0..3600_u64 {
+        let before = scaler.wanted();
+        let latency = Duration::from_millis(if before < 3 { 300 } else { 20 });
+        let load = Load { ready: before, in_flight: 1, latency, ..Load::default() };
+        scaler.see(&load, begin + Duration::from_secs(second));
+        if before == 3 && scaler.wanted() == 2 {
+            tries.push(second);
+        }
+    }
+    // It goes up to four at once, back to three soon; two is what is tried ever more rarely.
+    assert_eq!(tries, [60, 243, 546, 1089, 2112, 3135]);
 }
 
 proptest! {
