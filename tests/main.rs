@@ -11,6 +11,7 @@
 mod support;
 
 mod admin;
+mod app_logs;
 mod apps;
 mod balance;
 mod balance_answers;

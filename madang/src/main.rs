@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "nobody outside reads the items of a program")]
 
 mod app_orders;
+mod app_words;
 mod apps;
 mod cli;
 mod config;

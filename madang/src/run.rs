@@ -31,6 +31,7 @@ use madang_host::tls::TlsPolicies;
 use tokio::sync::mpsc;
 
 use crate::app_orders;
+use crate::app_words;
 use crate::config::{self, Settings};
 use crate::control::admin::{Admin, CONTROL_SOCKET};
 use crate::control::{Answer, Order, Request, parameter};
@@ -253,6 +254,7 @@ impl Life {
                 let views = self.house.apps().map(|apps| apps.views()).unwrap_or_default();
                 (200, JSON, serde_json::to_string(&views).unwrap_or_default())
             }
+            Order::AppWords(query) => app_words::words(self.house.apps(), &query),
             Order::App(order, query) => app_orders::order(self.house.apps(), order, &query),
             Order::Stop => {
                 end = Some(End::Stop);

@@ -19,6 +19,7 @@ mod ask;
 mod check;
 mod doctor;
 mod folder;
+mod logs;
 mod orders;
 mod pools;
 mod show;
@@ -92,7 +93,7 @@ enum Command {
     },
     /// Every open connection
     Connections(Asked),
-    /// Apps: list, start, stop, restart, scale, deploy, rollback
+    /// Apps: list, why, start, stop, restart, scale, deploy, rollback
     App {
         #[command(subcommand)]
         command: apps::AppCommand,
@@ -113,19 +114,8 @@ enum Command {
         #[command(flatten)]
         asked: Asked,
     },
-    /// Show the access log, or what an app writes
-    Logs {
-        /// The app; left out: the access log
-        app: Option<String>,
-        #[command(flatten)]
-        file: FileArg,
-        /// Keep showing what is added
-        #[arg(short, long)]
-        follow: bool,
-        /// How many lines back
-        #[arg(short = 'n', long, default_value_t = 50)]
-        lines: usize,
-    },
+    /// Show what apps write: by name or all of them, by level and age; or the access log
+    Logs(logs::LogsArgs),
     /// Is this machine fit, and how to fix what is not
     ///
     /// Looks at ports, file limits, memory, clock and permissions. It changes nothing.
@@ -204,9 +194,7 @@ pub fn main() -> ExitCode {
         Some(Command::Pool { wish, pool, server, asked }) => {
             orders::pool(&asked, &wish, &pool, server.as_deref())
         }
-        Some(Command::Logs { app, file, follow, lines }) => {
-            orders::logs(&file.config, app.as_deref(), follow, lines)
-        }
+        Some(Command::Logs(args)) => logs::logs(&args),
         Some(Command::Doctor { file, output }) => doctor::doctor(&file.config, output),
         Some(Command::Trust { file }) => trust::trust(&file.config),
         Some(Command::Hash) => trust::hash(),

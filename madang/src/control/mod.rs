@@ -50,6 +50,8 @@ pub enum Order {
     Hold(bool, String),
     /// Every app, as JSON.
     Apps,
+    /// What an app said and how it ended, as JSON; the query names it.
+    AppWords(String),
     /// What is wanted of an app; the query names it.
     App(AppOrder, String),
 }
@@ -99,6 +101,13 @@ pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
     (Method::Post, "/api/v1/pool/hold", Order::Hold(true, String::new()), false, "?pool=P: requests wait"),
     (Method::Post, "/api/v1/pool/release", Order::Hold(false, String::new()), false, "they go on"),
     (Method::Get, "/api/v1/apps", Order::Apps, false, "every app and its instances"),
+    (
+        Method::Get,
+        "/api/v1/app/words",
+        Order::AppWords(String::new()),
+        false,
+        "?app=A: its crashes, its newest lines",
+    ),
     (
         Method::Post,
         "/api/v1/app/start",
@@ -197,7 +206,9 @@ impl Control {
             return Reply::Now(exchange);
         }
         let (orders, mut order) = (self.orders.clone(), order.clone());
-        if let Order::Pool(_, query) | Order::Hold(_, query) | Order::App(_, query) = &mut order {
+        if let Order::Pool(_, query) | Order::Hold(_, query) | Order::App(_, query) | Order::AppWords(query) =
+            &mut order
+        {
             exchange.head.query().unwrap_or_default().clone_into(query);
         }
         Reply::Later(Box::pin(async move {

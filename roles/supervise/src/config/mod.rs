@@ -51,6 +51,10 @@ pub struct AppSettings {
     pub scale: ScaleSettings,
     /// Bytes.
     pub log_keep: u64,
+    /// 2 to 100.
+    pub log_files: u32,
+    /// Bytes a second.
+    pub log_rate: u64,
     /// A program for each connection; `None`: one that takes many, or a job.
     pub per_connection: Option<PerConnection>,
 }
@@ -109,6 +113,8 @@ impl AppSettings {
         }
         let notify = r.choice("ready") == "notify";
         let per_connection = PerConnection::read(r);
+        let (log_keep, log_files, log_rate) =
+            r.table_or_default("log", &LOG, |r| (r.size("keep"), r.count_u32("files"), r.size("rate")));
         Self {
             name: name.into(),
             program,
@@ -123,7 +129,9 @@ impl AppSettings {
             after: r.texts("after"),
             deploy: r.table_or_default("deploy", &DEPLOY, DeploySettings::read),
             scale,
-            log_keep: r.table_or_default("log", &LOG, |r| r.size("keep")),
+            log_keep,
+            log_files,
+            log_rate,
             per_connection,
         }
     }

@@ -40,9 +40,10 @@ pub(super) struct Launched {
     pub(super) group: Group,
 }
 
-/// Where an instance writes to.
-pub(super) fn output_path(apps: &Path, app: &str, instance: InstanceNumber) -> PathBuf {
-    record::folder(apps, app).join(format!("{instance}.out"))
+/// Where an instance writes to: its standard output, its standard error.
+pub(super) fn output_paths(apps: &Path, app: &str, instance: InstanceNumber) -> (PathBuf, PathBuf) {
+    let folder = record::folder(apps, app);
+    (folder.join(format!("{instance}.out")), folder.join(format!("{instance}.err")))
 }
 
 /// Starts an instance. `taken`: addresses that others of the app have.
@@ -89,9 +90,9 @@ pub(super) fn launch(
             listener = Some(socket.into());
         }
     }
-    let path = output_path(apps, &settings.name, instance);
-    let output = output::make(&path)?;
-    files.push(path);
+    let (out, err) = output_paths(apps, &settings.name, instance);
+    let (output, errors) = (output::make(&out)?, output::make(&err)?);
+    files.extend([out, err]);
     told.extend(notify.map(|notify| ("NOTIFY_SOCKET", notify)));
     told.push(("MADANG_APP", settings.name.to_string()));
     told.push(("MADANG_INSTANCE", instance.to_string()));
@@ -103,8 +104,8 @@ pub(super) fn launch(
         environment: environment(program, told),
         user: program.user.clone(),
         listener,
-        errors: output.try_clone()?,
         output,
+        errors,
         zygote: None,
         join: group.join_files(),
         no_new_privs: program.no_new_privs,

@@ -10,12 +10,14 @@
 //! Not here: deciding (`app`), requests and checks (`roles/balance`, by way of [`Around`]).
 
 mod connections;
+mod crashes;
 mod journal;
 mod launch;
 mod record;
+mod voices;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -33,9 +35,12 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use self::connections::Connections;
 pub use self::connections::{Caller, Lent};
+pub use self::crashes::Crash;
+use self::crashes::Crashes;
 use self::journal::Journal;
 use self::launch::Launched;
 use self::record::Record;
+use self::voices::{LastWords, Voices};
 use crate::app::{Action, App, AppView, InstanceNumber, Refused, Release, Tone};
 use crate::around::{Around, Member};
 use crate::config::{AppSettings, Kind, Ready, StopSignal};
@@ -47,10 +52,6 @@ const BUSY: Duration = Duration::from_millis(100);
 const CALM: Duration = Duration::from_millis(500);
 /// Things that happened and were not looked at yet; whoever has more to tell waits.
 const EVENTS_MAX: usize = 256;
-/// Lines of an instance that are told with its end.
-const LINES_TOLD: usize = 20;
-/// What of each of them, in bytes.
-const LINE_TOLD_BYTES: usize = 400;
 
 enum Event {
     Ended(Exit),
@@ -63,7 +64,7 @@ struct Run {
     address: String,
     /// Files that go with it.
     files: Vec<PathBuf>,
-    lines: Rc<RefCell<VecDeque<String>>>,
+    said: LastWords,
     notified: bool,
     status: Option<String>,
 }
@@ -84,6 +85,7 @@ pub struct Keeper {
     around: Rc<dyn Around>,
     journal: Rc<Journal>,
     connections: Rc<Connections>,
+    crashes: Rc<RefCell<Crashes>>,
     events: mpsc::Sender<(Arc<str>, InstanceNumber, Event)>,
     changed: Notify,
     frozen: watch::Sender<bool>,
@@ -103,9 +105,12 @@ impl Keeper {
         let groups = Groups::find(&format!("madang-{:016x}", launch::name_of(&data)));
         let (folder, journal) = (data.join("apps"), Rc::new(Journal::new(data.join("logs"))));
         let (all, logs) = (Rc::clone(&around), Rc::clone(&journal));
+        let crashes = Rc::new(RefCell::new(Crashes::new(folder.clone())));
+        let ours = Rc::clone(&crashes);
         let this = Rc::new(Self {
             apps: RefCell::default(),
-            connections: Connections::start(folder.clone(), groups.clone(), all, logs, seed),
+            connections: Connections::start(folder.clone(), groups.clone(), all, (logs, ours), seed),
+            crashes,
             groups,
             folder,
             around,
@@ -148,9 +153,7 @@ impl Keeper {
             }
         }
         let settings = apps.values().map(|kept| Arc::clone(kept.app.settings()));
-        let all = settings.chain(self.connections.settings());
-        let keep = all.map(|settings| (Arc::clone(&settings.name), settings.log_keep));
-        let lost = self.journal.keep(keep.collect());
+        let lost = self.journal.keep(settings.chain(self.connections.settings()).collect());
         drop(apps);
         if let Err(error) = lost {
             self.around.told("apps", Tone::Bad, &format!("their logs are not kept: {error}"));
@@ -280,6 +283,12 @@ impl Keeper {
     /// Ends only the programs that have a connection each: another server has everything else.
     pub async fn end_connections(&self) {
         self.connections.end().await;
+    }
+
+    /// The newest lines of an app, and what keeps the disk from taking them if something does; its last crashes.
+    pub fn words(&self, app: &str) -> (String, Option<String>, Vec<Crash>) {
+        let (newest, trouble) = self.journal.newest(app);
+        (newest, trouble, self.crashes.borrow().of(app))
     }
 
     /// Where programs for connections are asked for.
@@ -463,29 +472,21 @@ impl Keeper {
         ear: Option<Ear>,
     ) -> Run {
         let running = Rc::new(running);
-        let lines: Rc<RefCell<VecDeque<String>>> = Rc::default();
-        let (app, events, held, told) =
-            (Arc::<str>::from(name), self.events.clone(), Rc::clone(&running), Rc::clone(&lines));
-        let (journal, mut frozen) = (Rc::clone(&self.journal), self.frozen.subscribe());
-        let mut output = Output::open(&launch::output_path(&self.folder, name, instance)).ok();
+        let (app, events, held) = (Arc::<str>::from(name), self.events.clone(), Rc::clone(&running));
+        let (out, err) = launch::output_paths(&self.folder, name, instance);
+        let outputs = (Output::open(&out).ok(), Output::open(&err).ok());
+        let (mut voices, said) = Voices::of(&app, instance, outputs, &self.journal);
+        let mut frozen = self.frozen.subscribe();
         tokio::task::spawn_local(async move {
             let end = held.ended();
             tokio::pin!(end);
-            let mut batch = journal.batch(&app, instance);
             let mut exit = loop {
                 let quiet = *frozen.borrow_and_update();
                 let read = async {
-                    match output.as_mut().filter(|_| !quiet) {
-                        Some(output) => {
-                            output
-                                .lines(|line| {
-                                    remember(&told, line);
-                                    batch.add(line);
-                                })
-                                .await
-                        }
-                        None => std::future::pending().await,
+                    if quiet {
+                        std::future::pending().await
                     }
+                    voices.hear().await;
                 };
                 let hear = async {
                     match ear.as_ref().filter(|_| !quiet) {
@@ -495,11 +496,7 @@ impl Keeper {
                 };
                 tokio::select! {
                     exit = &mut end => break exit,
-                    read = read => match read {
-                        Ok(()) => journal.write(&mut batch),
-                        // It cannot be read any more; that is no reason to end it.
-                        Err(_) => output = None,
-                    },
+                    () = read => {}
                     heard = hear => for said in heard.unwrap_or_default() {
                         // Without a keeper nobody wants to know, here and below.
                         let _ = events.send((Arc::clone(&app), instance, Event::Said(said))).await;
@@ -507,12 +504,8 @@ impl Keeper {
                     _ = frozen.changed() => {}
                 }
             };
-            if let Some(output) = output.filter(|_| !*frozen.borrow()) {
-                output.rest(|line| {
-                    remember(&told, line);
-                    batch.add(line);
-                });
-                journal.write(&mut batch);
+            if !*frozen.borrow() {
+                voices.rest();
             }
             if matches!(exit, Exit::Signal { number: 9, .. } | Exit::Unknown)
                 && let Some(limit) = group.was_out_of_memory()
@@ -522,7 +515,7 @@ impl Keeper {
             end_group(group);
             let _ = events.send((app, instance, Event::Ended(exit))).await;
         });
-        Run { running, address, files, lines, notified: false, status: None }
+        Run { running, address, files, said, notified: false, status: None }
     }
 
     fn happened(&self, name: &Arc<str>, instance: InstanceNumber, event: Event) {
@@ -535,7 +528,12 @@ impl Keeper {
                 if !*self.frozen.borrow() {
                     record::forget_all(&run.files);
                 }
-                let lines: Vec<String> = run.lines.borrow().iter().cloned().collect();
+                let lines: Vec<String> = run.said.borrow().iter().cloned().collect();
+                if !kept.app.is_leaving(instance) && !exit.is_success() {
+                    let (time, how) = (journal::time(), exit.to_string());
+                    let crash = Crash { time, instance, how, lines: lines.clone() };
+                    self.crashes.borrow_mut().add(name, crash);
+                }
                 kept.app.ended(instance, &exit, &lines, clock::now());
             }
             Event::Said(said) => {
@@ -583,15 +581,6 @@ fn end_group(group: Group) {
             }
         }
     });
-}
-
-fn remember(lines: &RefCell<VecDeque<String>>, line: &[u8]) {
-    let mut lines = lines.borrow_mut();
-    if lines.len() == LINES_TOLD {
-        lines.pop_front();
-    }
-    let line = String::from_utf8_lossy(&line[..line.len().min(LINE_TOLD_BYTES)]);
-    lines.push_back(line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect());
 }
 
 const fn stop_signal(signal: StopSignal) -> Signal {
