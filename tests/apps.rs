@@ -235,7 +235,7 @@ fn the_first_request_wakes_an_app_that_sleeps() {
     house.until(|| ready(&house) == 1);
     house.until(|| {
         let logs = house.ask(&["logs", "hello"]);
-        logs.status.success() && String::from_utf8_lossy(&logs.stdout).contains("Z 1 listening\n")
+        logs.status.success() && String::from_utf8_lossy(&logs.stdout).contains("Z 1 out listening\n")
     });
     assert!(!house.ask(&["logs", "nobody"]).status.success());
 }

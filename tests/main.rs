@@ -12,6 +12,7 @@ mod support;
 
 mod admin;
 mod alerts;
+mod app_logs;
 mod app_states;
 mod apps;
 mod apps_contained;

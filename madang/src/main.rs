@@ -7,6 +7,7 @@
 mod activation;
 mod alerts;
 mod app_orders;
+mod app_words;
 mod apps;
 mod cli;
 mod config;

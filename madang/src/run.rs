@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 use crate::activation;
 use crate::alerts::Alerts;
 use crate::app_orders;
+use crate::app_words;
 use crate::config::{self, Settings};
 use crate::control::admin::{Admin, CONTROL_SOCKET};
 use crate::control::{Answer, Order, Request, parameter};
@@ -264,6 +265,7 @@ impl Life {
                 (200, JSON, serde_json::to_string(&views).unwrap_or_default())
             }
             Order::AppHistory(query) => app_orders::history(self.house.apps(), &query),
+            Order::AppWords(query) => app_words::words(self.house.apps(), &query),
             Order::App(order, query) => app_orders::order(self.house.apps(), order, &query),
             Order::Stop => {
                 end = Some(End::Stop);

@@ -95,3 +95,8 @@ impl Default for Coarse {
         Self::new()
     }
 }
+/// RFC 3339 in UTC with milliseconds: as text it sorts by time.
+pub fn rfc3339(at: SystemTime) -> String {
+    let at = jiff::Timestamp::try_from(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("{at:.3}")
+}

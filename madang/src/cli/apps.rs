@@ -17,6 +17,8 @@ use crate::control::encode;
 pub(super) enum AppCommand {
     /// Every app and its instances
     List(Asked),
+    /// How an app is, its last crashes, and what it wrote before each
+    Why(Named),
     /// Start an app that is stopped or has failed
     Start(Named),
     /// End all instances of an app, until it is started again
@@ -71,6 +73,10 @@ pub(super) fn app(command: &AppCommand) -> Ended {
         AppCommand::List(args) => {
             done(args, "GET", "/api/v1/apps", |value| super::put(&show::apps(value, screen())))
         }
+        AppCommand::Why(named) => {
+            let path = format!("/api/v1/app/words?app={}", encode(&named.app));
+            done(&named.asked, "GET", &path, |value| super::put(&why(value)))
+        }
         AppCommand::Start(named) => {
             done(&named.asked, "POST", &order(named, "start", ""), |_| say!("{} is started", named.app))
         }
@@ -106,4 +112,21 @@ pub(super) fn app(command: &AppCommand) -> Ended {
             }
         }
     }
+}
+
+/// The app, then its crashes, the newest last.
+fn why(value: &Value) -> String {
+    let mut out = show::apps(&Value::Array(vec![value["app"].clone()]), screen());
+    let crashes = show::list(&value["crashes"]);
+    if crashes.is_empty() {
+        out.push_str("no crash is known\n");
+    }
+    for crash in crashes {
+        let of = |key: &str| show::text(&crash[key]);
+        out.push_str(&format!("\n{}  instance {} {}\n", of("time"), of("instance"), of("how")));
+        for line in show::list(&crash["lines"]) {
+            out.push_str(&format!("    {}\n", show::text(line)));
+        }
+    }
+    out
 }

@@ -25,6 +25,7 @@ mod folder;
 mod init;
 mod install;
 mod listening;
+mod logs;
 mod orders;
 mod pools;
 mod show;
@@ -109,7 +110,7 @@ enum Command {
         #[command(subcommand)]
         command: alerts::AlertCommand,
     },
-    /// Apps: list, start, stop, restart, scale, deploy, rollback, history
+    /// Apps: list, why, start, stop, restart, scale, deploy, rollback, history
     App {
         #[command(subcommand)]
         command: apps::AppCommand,
@@ -130,19 +131,8 @@ enum Command {
         #[command(flatten)]
         asked: Asked,
     },
-    /// Show the access log, or what an app writes
-    Logs {
-        /// The app; left out: the access log
-        app: Option<String>,
-        #[command(flatten)]
-        file: FileArg,
-        /// Keep showing what is added
-        #[arg(short, long)]
-        follow: bool,
-        /// How many lines back
-        #[arg(short = 'n', long, default_value_t = 50)]
-        lines: usize,
-    },
+    /// Show what apps write: by name or all of them, by level and age; or the access log
+    Logs(logs::LogsArgs),
     /// Is this machine fit, and how to fix what is not
     ///
     /// Looks at ports, file limits, memory, clock, permissions, units and packet filters. It changes nothing.
@@ -226,9 +216,7 @@ pub fn main() -> ExitCode {
         Some(Command::Pool { wish, pool, server, asked }) => {
             orders::pool(&asked, &wish, &pool, server.as_deref())
         }
-        Some(Command::Logs { app, file, follow, lines }) => {
-            orders::logs(&file.config, app.as_deref(), follow, lines)
-        }
+        Some(Command::Logs(args)) => logs::logs(&args),
         Some(Command::Doctor(args)) => doctor::doctor(&args),
         Some(Command::Install(args)) => install::install(&args),
         Some(Command::Uninstall(args)) => install::uninstall(&args),

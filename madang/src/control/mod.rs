@@ -54,6 +54,8 @@ pub enum Order {
     AlertTest(String),
     /// Every app, as JSON.
     Apps,
+    /// What an app said and how it ended, as JSON; the query names it.
+    AppWords(String),
     /// What is wanted of an app; the query names it.
     App(AppOrder, String),
     /// An app's deploys, as JSON; the query names it.
@@ -113,6 +115,13 @@ pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
         "?alert=A: a test message by every way",
     ),
     (Method::Get, "/api/v1/apps", Order::Apps, false, "every app and its instances"),
+    (
+        Method::Get,
+        "/api/v1/app/words",
+        Order::AppWords(String::new()),
+        false,
+        "?app=A: its crashes, its newest lines",
+    ),
     (
         Method::Post,
         "/api/v1/app/start",
@@ -222,6 +231,7 @@ impl Control {
         | Order::Hold(_, query)
         | Order::App(_, query)
         | Order::AppHistory(query)
+        | Order::AppWords(query)
         | Order::AlertTest(query) = &mut order
         {
             exchange.head.query().unwrap_or_default().clone_into(query);

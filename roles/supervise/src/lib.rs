@@ -15,6 +15,7 @@ pub mod config;
 pub mod deploy;
 pub mod keeper;
 pub mod life;
+pub mod log;
 pub mod order;
 pub mod per_connection;
 pub mod releases;

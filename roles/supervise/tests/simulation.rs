@@ -44,6 +44,8 @@ fn program(name: &str) -> Arc<Program> {
 fn settings(instances: u32) -> AppSettings {
     AppSettings {
         per_connection: None,
+        log_files: 2,
+        log_rate: 1 << 20,
         name: "hello".into(),
         program: program("good"),
         kind: Kind::Service,

@@ -278,6 +278,11 @@ impl App {
         self.instances.iter().map(|instance| instance.number)
     }
 
+    /// Whether an instance was asked to end.
+    pub fn is_leaving(&self, number: InstanceNumber) -> bool {
+        self.instances.iter().any(|instance| instance.number == number && instance.life.phase().is_leaving())
+    }
+
     /// The program of a version that is still known.
     pub fn release(&self, number: u32) -> Option<&Release> {
         let entering = self.entering.iter().map(|entering| &entering.release);

@@ -311,12 +311,21 @@ pub const SCALE: Section = Section {
 pub const LOG: Section = Section {
     title: "log",
     doc: "What it writes to stdout and stderr, by line.",
-    keys: &[key(
-        "keep",
-        Kind::Size("64KiB", "1TiB"),
-        "\"10MiB\"",
-        "Kept on disk, in two files that take turns. The oldest goes first.",
-    )],
+    keys: &[
+        key(
+            "keep",
+            Kind::Size("64KiB", "1TiB"),
+            "\"10MiB\"",
+            "Kept on disk, of all instances together. The oldest goes first.",
+        ),
+        key("files", Kind::Count(2, 100), "2", "In so many files of the same size."),
+        key(
+            "rate",
+            Kind::Size("1KiB", "10MiB"),
+            "\"1MiB\"",
+            "Of one instance so much is kept a second; lines beyond that are dropped, and the log says how many. A program that writes more than 10 MiB a second is held back.",
+        ),
+    ],
 };
 
 /// `[scaler.NAME]`.

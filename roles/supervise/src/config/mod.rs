@@ -56,6 +56,10 @@ pub struct AppSettings {
     pub scale: ScaleSettings,
     /// Bytes.
     pub log_keep: u64,
+    /// 2 to 100.
+    pub log_files: u32,
+    /// Bytes a second.
+    pub log_rate: u64,
     /// A program for each connection; `None`: one that takes many, or a job.
     pub per_connection: Option<PerConnection>,
 }
@@ -149,6 +153,8 @@ impl AppSettings {
             }
         }
         let per_connection = PerConnection::read(r);
+        let (log_keep, log_files, log_rate) =
+            r.table_or_default("log", &LOG, |r| (r.size("keep"), r.count_u32("files"), r.size("rate")));
         Self {
             name: name.into(),
             program,
@@ -164,7 +170,9 @@ impl AppSettings {
             after: r.texts("after"),
             deploy: r.table_or_default("deploy", &DEPLOY, DeploySettings::read),
             scale,
-            log_keep: r.table_or_default("log", &LOG, |r| r.size("keep")),
+            log_keep,
+            log_files,
+            log_rate,
             per_connection,
         }
     }

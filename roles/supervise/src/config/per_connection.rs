@@ -11,7 +11,7 @@ use madang_settings::schema::{Kind, Section, key};
 
 /// `queue`.
 pub const QUEUE: Section = Section {
-    title: "queue",
+    title: "queue of an app",
     doc: "With `mode = \"per-connection\"`: connections that wait while `connections_max` programs run. Who finds no room, or waits in vain, is closed and told in the log.",
     keys: &[
         key(

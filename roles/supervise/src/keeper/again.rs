@@ -60,14 +60,14 @@ impl Keeper {
                     let group = Group::found(&record.groups, memory);
                     let mut files = record.files.clone();
                     files.push(path);
-                    let output = launch::output_path(&self.folder, &record.app, record.instance);
+                    let (out, err) = launch::output_paths(&self.folder, &record.app, record.instance);
                     let run = self.watch(
                         &record.app,
                         record.instance,
                         (running, group),
                         record.address,
                         files,
-                        (Output::open(&output).ok(), None),
+                        ((Output::open(&out).ok(), Output::open(&err).ok()), None),
                     );
                     let (version, tree) = (kept.app.current().number, record.tree);
                     kept.runs.insert(record.instance, Run { notified: true, version, tree, ..run });

@@ -10,7 +10,7 @@
 //! Not here: deciding (`per_connection`), passing bytes (`roles/balance`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -31,9 +31,11 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::journal::Journal;
+use super::crashes::{Crash, Crashes};
+use super::journal::{self, Journal};
 use super::record::{self, Record};
-use super::{end_group, launch, remember, stop_signal};
+use super::voices::{LastWords, Voices};
+use super::{end_group, launch, stop_signal};
 use crate::app::{AppView, Release, Tone};
 use crate::around::Around;
 use crate::config::AppSettings;
@@ -104,7 +106,7 @@ struct Line {
     ended: Option<oneshot::Sender<()>>,
     /// To whoever reads its standard error.
     exit: Option<oneshot::Sender<Exit>>,
-    said: Rc<RefCell<VecDeque<String>>>,
+    said: LastWords,
 }
 
 /// The way to a zygote.
@@ -128,6 +130,7 @@ pub(super) struct Connections {
     groups: Groups,
     around: Rc<dyn Around>,
     journal: Rc<Journal>,
+    crashes: Rc<RefCell<Crashes>>,
     caller: Caller,
     events: mpsc::Sender<(Arc<str>, Event)>,
     changed: Notify,
@@ -142,7 +145,7 @@ impl Connections {
         folder: PathBuf,
         groups: Groups,
         around: Rc<dyn Around>,
-        journal: Rc<Journal>,
+        (journal, crashes): (Rc<Journal>, Rc<RefCell<Crashes>>),
         seed: u64,
     ) -> Rc<Self> {
         let (calls, mut called) = mpsc::channel(EVENTS_MAX);
@@ -153,6 +156,7 @@ impl Connections {
             groups,
             around,
             journal,
+            crashes,
             caller: Caller { calls },
             events,
             changed: Notify::new(),
@@ -331,18 +335,12 @@ impl Connections {
             .try_send((Order::Start { number: program, environment }, vec![its.into(), write]))
             .map_err(|_| io::Error::other("it is too busy starting others"))?;
         let (exit, wait) = oneshot::channel();
-        let said: Rc<RefCell<VecDeque<String>>> = Rc::default();
-        let line = Line {
-            release: release.number,
-            socket: Some(ours),
-            ended: None,
-            exit: Some(exit),
-            said: Rc::clone(&said),
-        };
+        let (voices, said) = Voices::of(name, program, (None, Some(output)), &self.journal);
+        let line = Line { release: release.number, socket: Some(ours), ended: None, exit: Some(exit), said };
         manned.lines.insert(program, line);
-        let (app, journal, events) = (Arc::clone(name), Rc::clone(&self.journal), self.events.clone());
+        let (app, events) = (Arc::clone(name), self.events.clone());
         tokio::task::spawn_local(async move {
-            let exit = follow(&app, program, output, wait, &said, &journal).await;
+            let exit = follow(voices, wait).await;
             // Without us nobody wants to know.
             let _ = events.send((app, Event::Ended(program, exit))).await;
         });
@@ -401,8 +399,12 @@ impl Connections {
             }
             Event::Ended(number, exit) => {
                 if let Some(line) = manned.lines.remove(&number) {
-                    let said: Vec<String> = line.said.borrow().iter().cloned().collect();
-                    manned.crew.ended(number, &exit, &said, now);
+                    let lines: Vec<String> = line.said.borrow().iter().cloned().collect();
+                    if manned.crew.ended(number, &exit, &lines, now) {
+                        let (time, how) = (journal::time(), exit.to_string());
+                        let crash = Crash { time, instance: number, how, lines };
+                        self.crashes.borrow_mut().add(name, crash);
+                    }
                 }
             }
             Event::Over(number, orderly) => manned.crew.over(number, orderly, now),
@@ -518,44 +520,13 @@ fn environment(program: ProgramNumber, ends: Option<Ends>) -> Vec<(String, Strin
 }
 
 /// Reads what a program says on standard error until it has ended.
-async fn follow(
-    app: &Arc<str>,
-    program: ProgramNumber,
-    output: Output,
-    mut exit: oneshot::Receiver<Exit>,
-    said: &RefCell<VecDeque<String>>,
-    journal: &Journal,
-) -> Exit {
-    let mut output = Some(output);
-    let mut batch = journal.batch(app, program);
+async fn follow(mut voices: Voices, mut exit: oneshot::Receiver<Exit>) -> Exit {
     let exit = loop {
-        let read = async {
-            match &mut output {
-                Some(output) => {
-                    output
-                        .lines(|line| {
-                            remember(said, line);
-                            batch.add(line);
-                        })
-                        .await
-                }
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             ended = &mut exit => break ended.unwrap_or(Exit::Unknown),
-            read = read => match read {
-                Ok(()) => journal.write(&mut batch),
-                Err(_) => output = None,
-            },
+            () = voices.hear() => {}
         }
     };
-    if let Some(output) = output {
-        output.rest(|line| {
-            remember(said, line);
-            batch.add(line);
-        });
-    }
-    journal.write(&mut batch);
+    voices.rest();
     exit
 }

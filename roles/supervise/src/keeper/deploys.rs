@@ -159,7 +159,7 @@ impl Keeper {
         if lines.is_empty() {
             // None of it has ended: what it wrote so far may say why it is not well.
             let of_it = kept.runs.values().find(|run| run.version == version);
-            lines.extend(of_it.iter().flat_map(|run| run.lines.borrow().iter().cloned().collect::<Vec<_>>()));
+            lines.extend(of_it.iter().flat_map(|run| run.said.borrow().iter().cloned().collect::<Vec<_>>()));
         }
         let end = lost.map_or(End::In, |why| End::TakenBack { why, lines });
         let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

@@ -41,13 +41,14 @@ pub(super) struct Launched {
     pub(super) group: Group,
     /// It begins when this is dropped; `None`: it could not be held back.
     pub(super) gate: Option<Gate>,
-    /// What it writes.
-    pub(super) heard: Output,
+    /// What it writes: its standard output, its standard error.
+    pub(super) heard: (Output, Output),
 }
 
-/// Where an instance writes to.
-pub(super) fn output_path(apps: &Path, app: &str, instance: InstanceNumber) -> PathBuf {
-    record::folder(apps, app).join(format!("{instance}.out"))
+/// Where an instance writes to: its standard output, its standard error.
+pub(super) fn output_paths(apps: &Path, app: &str, instance: InstanceNumber) -> (PathBuf, PathBuf) {
+    let folder = record::folder(apps, app);
+    (folder.join(format!("{instance}.out")), folder.join(format!("{instance}.err")))
 }
 
 /// Starts an instance. `taken`: addresses that others of the app have.
@@ -104,11 +105,11 @@ pub(super) fn launch(
             listener = Some(socket.into());
         }
     }
-    let path = output_path(apps, &settings.name, instance);
-    let output = output::make(&path).map_err(at(&path))?;
+    let (out, err) = output_paths(apps, &settings.name, instance);
+    let (output, errors) = (output::make(&out).map_err(at(&out))?, output::make(&err).map_err(at(&err))?);
     // Open before it runs: what a program wrote that ended at once would be gone with it.
-    let heard = Output::open(&path).map_err(at(&path))?;
-    files.push(path);
+    let heard = (Output::open(&out).map_err(at(&out))?, Output::open(&err).map_err(at(&err))?);
+    files.extend([out, err]);
     told.extend(notify.map(|notify| ("NOTIFY_SOCKET", notify)));
     told.push(("MADANG_APP", settings.name.to_string()));
     told.push(("MADANG_INSTANCE", instance.to_string()));
@@ -122,8 +123,8 @@ pub(super) fn launch(
         environment: environment(program, told),
         user: program.user.clone(),
         listener,
-        errors: output.try_clone()?,
         output,
+        errors,
         zygote: None,
         join: group.join_files(),
         no_new_privs: program.no_new_privs,

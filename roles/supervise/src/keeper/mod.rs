@@ -12,6 +12,7 @@
 mod again;
 mod ailment;
 mod connections;
+mod crashes;
 mod deploys;
 mod journal;
 mod launch;
@@ -19,10 +20,11 @@ mod look;
 mod meter;
 mod record;
 mod shelf;
+mod voices;
 mod waiting;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -40,12 +42,15 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use self::connections::Connections;
 pub use self::connections::{Caller, Lent};
+pub use self::crashes::Crash;
+use self::crashes::Crashes;
 pub use self::deploys::HistoryView;
 use self::journal::Journal;
 use self::launch::Launched;
 use self::meter::Meter;
 use self::record::Record;
 use self::shelf::Shelf;
+use self::voices::{LastWords, Voices};
 use crate::app::{Action, App, AppView, InstanceNumber, Refused, Release, Tone};
 use crate::around::{Around, Member};
 use crate::config::{AppSettings, Kind, Ready, StopSignal};
@@ -58,10 +63,6 @@ const BUSY: Duration = Duration::from_millis(100);
 const CALM: Duration = Duration::from_millis(500);
 /// Things that happened and were not looked at yet; whoever has more to tell waits.
 const EVENTS_MAX: usize = 256;
-/// Lines of an instance that are told with its end.
-const LINES_TOLD: usize = 20;
-/// What of each of them, in bytes.
-const LINE_TOLD_BYTES: usize = 400;
 
 enum Event {
     Ended(Exit),
@@ -77,7 +78,7 @@ struct Run {
     address: String,
     /// Files that go with it.
     files: Vec<PathBuf>,
-    lines: Rc<RefCell<VecDeque<String>>>,
+    said: LastWords,
     notified: bool,
     status: Option<String>,
     group: Group,
@@ -105,6 +106,7 @@ pub struct Keeper {
     around: Rc<dyn Around>,
     journal: Rc<Journal>,
     connections: Rc<Connections>,
+    crashes: Rc<RefCell<Crashes>>,
     events: mpsc::Sender<(Arc<str>, InstanceNumber, Event)>,
     changed: Notify,
     frozen: watch::Sender<bool>,
@@ -124,10 +126,13 @@ impl Keeper {
         let groups = Groups::find(&format!("madang-{:016x}", name_of(&data)));
         let (folder, journal) = (data.join("apps"), Rc::new(Journal::new(data.join("logs"))));
         let (all, logs) = (Rc::clone(&around), Rc::clone(&journal));
+        let crashes = Rc::new(RefCell::new(Crashes::new(folder.clone())));
+        let ours = Rc::clone(&crashes);
         let this = Rc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             apps: RefCell::default(),
-            connections: Connections::start(folder.clone(), groups.clone(), all, logs, seed),
+            connections: Connections::start(folder.clone(), groups.clone(), all, (logs, ours), seed),
+            crashes,
             groups,
             folder,
             around,
@@ -171,9 +176,7 @@ impl Keeper {
             }
         }
         let settings = apps.values().map(|kept| Arc::clone(kept.app.settings()));
-        let all = settings.chain(self.connections.settings());
-        let keep = all.map(|settings| (Arc::clone(&settings.name), settings.log_keep));
-        let lost = self.journal.keep(keep.collect());
+        let lost = self.journal.keep(settings.chain(self.connections.settings()).collect());
         drop(apps);
         if let Err(error) = lost {
             self.around.told("apps", Tone::Bad, &format!("their logs are not kept: {error}"));
@@ -241,6 +244,12 @@ impl Keeper {
     /// Ends only the programs that have a connection each: another server has everything else.
     pub async fn end_connections(&self) {
         self.connections.end().await;
+    }
+
+    /// The newest lines of an app, and what keeps the disk from taking them if something does; its last crashes.
+    pub fn words(&self, app: &str) -> (String, Option<String>, Vec<Crash>) {
+        let (newest, trouble) = self.journal.newest(app);
+        (newest, trouble, self.crashes.borrow().of(app))
     }
 
     /// Where programs for connections are asked for.
@@ -406,7 +415,14 @@ impl Keeper {
         let number = running.identity().number;
         let said = format!("instance {instance} of version {} starts (process {number})", release.number);
         self.around.told(name, Tone::Good, &said);
-        let run = self.watch(name, instance, (running, group), address, files, (Some(heard), ear));
+        let run = self.watch(
+            name,
+            instance,
+            (running, group),
+            address,
+            files,
+            ((Some(heard.0), Some(heard.1)), ear),
+        );
         let (version, tree) = (release.number, release.made.tree);
         kept.runs.insert(instance, Run { version, tree, ..run });
         kept.app.started(instance);
@@ -420,32 +436,23 @@ impl Keeper {
         (running, group): (Running, Group),
         address: String,
         files: Vec<PathBuf>,
-        (mut output, ear): (Option<Output>, Option<Ear>),
+        (outputs, ear): ((Option<Output>, Option<Output>), Option<Ear>),
     ) -> Run {
         let running = Rc::new(running);
-        let lines: Rc<RefCell<VecDeque<String>>> = Rc::default();
-        let (app, events, held, told) =
-            (Arc::<str>::from(name), self.events.clone(), Rc::clone(&running), Rc::clone(&lines));
-        let (journal, mut frozen) = (Rc::clone(&self.journal), self.frozen.subscribe());
+        let (app, events, held) = (Arc::<str>::from(name), self.events.clone(), Rc::clone(&running));
+        let (mut voices, said) = Voices::of(&app, instance, outputs, &self.journal);
+        let (mut frozen, last_words) = (self.frozen.subscribe(), Rc::clone(&said));
         let lived_in = group.clone();
         tokio::task::spawn_local(async move {
             let end = held.ended();
             tokio::pin!(end);
-            let mut batch = journal.batch(&app, instance);
             let mut exit = loop {
                 let quiet = *frozen.borrow_and_update();
                 let read = async {
-                    match output.as_mut().filter(|_| !quiet) {
-                        Some(output) => {
-                            output
-                                .lines(|line| {
-                                    remember(&told, line);
-                                    batch.add(line);
-                                })
-                                .await
-                        }
-                        None => std::future::pending().await,
+                    if quiet {
+                        std::future::pending().await
                     }
+                    voices.hear().await;
                 };
                 let hear = async {
                     match ear.as_ref().filter(|_| !quiet) {
@@ -455,11 +462,7 @@ impl Keeper {
                 };
                 tokio::select! {
                     exit = &mut end => break exit,
-                    read = read => match read {
-                        Ok(()) => journal.write(&mut batch),
-                        // It cannot be read any more; that is no reason to end it.
-                        Err(_) => output = None,
-                    },
+                    () = read => {}
                     heard = hear => for said in heard.unwrap_or_default() {
                         // Without a keeper nobody wants to know, here and below.
                         let _ = events.send((Arc::clone(&app), instance, Event::Said(said))).await;
@@ -467,12 +470,8 @@ impl Keeper {
                     _ = frozen.changed() => {}
                 }
             };
-            if let Some(output) = output.filter(|_| !*frozen.borrow()) {
-                output.rest(|line| {
-                    remember(&told, line);
-                    batch.add(line);
-                });
-                journal.write(&mut batch);
+            if !*frozen.borrow() {
+                voices.rest();
             }
             if matches!(exit, Exit::Signal { number: 9, .. } | Exit::Unknown)
                 && let Some(limit) = group.was_out_of_memory()
@@ -480,7 +479,7 @@ impl Keeper {
                 exit = Exit::OutOfMemory { limit };
             }
             if group.was_out_of_processes() {
-                remember(&told, b"madang: it wanted more processes than limits.pids allows");
+                voices::remember(&last_words, "madang: it wanted more processes than limits.pids allows");
             }
             end_group(group);
             let _ = events.send((app, instance, Event::Ended(exit))).await;
@@ -492,7 +491,7 @@ impl Keeper {
             tree: None,
             address,
             files,
-            lines,
+            said,
             notified: false,
             status: None,
             group,
@@ -510,7 +509,12 @@ impl Keeper {
                 if !*self.frozen.borrow() {
                     record::forget_all(&run.files);
                 }
-                let lines: Vec<String> = run.lines.borrow().iter().cloned().collect();
+                let lines: Vec<String> = run.said.borrow().iter().cloned().collect();
+                if !kept.app.is_leaving(instance) && !exit.is_success() {
+                    let (time, how) = (journal::time(), exit.to_string());
+                    let crash = Crash { time, instance, how, lines: lines.clone() };
+                    self.crashes.borrow_mut().add(name, crash);
+                }
                 kept.app.ended(instance, &exit, &lines, clock::now());
                 self.sweep(name, kept);
             }
@@ -559,15 +563,6 @@ fn end_group(group: Group) {
             }
         }
     });
-}
-
-fn remember(lines: &RefCell<VecDeque<String>>, line: &[u8]) {
-    let mut lines = lines.borrow_mut();
-    if lines.len() == LINES_TOLD {
-        lines.pop_front();
-    }
-    let line = String::from_utf8_lossy(&line[..line.len().min(LINE_TOLD_BYTES)]);
-    lines.push_back(line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect());
 }
 
 const fn stop_signal(signal: StopSignal) -> Signal {

@@ -273,9 +273,15 @@ impl Crew {
         }
     }
 
-    /// A program has ended.
-    pub fn ended(&mut self, program: ProgramNumber, exit: &Exit, last_lines: &[String], now: Instant) {
-        let Some(member) = self.members.remove(&program) else { return };
+    /// A program has ended. True: it failed.
+    pub fn ended(
+        &mut self,
+        program: ProgramNumber,
+        exit: &Exit,
+        last_lines: &[String],
+        now: Instant,
+    ) -> bool {
+        let Some(member) = self.members.remove(&program) else { return false };
         let idle = matches!(member.stage, Stage::Ready | Stage::Starting(_));
         if let Stage::Starting(Some(call)) = member.stage {
             let why = Refusal::NotStarted(exit.to_string());
@@ -288,11 +294,14 @@ impl Crew {
             let told = format!("program {program}, which waited for a connection, {exit}");
             self.failure(told, last_lines, now);
             self.wait_a_while(now);
+            true
         } else if member.client.is_none() {
             // It was ready and let go: nobody missed it.
+            false
         } else if well && member.stage != Stage::Killed {
             self.served.add(now);
             self.restarts.forgive();
+            false
         } else {
             self.failed.add(now);
             let whose = member.client.map_or_else(String::new, |client| format!(" of {client}"));
@@ -302,6 +311,7 @@ impl Crew {
                 format!("program {program}{whose} {exit}")
             };
             self.failure(how, last_lines, now);
+            true
         }
     }
 
