@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use serde_json::Value;
 
 use super::orders::done;
 use super::{Asked, Ended, complain, deploy, screen, show};
