@@ -26,6 +26,7 @@
 //! - [`Store::log`]: streams of entries with (epoch, offset): history, resume, search ([`log::Log`]).
 //! - [`Store::kv`]: small values with versions, expiry, counters ([`kv::KeyValue`]).
 //! - [`Store::tables`]: a role's own tables and SQL ([`tables::Tables`]).
+//! - [`backup`]: one file of everything, restored into either database.
 //!
 //! Every operation gives an [`Answer`]: a future for any runtime that never blocks its thread. Operations of one caller
 //! keep the order in which they were called; dropping an answer undoes nothing.
@@ -34,23 +35,30 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+pub mod backup;
+pub mod config;
 pub mod error;
 pub mod kv;
 pub mod log;
 mod metrics;
+mod number;
+mod postgres;
 mod sqlite;
 pub mod tables;
 mod terms;
 
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use madang_host::telemetry::metrics::{Durations, Gauge};
 
 pub use self::answer::Answer;
+use self::config::StoreSettings;
 use self::error::StoreError;
 use self::kv::KeyValue;
 use self::log::Log;
+use self::postgres::Postgres;
 use self::sqlite::Sqlite;
 use self::tables::Tables;
 
@@ -61,9 +69,34 @@ pub struct Store(Backend);
 #[derive(Clone)]
 enum Backend {
     Sqlite(Arc<Sqlite>),
+    Postgres(Arc<Postgres>),
 }
 
 impl Store {
+    /// Opens what the settings say; the SQLite file lies in the data folder, as `store/madang.db`.
+    ///
+    /// Blocks: at start, not on a worker.
+    ///
+    /// # Errors
+    /// As [`Store::sqlite`] and [`Store::postgres`]; [`StoreError::Failed`]: the folder cannot be made.
+    pub fn open(settings: &StoreSettings, data: &Path) -> Result<Self, StoreError> {
+        match settings {
+            StoreSettings::Sqlite { size_max } => {
+                let file = database_file(data);
+                let folder = file.parent().unwrap_or(data);
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+                    StoreError::Failed {
+                        why: format!("cannot make the folder {}: {error}", folder.display()),
+                    }
+                })?;
+                Self::sqlite(&file, *size_max)
+            }
+            StoreSettings::Postgres { address, ca, connections } => {
+                Self::postgres(address.secret(), ca.as_deref(), *connections)
+            }
+        }
+    }
+
     /// Opens a SQLite file, making it if there is none. `bytes_max`: the largest size it may reach.
     ///
     /// Blocks while the file is checked: at start, not on a worker.
@@ -74,10 +107,23 @@ impl Store {
         Ok(Self(Backend::Sqlite(Arc::new(Sqlite::open(path, bytes_max)?))))
     }
 
+    /// Connects to a PostgreSQL database by its address (`postgres://user:password@host/name`) and makes its tables, in
+    /// a schema named `madang`. `ca`: PEM file of the authorities its certificate is checked against; left out: the
+    /// system's. `connections`: half of them write, half read.
+    ///
+    /// Blocks until the database answers, at most 15 s: at start, not on a worker.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`], [`StoreError::Failed`]: the address or the database is not fit.
+    pub fn postgres(address: &str, ca: Option<&Path>, connections: usize) -> Result<Self, StoreError> {
+        Ok(Self(Backend::Postgres(Arc::new(Postgres::open(address, ca, connections)?))))
+    }
+
     /// Streams of entries.
     pub fn log(&self) -> &dyn Log {
         match &self.0 {
             Backend::Sqlite(sqlite) => &**sqlite,
+            Backend::Postgres(postgres) => &**postgres,
         }
     }
 
@@ -85,6 +131,7 @@ impl Store {
     pub fn kv(&self) -> &dyn KeyValue {
         match &self.0 {
             Backend::Sqlite(sqlite) => &**sqlite,
+            Backend::Postgres(postgres) => &**postgres,
         }
     }
 
@@ -92,6 +139,7 @@ impl Store {
     pub fn tables(&self) -> &dyn Tables {
         match &self.0 {
             Backend::Sqlite(sqlite) => &**sqlite,
+            Backend::Postgres(postgres) => &**postgres,
         }
     }
 
@@ -99,6 +147,7 @@ impl Store {
     pub fn metrics(&self) -> (Vec<Gauge>, Vec<Durations>) {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.metrics(),
+            Backend::Postgres(postgres) => postgres.metrics(),
         }
     }
 
@@ -106,8 +155,14 @@ impl Store {
     pub fn close(&self) {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.close(),
+            Backend::Postgres(postgres) => postgres.close(),
         }
     }
+}
+
+/// The SQLite file of a data folder, in a folder of its own: its journals lie beside it.
+pub fn database_file(data: &Path) -> PathBuf {
+    data.join("store/madang.db")
 }
 
 impl std::fmt::Debug for Store {

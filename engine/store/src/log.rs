@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 use crate::answer::Answer;
 use crate::error::StoreError;
+use crate::terms;
 
 /// A stream's name is at most this long, in bytes.
 pub const STREAM_NAME_MAX: usize = 200;
@@ -357,6 +358,15 @@ pub struct Search {
     pub entries_max: usize,
     /// For the next page: the last one found.
     pub before: Option<Before>,
+}
+
+impl Search {
+    /// The parts of the words and how many entries to give.
+    pub(crate) fn check(&self) -> Result<(Vec<terms::Part>, usize), StoreError> {
+        within("streams", self.streams.len(), STREAMS_MAX)?;
+        within("words' bytes", self.words.len(), SEARCH_BYTES_MAX)?;
+        Ok((terms::query(&self.words), self.entries_max.clamp(1, SEARCH_ENTRIES_MAX)))
+    }
 }
 
 /// Where a page of a search ended.

@@ -32,7 +32,7 @@ pub(super) fn refuse<T>(error: StoreError) -> Result<T, Stop> {
 }
 
 /// An error while a file is opened.
-pub(super) fn at(path: &Path, error: &Error) -> StoreError {
+pub(crate) fn at(path: &Path, error: &Error) -> StoreError {
     let place = path.display();
     match meaning(error) {
         StoreError::Damaged { why } => StoreError::Damaged { why: format!("{place}: {why}") },
@@ -49,7 +49,7 @@ fn reason(error: &StoreError) -> String {
 }
 
 /// An error outside a commit.
-pub(super) fn meaning(error: &Error) -> StoreError {
+pub(crate) fn meaning(error: &Error) -> StoreError {
     let why = error.to_string();
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { why },

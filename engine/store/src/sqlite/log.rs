@@ -77,12 +77,12 @@ impl Stream {
 }
 
 /// The row number of an entry.
-pub(super) fn id(stream: i64, offset: u64) -> i64 {
+pub(crate) fn id(stream: i64, offset: u64) -> i64 {
     (stream << OFFSET_BITS) | int(offset.min(OFFSET_MAX))
 }
 
 /// The offset in a row number.
-pub(super) fn offset(id: i64) -> u64 {
+pub(crate) fn offset(id: i64) -> u64 {
     uint(id) & OFFSET_MAX
 }
 
@@ -193,7 +193,7 @@ pub(super) fn append(desk: &mut Desk, stream: &StreamId, batch: &Batch) -> Resul
 }
 
 /// Puts an entry's terms into the search index.
-pub(super) fn add_words(connection: &Connection, id: i64, text: &str) -> rusqlite::Result<()> {
+pub(crate) fn add_words(connection: &Connection, id: i64, text: &str) -> rusqlite::Result<()> {
     let words = if text.is_empty() { Vec::new() } else { terms::terms(text) };
     if words.is_empty() {
         return Ok(());
@@ -360,7 +360,7 @@ pub(super) fn positions(
 }
 
 /// The first offset of this time or later.
-pub(super) fn offset_at(
+pub(crate) fn offset_at(
     connection: &Connection,
     stream: &StreamId,
     at_ms: u64,

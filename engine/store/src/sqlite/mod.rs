@@ -9,14 +9,14 @@
 //!
 //! Not here: how groups are committed (`writer`), what operations do (`log`, `search`, `kv`, `tables`).
 
-mod fault;
+pub(crate) mod fault;
 mod kv;
 mod line;
-mod log;
+pub(crate) mod log;
 mod readers;
-mod schema;
+pub(crate) mod schema;
 mod search;
-mod tables;
+pub(crate) mod tables;
 mod upkeep;
 mod writer;
 
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use madang_host::telemetry::metrics::{Durations, Gauge};
-use madang_host::{clock, random, thread};
+use madang_host::{clock, thread};
 use rusqlite::Connection;
 
 use self::fault::Stop;
@@ -42,8 +42,8 @@ use crate::log::{
     Trimmed, no_nul, within,
 };
 use crate::metrics::Numbers;
+use crate::number::{int, new_epoch, uint};
 use crate::tables::{self as table, Changed, Migration, Row, Sql, Statement, Tables, Value};
-use crate::terms;
 
 /// Writes that may wait.
 const WRITES_MAX: usize = 20_000;
@@ -301,32 +301,8 @@ impl Tables for Sqlite {
     }
 }
 
-impl Search {
-    /// The parts of the words and how many entries to give.
-    pub(crate) fn check(&self) -> Result<(Vec<terms::Part>, usize), StoreError> {
-        use crate::log::{SEARCH_BYTES_MAX, SEARCH_ENTRIES_MAX};
-        within("streams", self.streams.len(), STREAMS_MAX)?;
-        within("words' bytes", self.words.len(), SEARCH_BYTES_MAX)?;
-        Ok((terms::query(&self.words), self.entries_max.clamp(1, SEARCH_ENTRIES_MAX)))
-    }
-}
-
 /// The time of day, in milliseconds since 1970.
 fn now_ms() -> u64 {
     let since = clock::wall().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// SQLite's integers are signed; nothing here comes near the difference.
-fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn uint(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
-}
-
-/// An epoch that no other life of the stream had: 1..2^53, so that every JSON reader keeps it whole.
-fn new_epoch() -> u64 {
-    (random::seed() >> 11).max(1)
 }

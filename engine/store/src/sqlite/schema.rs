@@ -9,6 +9,8 @@
 //!
 //! Not here: tables of roles (`tables`), what the columns mean (`log`, `kv`).
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ const BUSY: Duration = Duration::from_secs(5);
 const CHECKPOINT_PAGES: u32 = 4096;
 /// Prepared statements kept by each connection.
 pub(super) const STATEMENTS: usize = 128;
+/// How a SQLite file begins.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// The size of a page.
 const PAGE_BYTES: u64 = 4096;
 
@@ -61,13 +65,14 @@ INSERT INTO madang_words (madang_words, rank) VALUES ('secure-delete', 1);
 ";
 
 /// Opens the writer's connection, checks the file and makes the tables.
-pub(super) fn open(path: &Path, bytes_max: Option<u64>) -> Result<Connection, StoreError> {
+pub(crate) fn open(path: &Path, bytes_max: Option<u64>) -> Result<Connection, StoreError> {
     let size = std::fs::metadata(path).map_or(0, |about| about.len());
     let journal = std::fs::metadata(path.with_extension("db-wal")).map_or(0, |about| about.len());
     if size == 0 && journal > 0 {
         let why = format!("{} is empty, but its journal is not", path.display());
         return Err(StoreError::Damaged { why });
     }
+    begins_as_ours(path, size)?;
     let connection = Connection::open(path).map_err(|error| fault::at(path, &error))?;
     let fail = |error: rusqlite::Error| fault::at(path, &error);
     connection.busy_timeout(BUSY).map_err(fail)?;
@@ -91,8 +96,23 @@ pub(super) fn open(path: &Path, bytes_max: Option<u64>) -> Result<Connection, St
     Ok(connection)
 }
 
+/// SQLite takes a file that is shorter than a page for an empty database, whatever is in it, and would begin anew.
+fn begins_as_ours(path: &Path, size: u64) -> Result<(), StoreError> {
+    let unfinished = path.with_extension("db-journal").try_exists().unwrap_or(true);
+    if size == 0 || unfinished {
+        return Ok(());
+    }
+    let mut begin = [0; MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut begin));
+    if read.is_err() || size < PAGE_BYTES || begin != *MAGIC {
+        let why = format!("{} does not begin like a database", path.display());
+        return Err(StoreError::Damaged { why });
+    }
+    Ok(())
+}
+
 /// A connection that cannot write.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let fail = |error: rusqlite::Error| fault::at(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(fail)?;

@@ -56,7 +56,7 @@ fn rows_of(statement: &mut Prepared<'_>) -> Result<Vec<Row>, StoreError> {
 }
 
 /// A value as the file holds it.
-pub(super) fn value_of(value: ValueRef<'_>) -> Value {
+pub(crate) fn value_of(value: ValueRef<'_>) -> Value {
     match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(int) => Value::Int(int),

@@ -6,6 +6,8 @@ mod kv;
 mod log;
 mod model;
 mod search;
+#[path = "../support/mod.rs"]
+mod support;
 mod tables;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,4 +65,10 @@ fn run(kind: &str, fresh: impl Fn(usize) -> Store) {
 fn sqlite_does_it_all() {
     let folder = tempfile::tempdir().unwrap();
     run("SQLite", |number| Store::sqlite(&folder.path().join(format!("{number}.db")), None).unwrap());
+}
+
+#[test]
+fn postgresql_does_it_all() {
+    let server = support::Server::start();
+    run("PostgreSQL", |number| Store::postgres(&server.database(&format!("b{number}")), None, 4).unwrap());
 }
