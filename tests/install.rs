@@ -239,6 +239,22 @@ fn a_machine_without_settings_gets_some() {
     assert!(settings.is_file());
 }
 
+// Goal: apps of other users need a server that is root: the unit says so, and whoever installs it hears what that means.
+#[test]
+fn a_service_that_must_be_root_is_told() {
+    let app = "[app.hello]\nrun = [\"sh\", \"-c\", \"exit\"]\nuser = \"nobody\"\n";
+    let machine = Machine::new(&format!("{}{app}", settings(&[8080])));
+    let output = machine.run(&["install"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("the service runs as root, because"), "{}", text(&output.stdout));
+    let unit = std::fs::read_to_string(machine.unit("madang.service")).unwrap();
+    assert!(!unit.contains("\nUser=") && unit.contains("CAP_SETUID"), "{unit}");
+    // As the very user of the app it need not be.
+    machine.steps(&["install", "--user", "nobody"]);
+    let unit = std::fs::read_to_string(machine.unit("madang.service")).unwrap();
+    assert!(unit.contains("\nUser=nobody\n") && unit.contains("CapabilityBoundingSet=\n"), "{unit}");
+}
+
 // Goal: systemd itself finds nothing wrong in the units, and the sandbox is worth its name.
 // Method: systemd-analyze of this machine, over the tree; there is no running systemd to try them with.
 #[test]
@@ -450,7 +466,7 @@ say second; "$MADANG" install --user mdgtest; cat "$FOLDER/asked"; : > "$FOLDER/
 say port; sed -i s/18080/18081/ madang.toml; "$MADANG" install --user mdgtest; cat "$FOLDER/asked"; : > "$FOLDER/asked"
 say doctor; "$MADANG" doctor | grep -E 'service|socket|firewall' || true
 say away; "$MADANG" uninstall --purge; cat "$FOLDER/asked"
-grep -c ^mdgtest: /etc/passwd || true; ls /etc/systemd/system | grep madang || true; ls -d data /etc/madang 2>&1 || true
+grep -c ^mdgtest: /etc/passwd || true; ls /etc/systemd/system | grep madang || true; nft list tables; ls -d data /etc/madang 2>&1 || true
 "#;
     let settings = settings(&[18080]);
     let mut child = Command::new("unshare")
@@ -497,7 +513,7 @@ grep -c ^mdgtest: /etc/passwd || true; ls /etc/systemd/system | grep madang || t
     check(
         "second",
         &["unchanged     /etc/systemd/system/madang.service", "systemctl enable"],
-        &["daemon-reload\n", "systemctl start", "changed  "],
+        &["daemon-reload\n", "systemctl start", "\nchanged "],
     );
     check(
         "port",
@@ -515,10 +531,11 @@ grep -c ^mdgtest: /etc/passwd || true; ls /etc/systemd/system | grep madang || t
         &[
             "systemctl disable --now madang.socket madang.service madang-firewall.service",
             "ran           userdel mdgtest",
+            "removed       nft table inet madang",
             "\n0\n",
             "cannot access 'data'",
             "cannot access '/etc/madang'",
         ],
-        &["\nmadang"],
+        &["\nmadang", "\ntable inet"],
     );
 }

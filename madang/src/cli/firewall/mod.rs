@@ -144,7 +144,7 @@ pub(super) fn install(
     Ok(Installed { kept, unit_changed: unit == Written::Now })
 }
 
-/// Takes the table away where no unit does.
+/// Takes the table away.
 pub(super) fn remove(journal: &mut Journal) -> Result<(), Stopped> {
     if journal.dry || apply::unload()? {
         journal.tell(Did::Removed, "nft table inet madang", "");

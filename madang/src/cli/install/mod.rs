@@ -115,11 +115,20 @@ fn steps(args: &InstallArgs, place: &Place, journal: &mut Journal) -> Result<boo
             "only root may; --dry-run shows what would be done, --root DIR installs into a folder",
         ));
     }
+    if args.firewall && args.output.json && !args.yes && place.is_here() && !args.dry_run {
+        return Err(stopped("cannot ask", "--json has no place for a question: add --yes"));
+    }
     let before = Manifest::read(place)?;
     let (file, starter) = settings_file(args, place)?;
     let settings = checked(&file, starter.as_deref())?;
     let facts = Facts::of(&settings, &file).on(place);
-    let user = facts.user.clone().unwrap_or_else(|| args.user.clone());
+    let asked = facts.user.clone().unwrap_or_else(|| args.user.clone());
+    let user = if facts.needs_root(&asked) { "root".to_owned() } else { asked };
+    if user == "root" {
+        journal.leave(
+            "know that the service runs as root, because apps run as other users or see folders read-only: give every app a `user`",
+        );
+    }
     let there = place.there(&file);
     let mut manifest = Manifest::new(&args.prefix, &there, &facts.data, &user);
     if let Some(before) = &before {

@@ -108,7 +108,12 @@ fn steps(args: &UninstallArgs, place: &Place, journal: &mut Journal) -> Result<(
         journal.remove_empty(folder);
     }
     if !args.purge && journal.here(&manifest.data).is_dir() {
-        journal.leave(format!("the data stays in {} (--purge removes it)", manifest.data.display()));
+        let user = if manifest.user_made {
+            format!(", and its owner, the user {}", manifest.user)
+        } else {
+            String::new()
+        };
+        journal.leave(format!("the data stays in {}{user} (--purge removes it)", manifest.data.display()));
     }
     Ok(())
 }
@@ -124,8 +129,9 @@ fn stop(journal: &mut Journal, place: &Place, manifest: &Manifest) -> Result<(),
                 "open requests are answered first",
             )?;
         }
-    } else if place.is_here() && manifest.firewall {
-        // Nobody else takes the table away where no unit does.
+    }
+    if place.is_here() && manifest.firewall {
+        // A unit that was not started since the table was loaded does not take it away.
         firewall::remove(journal)?;
     }
     Ok(())
