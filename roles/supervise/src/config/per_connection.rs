@@ -38,8 +38,9 @@ pub struct PerConnection {
 }
 
 /// What a program has that takes many connections, or none, and these have not.
-const NOT_HERE: [&str; 11] = [
+const NOT_HERE: [&str; 12] = [
     "instances",
+    "max_connections",
     "give",
     "ready",
     "health",
@@ -69,7 +70,7 @@ impl PerConnection {
             if r.has(key) {
                 let message = format!("with mode = \"per-connection\" `{key}` has no effect");
                 let help = match key {
-                    "instances" | "scale" => {
+                    "instances" | "max_connections" | "scale" => {
                         "`workers` are ready before anybody comes, `connections_max` run at once"
                     }
                     "give" => "the connection is its standard input and output",
