@@ -1,10 +1,15 @@
 //! The addresses in front of a Caddy site.
 //!
-//! **Job.** `example.org`, `:8080`, `http://a.example`, `localhost` to listeners, names and TLS. **Called by** `site`. Pure.
+//! **Job.** `example.org`, `:8080`, `http://a.example`, `localhost` to listeners and names; `tls` to certificates.
+//! **Called by** `site`. Pure.
 //!
-//! Not here: certificates by file (`site`).
+//! Not here: what is answered there (`site`).
+
+use crate::draft::{Section, Value};
+use crate::folder::Folder;
 
 use super::Options;
+use super::lex::Line;
 
 /// What addresses say together.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -84,4 +89,53 @@ pub(super) fn read(words: &[String], options: &Options) -> Addresses {
         all.plain.insert(0, options.http_port);
     }
     all
+}
+
+/// `tls`, and what Caddy did by itself.
+pub(super) fn certificates(
+    section: &mut Section,
+    folder: &dyn Folder,
+    line: &Line,
+    addresses: &Addresses,
+    options: &Options,
+) {
+    if addresses.secure.is_empty() {
+        return;
+    }
+    let tls = line.inside().iter().find(|line| line.name() == "tls");
+    let words: Vec<&str> =
+        tls.map(|tls| tls.words[1..].iter().map(String::as_str).collect()).unwrap_or_default();
+    match words.as_slice() {
+        [cert, key] => {
+            section.set(
+                "tls",
+                Value::map([("cert".to_owned(), folder.named(cert)), ("key".to_owned(), folder.named(key))]),
+            );
+        }
+        ["internal"] => section.set("tls", "local"),
+        _ if !addresses.public || options.local_certs => section.set("tls", "local"),
+        _ => {
+            section.set_why("tls", "local", "browsers warn; { cert = \"…\", key = \"…\" } takes certbot's");
+            let at = tls.unwrap_or(line).at.clone();
+            section.lose(
+                at,
+                "automatic certificates",
+                "not in this version: have certbot make them and name the files in `tls`",
+            );
+        }
+    }
+    for option in tls.into_iter().flat_map(|tls| tls.inside()) {
+        match (option.name(), option.word(1)) {
+            ("protocols", "tls1.3") => section.set("tls_min", "1.3"),
+            ("ciphers" | "curves" | "alpn" | "protocols", _) => {}
+            _ => section.lose(
+                option.at.clone(),
+                format!("tls {}", option.words.join(" ")),
+                "see `tls` and `client_auth` of the site",
+            ),
+        }
+    }
+    if addresses.redirect {
+        section.set("https_redirect", true);
+    }
 }

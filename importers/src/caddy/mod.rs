@@ -9,6 +9,7 @@ mod address;
 mod lex;
 mod matcher;
 mod proxy;
+mod rules;
 mod site;
 
 use crate::draft::{Draft, Kind, Section};

@@ -6,19 +6,16 @@
 //! The order of what answers: redir, handle and handle_path and route, error, respond, reverse_proxy, file_server; among the same,
 //! the longest path first. In `route` the order is as written.
 //!
-//! Invariants
-//! 1. What is said about some paths of a route makes a route of its own for those, in front.
-//!
-//! Not here: the language (`lex`).
+//! Not here: the language (`lex`), what is said beside answers (`rules`).
 
-use crate::closed;
 use crate::draft::{Draft, Entry, Kind, Lost, Place, Route, Section, Value};
 use crate::folder::Folder;
 use crate::target::{Known, path_again, target};
 
-use super::address;
+use super::address::{self, certificates};
 use super::lex::Line;
 use super::matcher::{Matcher, pattern};
+use super::rules::{ROUTES_MAX, Rule, What, dressed, size};
 use super::{Options, proxy, push_site};
 
 /// What answers, in Caddy's order; what changes the request first.
@@ -37,25 +34,6 @@ const ORDER: [&str; 13] = [
     "file_server",
     "acme_server",
 ];
-/// The most routes of one site.
-const ROUTES_MAX: usize = 1000;
-
-/// Something said about requests, beside what answers them.
-#[derive(Clone)]
-struct Rule {
-    matcher: Matcher,
-    what: What,
-}
-
-#[derive(Clone)]
-enum What {
-    Header(String, String),
-    Auth(Place, Vec<String>),
-    BodyMax(String),
-    /// Nobody could read who may come in.
-    Closed(Place, String),
-}
-
 /// What holds inside of a block.
 #[derive(Clone, Default)]
 struct Inside {
@@ -116,60 +94,12 @@ pub(super) fn import(draft: &mut Draft, folder: &dyn Folder, line: &Line, option
     site.block(inside, &Inside::default(), false);
     let (rules, routes) = (std::mem::take(&mut site.rules), std::mem::take(&mut site.routes));
     let mut section = site.section;
-    section.routes = dressed(folder, &rules, routes);
+    section.routes = dressed(&rules, routes);
     if section.routes.is_empty() {
         section.say("Nothing answered here: Caddy gave an empty page.");
         section.routes.push(Route::at("/*").with("respond", ""));
     }
     push_site(draft, section);
-}
-
-fn certificates(
-    section: &mut Section,
-    folder: &dyn Folder,
-    line: &Line,
-    addresses: &address::Addresses,
-    options: &Options,
-) {
-    if addresses.secure.is_empty() {
-        return;
-    }
-    let tls = line.inside().iter().find(|line| line.name() == "tls");
-    let words: Vec<&str> =
-        tls.map(|tls| tls.words[1..].iter().map(String::as_str).collect()).unwrap_or_default();
-    match words.as_slice() {
-        [cert, key] => {
-            section.set(
-                "tls",
-                Value::map([("cert".to_owned(), folder.named(cert)), ("key".to_owned(), folder.named(key))]),
-            );
-        }
-        ["internal"] => section.set("tls", "local"),
-        _ if !addresses.public || options.local_certs => section.set("tls", "local"),
-        _ => {
-            section.set_why("tls", "local", "browsers warn; { cert = \"…\", key = \"…\" } takes certbot's");
-            let at = tls.unwrap_or(line).at.clone();
-            section.lose(
-                at,
-                "automatic certificates",
-                "not in this version: have certbot make them and name the files in `tls`",
-            );
-        }
-    }
-    for option in tls.into_iter().flat_map(|tls| tls.inside()) {
-        match (option.name(), option.word(1)) {
-            ("protocols", "tls1.3") => section.set("tls_min", "1.3"),
-            ("ciphers" | "curves" | "alpn" | "protocols", _) => {}
-            _ => section.lose(
-                option.at.clone(),
-                format!("tls {}", option.words.join(" ")),
-                "see `tls` and `client_auth` of the site",
-            ),
-        }
-    }
-    if addresses.redirect {
-        section.set("https_redirect", true);
-    }
 }
 
 impl Site<'_> {
@@ -651,94 +581,4 @@ impl Site<'_> {
         }
         self.routes.push((matcher, route));
     }
-}
-
-/// Routes with all that the rules say about them.
-fn dressed(folder: &dyn Folder, rules: &[Rule], routes: Vec<(Matcher, Route)>) -> Vec<Route> {
-    let _ = folder;
-    let mut out: Vec<Route> = Vec::new();
-    for (matcher, route) in routes {
-        // Paths that some rule is about get a route of their own in front, the narrowest first.
-        let mut parts: Vec<Matcher> = Vec::new();
-        for rule in rules {
-            if let Some(both) = matcher.and(&rule.matcher)
-                && both != matcher
-                && !parts.contains(&both)
-                && parts.len() < 32
-            {
-                parts.push(both);
-            }
-        }
-        // What two rules are about together is a part, too.
-        let pairs: Vec<Matcher> =
-            parts.iter().flat_map(|one| parts.iter().filter_map(|two| one.and(two))).collect();
-        for pair in pairs {
-            if pair != matcher && !parts.contains(&pair) && parts.len() < 64 {
-                parts.push(pair);
-            }
-        }
-        parts.sort_by_key(|part| std::cmp::Reverse(part.weight()));
-        for part in parts.iter().chain([&matcher]) {
-            let mut own = part.route();
-            own.comments.clone_from(&route.comments);
-            own.lost.clone_from(&route.lost);
-            for (key, value) in route
-                .entries
-                .iter()
-                .filter(|(key, _)| !["path", "host", "method", "header", "query", "from"].contains(key))
-            {
-                own.set(key, value.clone());
-            }
-            for rule in rules
-                .iter()
-                .filter(|rule| rule.matcher.is_any() || rule.matcher.and(part).as_ref() == Some(part))
-            {
-                follow(&mut own, &rule.what);
-            }
-            if out.len() < ROUTES_MAX {
-                out.push(own);
-            }
-        }
-    }
-    out
-}
-
-fn follow(route: &mut Route, what: &What) {
-    match what {
-        What::Header(name, value) => match name.as_str() {
-            "cache-control" if !value.is_empty() => route.set("cache_control", value.as_str()),
-            "content-type" if route.get("respond").is_some() => route.set("type", value.as_str()),
-            "content-length" | "transfer-encoding" | "connection" | "date" | "keep-alive" | "host" => {}
-            name => route.add_to_map("headers", name, value),
-        },
-        What::Auth(at, users) => closed::passwords(route, at, "basic_auth", "restricted", users),
-        What::BodyMax(size) => route.set("body_max", size.as_str()),
-        What::Closed(at, what) => closed::route(
-            route,
-            at,
-            what,
-            "no route asks another server for leave; `auth`, `allow` or `header` say who may come in",
-        ),
-    }
-}
-
-/// `10MB` in powers of ten and `10MiB` of two; Madang has the latter.
-fn size(text: &str) -> Option<String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..end].parse().ok()?;
-    let scale: u64 = match text[end..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        _ => return None,
-    };
-    let bytes = number.checked_mul(scale)?.min(1 << 40);
-    Some(match bytes {
-        bytes if bytes % (1 << 20) == 0 && bytes > 0 => format!("{}MiB", bytes >> 20),
-        bytes => format!("{bytes}B"),
-    })
 }

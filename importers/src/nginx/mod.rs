@@ -9,6 +9,7 @@
 //! Not here: one server (`server`), its locations (`location`), the language (`lex`, `regex`, `target`).
 
 mod action;
+mod files;
 mod lex;
 mod location;
 mod proxy;

@@ -12,8 +12,16 @@
 use std::io::{self, Read as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use madang_host::process::hook::{self, Hook};
 use madang_importers::folder::{FILE_BYTES_MAX, Folder, Is, NAMES_MAX, Unreadable};
+
+/// How long `node` may take to say what a file exports.
+const NODE_WITHIN: Duration = Duration::from_secs(5);
+/// What it runs: the export of a module of either kind, as JSON.
+const EXPORTED: &str =
+    "import(process.argv[1]).then((it) => process.stdout.write(JSON.stringify(it.default ?? it)))";
 
 /// A folder, and the one that madang.toml is written to.
 pub(super) struct Disk {
@@ -75,8 +83,35 @@ impl Folder for Disk {
         }
     }
 
-    fn evaluate(&self, _: &str) -> Result<String, String> {
-        Err("it is not evaluated in this version".to_owned())
+    fn evaluate(&self, path: &str) -> Result<String, String> {
+        let dir = std::fs::canonicalize(&self.root).map_err(|error| error.to_string())?;
+        let file = dir.join(path);
+        let named = file.to_str().ok_or("its path is not text")?.to_owned();
+        let hook = Hook {
+            run: ["node", "-e", EXPORTED, "--", &named].map(str::to_owned).to_vec(),
+            dir,
+            environment: Vec::new(),
+            input: Vec::new(),
+            within: NODE_WITHIN,
+            kept_bytes_max: FILE_BYTES_MAX,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let done = runtime.and_then(|runtime| runtime.block_on(hook::run(hook)));
+        let done = done.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => "this machine has no node".to_owned(),
+            _ => format!("node could not be run: {error}"),
+        })?;
+        match done.exit {
+            None => Err(format!("it did not end within {} s", NODE_WITHIN.as_secs())),
+            Some(exit) if exit.is_success() => {
+                String::from_utf8(done.stdout).map_err(|_| "it is not text".to_owned())
+            }
+            Some(_) => {
+                let told = String::from_utf8_lossy(&done.stderr).into_owned();
+                let line = told.lines().find(|line| line.contains("Error")).or(told.lines().last());
+                Err(line.unwrap_or("it said nothing").chars().take(200).collect())
+            }
+        }
     }
 
     fn named(&self, path: &str) -> String {
