@@ -58,6 +58,7 @@ bench-apps: ## apps under constant load: deploys, kills, scaling, broken version
 	$(PYTHON) benches/apps/crash.py --madang target/release/madang
 	$(PYTHON) benches/apps/small.py --madang target/release/madang
 	$(PYTHON) benches/apps/wave.py --madang target/release/madang
+	$(PYTHON) benches/apps/per_connection.py --madang target/release/madang
 
 hostile: ## 2,000 idle, slow and never-reading clients: does a good client keep 80 % of its rate?
 	tests/setup/install bench
