@@ -26,6 +26,8 @@ test: ## install what the tests need, then format, lints, Rust tests and the sui
 	$(CARGO) build --locked -p madang
 	$(PYTHON) tests/third_party/run.py --madang target/debug/madang
 	$(PYTHON) tests/soak/soak.py --madang target/debug/madang --reloads 20 --upgrades 3 --allowed-growth-mib 16
+	$(PYTHON) benches/apps/constant.py --madang target/debug/madang --deploys 3 --kills 3 --scales 3 --rollbacks 3 --watch 1
+	$(PYTHON) benches/apps/crash.py --madang target/debug/madang --kills 6
 
 rust-test: ## only the Rust tests
 	tests/setup/rust-tests

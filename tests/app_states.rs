@@ -179,7 +179,10 @@ fn play(case: &Path, groups: bool) -> Option<String> {
                 command.args(words).arg("-c").arg("madang.toml").current_dir(house.path(""));
                 let output = command.output().unwrap();
                 let _ = writeln!(asked, "$ madang {rest}\nexit {}", output.status.code().unwrap());
-                asked.push_str(&String::from_utf8_lossy(&output.stdout));
+                // How far a deploy is at a time is not the story.
+                let progress = |line: &&str| line.starts_with("  ") && line.contains(" s  ");
+                let out = String::from_utf8_lossy(&output.stdout);
+                out.lines().filter(|line| !progress(line)).for_each(|line| asked.extend([line, "\n"]));
                 asked.push_str(&String::from_utf8_lossy(&output.stderr));
             }
             "remove" => {

@@ -382,8 +382,7 @@ impl App {
             && entering.release.number == instance.release
             && !good
         {
-            let wrote = last_lines.last().map(|line| format!(" (it wrote: {line})"));
-            entering.deploy.failed(format!("{exit}{}", wrote.unwrap_or_default()));
+            entering.deploy.failed(exit.to_string());
             entering.lines = last_lines.to_vec();
             return;
         }
