@@ -257,9 +257,12 @@ fn a_fork_bomb_is_contained_and_leaves_nothing() {
 #[test]
 fn what_never_becomes_well_is_told_and_never_served() {
     for (what, told) in [
-        ("deaf-port", "hello: instance 1 was not ready within 1500ms: it is ended"),
-        ("other-port", "hello: instance 1 was not ready within 1500ms: it is ended"),
-        ("sick", "hello: instance 1 was not ready within 1500ms: it is ended"),
+        (
+            "deaf-port",
+            "hello: instance 1 was not ready within 1500ms (it listens nowhere; it was given PORT=",
+        ),
+        ("other-port", "hello: instance 1 was not ready within 1500ms (it listens on "),
+        ("sick", "hello: instance 1 was not ready within 1500ms"),
     ] {
         let keys = format!("{ONCE}env = {{ DO = \"{what}\" }}\nstart_within = \"1500ms\"");
         let house = house(&keys);
