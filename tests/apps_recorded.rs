@@ -11,11 +11,16 @@ use tempfile::TempDir;
 use crate::support::PATIENCE;
 use crate::support::house::{House, program};
 
+/// A program that does nothing, by the name of the mark: one process, which a shell's would not be for a moment.
+fn make_program(folder: &Path, mark: &str) {
+    std::os::unix::fs::symlink("/bin/sleep", folder.join(mark)).unwrap();
+}
+
 /// One app whose instances do nothing; `mark` stands in their command lines, before and after they became the program.
 fn settings(mark: &str, instances: u32) -> String {
     format!(
         "[server]\nworkers = 1\n[site.main]\nlisten = \"http://127.0.0.1:0\"\nroute = [{{ path = \"/*\", proxy = \"hello\" }}]\n\
-         [app.hello]\nrun = [\"sh\", \"-c\", \"sleep 600; : {mark}\"]\ninstances = {instances}\nstop = {{ drain = \"0s\" }}\n\
+         [app.hello]\nrun = [\"./{mark}\", \"600\"]\ninstances = {instances}\nstop = {{ drain = \"0s\" }}\n\
          restart = {{ after = \"10ms\", longest = \"10ms\", at_most = \"always\" }}\n"
     )
 }
@@ -76,6 +81,7 @@ fn recorded(folder: &Path) -> BTreeSet<u64> {
 fn a_process_without_a_record_does_not_begin() {
     let mark = format!("mark-{}-stuck", std::process::id());
     let folder = TempDir::new().unwrap();
+    make_program(folder.path(), &mark);
     std::fs::write(folder.path().join("madang.toml"), settings(&mark, 1)).unwrap();
     std::fs::create_dir_all(folder.path().join("data/apps/hello")).unwrap();
     let stuck = folder.path().join("data/apps/hello/1.new");
@@ -94,6 +100,7 @@ fn a_server_killed_at_any_moment_leaves_nothing_unknown() {
     const INSTANCES: u64 = 6;
     let mark = format!("mark-{}-moments", std::process::id());
     let folder = TempDir::new().unwrap();
+    make_program(folder.path(), &mark);
     let text = settings(&mark, u32::try_from(INSTANCES).unwrap());
     std::fs::write(folder.path().join("madang.toml"), text).unwrap();
     let mut seed = 0x5eed_u64;

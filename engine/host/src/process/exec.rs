@@ -31,7 +31,6 @@ use crate::rights::Identity;
 /// The first argument that leads here.
 pub const WORD: &str = "__exec";
 pub(super) const RECORD: &str = "--record";
-pub(super) const SERVER: &str = "--server";
 pub(super) const JOIN: &str = "--join";
 pub(super) const READ_ONLY: &str = "--read-only";
 pub(super) const USER: &str = "--user";
@@ -45,7 +44,6 @@ const LISTENER_NUMBER: i32 = 3;
 #[derive(Default)]
 struct Asked {
     record: Option<PathBuf>,
-    server: u32,
     join: Vec<PathBuf>,
     read_only: Vec<PathBuf>,
     user: Option<String>,
@@ -92,7 +90,6 @@ fn read(mut arguments: impl Iterator<Item = OsString>) -> Option<Asked> {
     while let Some(word) = arguments.next() {
         match word.to_str()? {
             RECORD => asked.record = Some(arguments.next()?.into()),
-            SERVER => asked.server = arguments.next()?.to_str()?.parse().ok()?,
             JOIN => asked.join.push(arguments.next()?.into()),
             READ_ONLY => asked.read_only.push(arguments.next()?.into()),
             USER => asked.user = Some(arguments.next()?.into_string().ok()?),
@@ -118,7 +115,7 @@ type Failure = (io::Error, String);
 fn prepare(asked: &Asked) -> Result<(), Failure> {
     let at = |what: String| move |error: io::Error| (error, what);
     if let Some(record) = &asked.record
-        && !gate::wait(record, asked.server).map_err(at(format!("wait for {}", record.display())))?
+        && !gate::wait(record).map_err(at(format!("wait for {}", record.display())))?
     {
         // Nobody knows of us, and whoever wanted this program run is dead: the next server starts it.
         return Err((io::Error::other("its server died"), "begin".to_owned()));

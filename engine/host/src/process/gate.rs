@@ -4,10 +4,11 @@
 //! `roles/supervise` (our side), `exec` (the child's side). **Calls** the kernel (flock(2)).
 //!
 //! How: the server locks a file beside the record, spawns, writes the record, unlocks. The child begins by waiting for the lock,
-//! which the kernel takes back from a server that was killed, and then looks whether the record names it.
+//! which the kernel takes back from a server that was killed, and then looks whether the record names it. That the server still
+//! seems to live means nothing: the kernel takes locks back before a parent is gone.
 //!
 //! Invariants
-//! 1. A program runs only if its record names it, or its server lived to see that the record could not be written (and told it).
+//! 1. A program runs only if its record names it, or its server left word that the record could not be written (and told it).
 //! 2. A lock is never left: it is the open file's, not the file's.
 //!
 //! Not here: what else is in a record (`roles/supervise`).
@@ -27,7 +28,7 @@ const RECORD_BYTES_MAX: u64 = 64 * 1024;
 /// Closed as long as it is held.
 #[derive(Debug)]
 pub struct Gate {
-    _locked: File,
+    locked: File,
     record: PathBuf,
 }
 
@@ -39,7 +40,17 @@ impl Gate {
     pub fn close(record: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path(record))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Self { _locked: file, record: record.to_owned() })
+        file.set_len(0)?;
+        Ok(Self { locked: file, record: record.to_owned() })
+    }
+
+    /// Opens it although there is no record: the server lives, and has told that there is none.
+    ///
+    /// # Errors
+    /// The word could not be left: whoever waits will end.
+    pub fn open_unrecorded(self) -> io::Result<()> {
+        // A length takes no room on a disk, which may be what a record was refused for.
+        self.locked.set_len(1)
     }
 
     /// The record that is waited for.
@@ -63,42 +74,42 @@ struct Names {
     process: Identity,
 }
 
-/// In the child: waits until the server has let go, and says whether to go on. `server`: the process that spawned us.
-pub(super) fn wait(record: &Path, server: u32) -> io::Result<bool> {
+/// In the child: waits until the server has let go, and says whether to go on.
+pub(super) fn wait(record: &Path) -> io::Result<bool> {
     let file = File::open(path(record))?;
     flock(&file, FlockOperation::LockShared)?;
     let named = crate::file::read(record, RECORD_BYTES_MAX)
         .ok()
         .and_then(|bytes| serde_json::from_slice::<Names>(&bytes).ok())
         .is_some_and(|names| Identity::of(std::process::id()).is_some_and(|us| us == names.process));
-    // Not named by a server that lives: it could not write, and says so.
-    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
-    Ok(named || parent == i32::try_from(server).ok())
+    Ok(named || file.metadata()?.len() > 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // Goal: who is named goes on, whoever the parent is; who is not goes on only with its server alive.
+    // Goal: who is named goes on; who is not goes on only with a word of its server, which the next gate takes back.
     // Method: this process, its own record, another's, none.
     #[test]
-    fn only_who_is_named_goes_on_without_a_server() {
+    fn only_who_is_named_goes_on_without_a_word() {
         let folder = tempfile::tempdir().unwrap();
         let record = folder.path().join("1.json");
-        let parent = std::os::unix::process::parent_id();
         let us = Identity::of(std::process::id()).unwrap();
-        let check = |names: Option<&Identity>, server: u32, want: bool| {
+        let check = |names: Option<&Identity>, want: bool| {
             let text = names.map(|names| serde_json::json!({ "process": names }).to_string());
             std::fs::write(&record, text.unwrap_or_default()).unwrap();
-            assert_eq!(wait(&record, server).unwrap(), want, "{names:?} {server}");
+            assert_eq!(wait(&record).unwrap(), want, "{names:?}");
         };
         let gate = Gate::close(&record).unwrap();
         assert!(Gate::close(&record).is_err(), "it is held");
         drop(gate);
-        check(None, parent, true);
-        check(None, parent + 1, false);
-        check(Some(&us), parent + 1, true);
-        check(Some(&Identity { start_ticks: us.start_ticks + 1, ..us.clone() }), parent + 1, false);
+        check(None, false);
+        check(Some(&us), true);
+        check(Some(&Identity { start_ticks: us.start_ticks + 1, ..us.clone() }), false);
+        Gate::close(&record).unwrap().open_unrecorded().unwrap();
+        check(None, true);
+        drop(Gate::close(&record).unwrap());
+        check(None, false);
     }
 }

@@ -72,7 +72,6 @@ fn start(launch: Launch, gate: Option<&Gate>) -> io::Result<Running> {
     command.arg(exec::WORD);
     if let Some(gate) = gate {
         command.arg(exec::RECORD).arg(std::path::absolute(gate.record())?);
-        command.arg(exec::SERVER).arg(std::process::id().to_string());
     }
     for file in &launch.join {
         command.arg(exec::JOIN).arg(file);

@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 use madang_host::clock;
 use madang_host::process::cgroup::{Group, Groups};
 use madang_host::process::exit::Exit;
+use madang_host::process::gate::Gate;
 use madang_host::process::identity::resident_bytes;
 use madang_host::process::output::Output;
 use madang_host::process::running::Running;
@@ -401,17 +402,21 @@ impl Keeper {
             groups: group.folders(),
             owner: None,
         };
+        // Now it is known, or cannot be: it may begin.
         match record::keep(&self.folder, &record) {
-            Ok(path) => files.push(path),
+            Ok(path) => {
+                files.push(path);
+                drop(gate);
+            }
             Err(error) => {
+                // Without that word it ends, which is told as any end is.
+                let _ = gate.map(Gate::open_unrecorded);
                 let said = format!(
                     "instance {instance} has no record, a server after this one will not find it: {error}"
                 );
                 self.around.told(name, Tone::Bad, &said);
             }
         }
-        // Now it is known, or cannot be: it may begin.
-        drop(gate);
         let number = running.identity().number;
         let said = format!("instance {instance} of version {} starts (process {number})", release.number);
         self.around.told(name, Tone::Good, &said);
