@@ -115,7 +115,7 @@ pub(super) fn unpack(
     }
     let Unpacker { tree, links, seen, .. } = unpacker;
     // Read word by word they stay inside; together with other links they may not.
-    for link in links.iter().filter(|link| !tree.stays_inside(link)) {
+    if let Some(link) = links.iter().find(|link| !tree.stays_inside(link)) {
         return Err(fault(link, "is a link that leads out of the archive, by way of other links"));
     }
     // An archive says that it is over; one that was cut between two entries does not.
