@@ -33,6 +33,7 @@ mod grpc;
 mod health;
 mod http1;
 mod http2;
+mod images;
 mod init;
 mod install;
 mod life;

@@ -22,9 +22,10 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
-use super::gate;
+use super::root::Who;
 use super::zygote::Farewell;
 use super::zygote::serve::serve;
+use super::{gate, root};
 use crate::inherited_fds::close_all_on_exec;
 use crate::rights::Identity;
 
@@ -37,6 +38,9 @@ pub(super) const USER: &str = "--user";
 pub(super) const NO_NEW_PRIVS: &str = "--no-new-privs";
 pub(super) const LISTENER: &str = "--listener";
 pub(super) const ZYGOTE: &str = "--zygote";
+pub(super) const ROOT: &str = "--root";
+pub(super) const ROOT_USER: &str = "--root-user";
+pub(super) const ROOT_DIR: &str = "--root-dir";
 
 /// By the convention of sockets that are handed on (sd_listen_fds(3)).
 const LISTENER_NUMBER: i32 = 3;
@@ -50,6 +54,9 @@ struct Asked {
     no_new_privs: bool,
     listener: bool,
     zygote: Option<Farewell>,
+    root: Option<PathBuf>,
+    root_user: Option<String>,
+    root_dir: Option<PathBuf>,
     run: Vec<OsString>,
 }
 
@@ -62,7 +69,7 @@ pub fn become_program(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let program = asked.run.first().cloned().unwrap_or_default();
     let (error, what) = match prepare(&asked) {
         Err(failure) => failure,
-        Ok(()) => {
+        Ok(home) => {
             if let Some(farewell) = asked.zygote {
                 return match serve(&asked.run, farewell) {
                     Ok(()) => ExitCode::SUCCESS,
@@ -75,6 +82,9 @@ pub fn become_program(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             #[allow(clippy::disallowed_methods)] // this is the place the ban points to
             let mut command = Command::new(&program);
             command.args(asked.run.iter().skip(1));
+            if let Some(home) = home.filter(|_| std::env::var_os("HOME").is_none()) {
+                command.env("HOME", home);
+            }
             if asked.listener {
                 command.env("LISTEN_FDS", "1").env("LISTEN_PID", std::process::id().to_string());
             }
@@ -100,6 +110,9 @@ fn read(mut arguments: impl Iterator<Item = OsString>) -> Option<Asked> {
                 let (signal, grace) = (i32::try_from(number()?).ok()?, Duration::from_millis(number()?));
                 asked.zygote = Some(Farewell { signal, grace });
             }
+            ROOT => asked.root = Some(arguments.next()?.into()),
+            ROOT_USER => asked.root_user = Some(arguments.next()?.into_string().ok()?),
+            ROOT_DIR => asked.root_dir = Some(arguments.next()?.into()),
             "--" => {
                 asked.run = arguments.collect();
                 return (!asked.run.is_empty()).then_some(asked);
@@ -110,9 +123,10 @@ fn read(mut arguments: impl Iterator<Item = OsString>) -> Option<Asked> {
     None
 }
 
-type Failure = (io::Error, String);
+pub(super) type Failure = (io::Error, String);
 
-fn prepare(asked: &Asked) -> Result<(), Failure> {
+/// Gives the home of an image's user.
+fn prepare(asked: &Asked) -> Result<Option<String>, Failure> {
     let at = |what: String| move |error: io::Error| (error, what);
     if let Some(record) = &asked.record
         && !gate::wait(record).map_err(at(format!("wait for {}", record.display())))?
@@ -127,6 +141,9 @@ fn prepare(asked: &Asked) -> Result<(), Failure> {
     close_all_on_exec().map_err(at("close what was left open".to_owned()))?;
     if asked.listener {
         hand_on().map_err(at("hand on the listening socket".to_owned()))?;
+    }
+    if let Some(root) = &asked.root {
+        return in_root(asked, root);
     }
     if !asked.read_only.is_empty() {
         protect(&asked.read_only)?;
@@ -146,7 +163,30 @@ fn prepare(asked: &Asked) -> Result<(), Failure> {
         rustix::thread::set_no_new_privs(true)
             .map_err(|error| at("set no_new_privs".to_owned())(error.into()))?;
     }
-    Ok(())
+    Ok(None)
+}
+
+/// The rest of it, for an image.
+fn in_root(asked: &Asked, root: &Path) -> Result<Option<String>, Failure> {
+    let at = |what: String| move |error: io::Error| (error, what);
+    let whom = |name: &str| format!("become the user {name}");
+    let chosen = asked.user.as_ref().map(|name| Who::of_machine(name).map_err(at(whom(name)))).transpose()?;
+    root::enter(root, &asked.read_only)?;
+    let who = match (&chosen, &asked.root_user) {
+        (None, Some(said)) => Some(Who::of_image(said).map_err(at(whom(said)))?),
+        _ => chosen,
+    };
+    if let Some(who) = &who {
+        who.become_it().map_err(at("become the image's user".to_owned()))?;
+    }
+    if let Some(dir) = &asked.root_dir {
+        std::env::set_current_dir(dir).map_err(at(format!("start in {}", dir.display())))?;
+    }
+    if asked.no_new_privs {
+        rustix::thread::set_no_new_privs(true)
+            .map_err(|error| at("set no_new_privs".to_owned())(error.into()))?;
+    }
+    Ok(Some(who.and_then(|who| who.home).unwrap_or_else(|| "/root".to_owned())))
 }
 
 /// The socket came as standard input. Nothing of ours is open, so its copy gets the number it must have.

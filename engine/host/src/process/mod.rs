@@ -23,6 +23,7 @@ pub mod identity;
 pub mod listening;
 pub mod output;
 pub mod port;
+mod root;
 pub mod running;
 pub mod said;
 pub mod spawn;

@@ -48,6 +48,17 @@ pub struct Launch {
     pub no_new_privs: bool,
     /// Folders it cannot write.
     pub read_only: Vec<PathBuf>,
+    /// An image's files are all it sees; then `dir` and `read_only` are seen from there. Needs root.
+    pub root: Option<Root>,
+}
+
+/// A root of its own.
+#[derive(Debug)]
+pub struct Root {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Who the image wants to be run as, when [`Launch::user`] does not say: `name`, `name:group`, or numbers.
+    pub user: Option<String>,
 }
 
 /// Starts it.
@@ -97,7 +108,15 @@ fn start(launch: Launch, gate: Option<&Gate>) -> io::Result<Running> {
         }
         (None, None) => Stdio::null(),
     };
-    command.arg("--").args(&launch.run).current_dir(&launch.dir);
+    let mut starts_in = &launch.dir;
+    if let Some(root) = &launch.root {
+        command.arg(exec::ROOT).arg(&root.folder).arg(exec::ROOT_DIR).arg(&launch.dir);
+        if let Some(user) = &root.user {
+            command.arg(exec::ROOT_USER).arg(user);
+        }
+        starts_in = &root.folder;
+    }
+    command.arg("--").args(&launch.run).current_dir(starts_in);
     command.env_clear().envs(launch.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(input).stdout(launch.output).stderr(launch.errors).process_group(0);
     Running::of(command.spawn()?)

@@ -20,7 +20,7 @@ pub const APP: Section = Section {
             "run",
             TEXTS,
             "",
-            "The program and its arguments: `[\"python3\", \"app.py\"]`. No shell reads it; for one write `[\"sh\", \"-c\", \"…\"]`.",
+            "The program and its arguments: `[\"python3\", \"app.py\"]`. No shell reads it; for one write `[\"sh\", \"-c\", \"…\"]`. An image that names a command runs its own (see `image`).",
         ),
         key("dir", Kind::Path, "\".\"", "The folder it starts in."),
         key(

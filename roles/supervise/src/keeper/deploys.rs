@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::shelf::Shelf;
 use super::{Keeper, Kept};
 use crate::app::{App, Refused, Tone};
-use crate::config::{AppSettings, Kind};
+use crate::config::{AppSettings, Give, Kind};
 use crate::releases::record::{End, Entry};
 use crate::releases::{Cause, Order, Origin, Prepared, Progress, Source, Unfit, clear, prepare};
 
@@ -81,6 +81,9 @@ impl Keeper {
             data: self.data.clone(),
             disk: settings.deploy.disk,
             beside: kept.shelf.fixed(&kept.app, &kept.runs),
+            no_image: no_image(settings.program.give),
+            owner: settings.program.user.clone(),
+            image_dir: settings.program.image.dir.clone().map(Into::into),
         };
         let through = settings.program.user.is_some();
         let progress = Arc::new(Progress::default());
@@ -234,6 +237,17 @@ impl Keeper {
             deploys: kept.shelf.history.entries().to_vec(),
         })
     }
+}
+
+/// Why an app cannot be of an image.
+fn no_image(give: Give) -> Option<&'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Some(
+            "only a server that is root can give it a root of its own (chroot); pack the app's folder instead",
+        );
+    }
+    (give == Give::Socket)
+        .then_some("its socket would lie outside its root: use give = \"port\" or \"listener\"")
 }
 
 /// An app that runs as another user has to reach its files: the folders above may be passed through, not read.

@@ -15,7 +15,7 @@ use madang_host::process::cgroup::{Group, GroupLimits, Groups};
 use madang_host::process::gate::Gate;
 use madang_host::process::output::Output;
 use madang_host::process::running::Running;
-use madang_host::process::spawn::{Launch, spawn, spawn_behind};
+use madang_host::process::spawn::{Launch, Root, spawn, spawn_behind};
 use madang_host::process::{output, port};
 
 use super::record;
@@ -129,6 +129,7 @@ pub(super) fn launch(
         join: group.join_files(),
         no_new_privs: program.no_new_privs,
         read_only: program.read_only.clone(),
+        root: program.root.clone().map(|folder| Root { folder, user: program.image_user.clone() }),
     };
     let running = match &gate {
         Some(gate) => spawn_behind(gate, launch),
@@ -181,7 +182,10 @@ fn limits(program: &Program) -> GroupLimits {
 
 /// Later ones win: ours, then the settings', then what Madang says.
 fn environment(program: &Program, told: Vec<(&str, String)>) -> Vec<(String, String)> {
-    let passed = PASSED_ON.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+    // An image has paths of its own.
+    let is_path = |name: &&&str| matches!(**name, "PATH" | "HOME" | "TMPDIR");
+    let passed = PASSED_ON.iter().filter(|name| program.root.is_none() || !is_path(name));
+    let passed = passed.filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
     let own = program.environment.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
     let told = told.into_iter().map(|(name, value)| (name.to_owned(), value));
     passed.chain(own).chain(told).collect()

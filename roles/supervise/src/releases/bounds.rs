@@ -212,6 +212,11 @@ impl<'a> Meter<'a> {
         self.progress
     }
 
+    /// What may be written at most, in bytes.
+    pub(super) const fn allowed(&self) -> u64 {
+        self.allowed
+    }
+
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
     }

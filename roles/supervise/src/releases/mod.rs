@@ -12,9 +12,12 @@
 
 mod bounds;
 mod copy;
+mod image;
 mod prepare;
 pub mod record;
 pub mod resume;
+mod tree;
+mod unpack;
 
 use std::path::{Path, PathBuf};
 
@@ -111,6 +114,6 @@ pub fn folder(apps: &Path, app: &str) -> PathBuf {
 }
 
 /// The folder of one version's files.
-pub fn tree(trees: &Path, number: u32) -> PathBuf {
+pub fn place(trees: &Path, number: u32) -> PathBuf {
     trees.join(number.to_string())
 }

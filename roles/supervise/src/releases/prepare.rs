@@ -18,7 +18,10 @@ use rustix::fs::{Mode, OFlags};
 
 use super::bounds::{Doing, Meter, Progress, Unfit};
 use super::copy::{Copy, identity};
-use super::{Made, Origin, tree};
+use super::image::{Hashed, Unpacked, furnish, written as digest_of};
+use super::tree::Tree;
+use super::unpack::{Kind, decompressed, unpack};
+use super::{Made, Origin, place};
 
 /// How a folder is called until it is whole, and from when it is to go.
 const NEW: &str = ".new-";
@@ -58,6 +61,12 @@ pub struct Order {
     pub disk: u64,
     /// What those take that cannot go meanwhile.
     pub beside: u64,
+    /// Why this app cannot be of an image.
+    pub no_image: Option<&'static str>,
+    /// Who the files of a plain archive belong to; `None`: us.
+    pub owner: Option<String>,
+    /// Where an image starts, if the settings say.
+    pub image_dir: Option<PathBuf>,
 }
 
 /// What was made.
@@ -81,7 +90,7 @@ pub fn prepare(order: &Order, progress: &Progress) -> Result<Prepared, Unfit> {
         if progress.is_cancelled() {
             return Err(Unfit::Cancelled);
         }
-        let place = tree(&order.trees, order.number);
+        let place = place(&order.trees, order.number);
         let written = |error| Unfit::Write { path: place.clone(), error };
         std::fs::rename(&beside, &place).map_err(written)?;
         let folder = open(&order.trees).map_err(written)?;
@@ -104,12 +113,11 @@ fn fill(order: &Order, beside: &Path, progress: &Progress) -> Result<Prepared, U
     let mut meter = Meter::new(progress, &order.trees, order.disk, order.beside);
     let prepared = match &order.source {
         Source::Folder(from) => copied(order, from, &to, &mut meter)?,
-        Source::File(path) => {
-            return Err(Unfit::Archive { path: path.clone(), fault: "cannot be read yet".to_owned() });
-        }
+        Source::File(path) => unpacked(order, path, beside, &mut meter)?,
     };
     progress.doing(Doing::Flushing);
-    // One flush of the file system instead of one per file.
+    // Opened anew: an archive's folder may have taken the place. One flush of the file system instead of one per file.
+    let to = open(beside).map_err(written)?;
     rustix::fs::syncfs(&to).map_err(|error| written(error.into()))?;
     Ok(prepared)
 }
@@ -140,6 +148,103 @@ fn copied(order: &Order, from: &Path, to: &OwnedFd, meter: &mut Meter<'_>) -> Re
     let made = Made { origin, tree: Some(order.number), bytes: meter.bytes(), image: None };
     let left_out = (!told.is_empty()).then(|| told.join(" and "));
     Ok(Prepared { made, files: meter.files(), left_out })
+}
+
+/// A folder in an image's archive that no archive has.
+const ROOT: &str = ".madang-root";
+
+fn unpacked(order: &Order, path: &Path, beside: &Path, meter: &mut Meter<'_>) -> Result<Prepared, Unfit> {
+    let written = |error| Unfit::Write { path: beside.to_owned(), error };
+    let unread = |error| Unfit::Read { path: path.to_owned(), error };
+    meter.progress().doing(Doing::Unpacking);
+    let mut tree = Tree::new(open(beside).map_err(written)?);
+    let file = std::fs::File::open(path).map_err(unread)?;
+    let digest = file_digest(file.try_clone().map_err(unread)?, meter).map_err(unread)?;
+    let seen = unpack(decompressed(file, path)?, path, Kind::Plain, &mut tree, meter)?;
+    let archive = Unpacked { tree: &tree, path };
+    let shown = path.display().to_string();
+    let made = |origin, bytes, image| Made { origin, tree: Some(order.number), bytes, image };
+    let Some(image) = archive.image()? else {
+        if !seen.from_inside {
+            without_top(order, beside).map_err(written)?;
+        }
+        if meter.files() == 0 {
+            return Err(Unfit::Archive { path: path.to_owned(), fault: "is empty".to_owned() });
+        }
+        if let Some(owner) = &order.owner {
+            give(beside, owner).map_err(written)?;
+        }
+        // Somebody else may have to read it.
+        rustix::fs::fchmod(open(beside).map_err(written)?, Mode::from_raw_mode(0o755))
+            .map_err(|error| written(error.into()))?;
+        let origin = Origin::Archive { path: shown, digest };
+        let made = made(origin, meter.bytes(), None);
+        return Ok(Prepared { made, files: meter.files(), left_out: None });
+    };
+    if let Some(why) = order.no_image {
+        return Err(Unfit::Archive { path: path.to_owned(), fault: format!("is an image, and {why}") });
+    }
+    meter.reset();
+    let inner = beside.join(ROOT);
+    std::fs::create_dir(&inner).map_err(written)?;
+    let mut root = Tree::new(open(&inner).map_err(written)?);
+    archive.apply(&image, &mut root, meter)?;
+    let dir = order.image_dir.clone().unwrap_or_else(|| PathBuf::from(&image.facts.dir));
+    furnish(&mut root, &dir).map_err(written)?;
+    drop(root);
+    replace_by(order, beside, &inner).map_err(written)?;
+    rustix::fs::fchmod(open(beside).map_err(written)?, Mode::from_raw_mode(0o755))
+        .map_err(|error| written(error.into()))?;
+    let digest = if image.digest.is_empty() { digest } else { image.digest };
+    let made = made(Origin::Image { path: shown, digest }, meter.bytes(), Some(image.facts));
+    Ok(Prepared { made, files: meter.files(), left_out: None })
+}
+
+fn file_digest(mut file: std::fs::File, meter: &Meter<'_>) -> io::Result<String> {
+    use std::io::{Read, Seek};
+    let context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let mut hashed = Hashed { stream: &mut file, context };
+    let mut piece = vec![0; 1 << 18];
+    while hashed.read(&mut piece)? > 0 && !meter.progress().is_cancelled() {}
+    let digest = digest_of(hashed.context);
+    // The clone shares its place with the file that is unpacked.
+    file.rewind()?;
+    Ok(digest)
+}
+
+/// An archive of `hello/…` is the folder `hello`.
+fn without_top(order: &Order, beside: &Path) -> io::Result<()> {
+    let mut entries = std::fs::read_dir(beside)?;
+    let (Some(first), None) = (entries.next().transpose()?, entries.next().transpose()?) else {
+        return Ok(());
+    };
+    if first.file_type()?.is_dir() { replace_by(order, beside, &first.path()) } else { Ok(()) }
+}
+
+/// A folder in it takes its place.
+fn replace_by(order: &Order, beside: &Path, inner: &Path) -> io::Result<()> {
+    // A name that the next start removes, should there be one before we are done.
+    let aside = order.trees.join(format!("{OLD}{}", order.number));
+    remove(&aside)?;
+    std::fs::rename(inner, &aside)?;
+    remove(beside)?;
+    std::fs::rename(&aside, beside)
+}
+
+/// Gives a folder with all that is in it to a user.
+fn give(folder: &Path, user: &str) -> io::Result<()> {
+    let user =
+        madang_host::rights::Identity::find(user).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut open = vec![folder.to_owned()];
+    while let Some(path) = open.pop() {
+        user.own(&path)?;
+        if std::fs::symlink_metadata(&path)?.is_dir() {
+            for entry in std::fs::read_dir(&path)? {
+                open.push(entry?.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Removes the folders of these numbers, whole or not. Takes as long as the disk needs.

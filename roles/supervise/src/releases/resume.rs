@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::record::{Known, Record, Said};
-use super::{Cause, Made, tree};
+use super::{Cause, Made, place};
 use crate::app::Release;
 use crate::config::{Environment, Program};
 
@@ -40,7 +40,7 @@ pub struct Resumed {
 pub fn program_of(settings: &Program, made: &Made, trees: &Path) -> Program {
     let mut program = settings.clone();
     let Some(number) = made.tree else { return program };
-    let files = tree(trees, number);
+    let files = place(trees, number);
     let Some(image) = &made.image else {
         program.dir = files;
         return program;
@@ -105,7 +105,7 @@ pub fn resume(
             format!(
                 "the files of version {} are not at {} any more: what the settings say runs",
                 record.current.version,
-                tree(trees, number).display()
+                place(trees, number).display()
             )
         });
         return resumed(of_settings(numbers + 1), true, told);
