@@ -2,7 +2,7 @@
 
 Job: so many clients connect, say a line, wait for the first byte of the answer, say that this was all and read to the end; again
 and again for a few seconds. Said of each way: connections a second, CPU of the server and its programs for each connection,
-the time from connect to the first byte. Two programs: `cat`, which starts in no time, and Python, which does not.
+the time from connect to the first byte, with 50 ms between connections (calm) and as many as there can be (full). Two programs: `cat`, which starts in no time, and Python, which does not.
 Not here: what is right (`tests/per_connection.rs`), many requests on one connection (`benches/peers/`).
 """
 
@@ -57,6 +57,12 @@ def one(port):
     return took
 
 
+def paced(port):
+    """One connection after a pause: what a client meets when there is time to make the next one ready."""
+    time.sleep(0.05)
+    return one(port)
+
+
 def load(port, clients, seconds):
     """All times to the first byte, and how many connections failed."""
     until, times, failed, lock = time.monotonic() + seconds, [], [], threading.Lock()
@@ -87,7 +93,7 @@ def madang(binary, folder, run, workers, port):
         f'[server]\nworkers = 1\n[stream.echo]\nlisten = "tcp://127.0.0.1:{port}"\nproxy = "echo"\n'
         f'[app.echo]\nmode = "per-connection"\nrun = [{quoted}]\nworkers = {workers}\nconnections_max = 256\n'
     )
-    server = subprocess.Popen([binary, "run", "-c", "madang.toml"], cwd=folder, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([binary, "run", "-c", "madang.toml"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     while "ready" not in server.stdout.readline():
         pass
     return server
@@ -115,6 +121,7 @@ def measure(name, start, clients, seconds):
         server = start(pathlib.Path(folder), port)
         try:
             load(port, 2, 0.5)
+            calm = sorted(paced(port) for _ in range(40))
             before = cpu_seconds(server.pid)
             times, failed = load(port, clients, seconds)
             spent = cpu_seconds(server.pid) - before
@@ -125,7 +132,7 @@ def measure(name, start, clients, seconds):
     if count == 0:
         raise SystemExit(f"{name}: no connection was served")
     at = lambda share: times[min(count - 1, int(count * share))] * 1000
-    print(f"| {name} | {count / seconds:.0f} | {spent / count * 1000:.2f} | {at(0.5):.1f} | {at(0.99):.1f} | {failed} |", flush=True)
+    print(f"| {name} | {calm[20] * 1000:.1f} | {calm[38] * 1000:.1f} | {count / seconds:.0f} | {spent / count * 1000:.2f} | {at(0.5):.1f} | {at(0.99):.1f} | {failed} |", flush=True)
 
 
 def main():
@@ -136,7 +143,8 @@ def main():
     parser.add_argument("--clients", type=int, default=8)
     arguments = parser.parse_args()
     binary, clients, seconds = arguments.madang.resolve(), arguments.clients, arguments.seconds
-    print("| | connections/s | CPU ms each | first byte p50, ms | p99, ms | failed |\n|---|---|---|---|---|---|")
+    print("| | calm: first byte p50, ms | p95 | full: connections/s | CPU ms each | first byte p50, ms | p99 | failed |")
+    print("|---|---|---|---|---|---|---|---|")
     for what, run in [("cat", ["cat"]), ("Python", ["python3", "-S", "-c", PYTHON])]:
         script = None
         if what == "Python":
