@@ -20,8 +20,7 @@ fn folder(settings: &str) -> TempDir {
 
 /// Runs a command in the folder; its exit code, what it says and what it complains.
 fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let Output { status, stdout, stderr } =
-        program().args(arguments).current_dir(folder).output().unwrap();
+    let Output { status, stdout, stderr } = program().args(arguments).current_dir(folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
@@ -39,7 +38,8 @@ fn a_kept_backup_is_restored_exported_and_backed_up_again() {
     assert!(said.ends_with(": 4 entries in 2 streams, 1 values, 1 rows in 1 tables\n"), "{said}");
 
     let (code, lines, _) = run(folder.path(), &["export"]);
-    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((code, lines.len()), (0, 4));
     assert_eq!(lines[0]["text"], "회의는 세 시에");
     assert_eq!(lines[0]["data"]["by"], "mina", "data that is JSON is given as JSON");
@@ -53,11 +53,15 @@ fn a_kept_backup_is_restored_exported_and_backed_up_again() {
     let (code, said, _) = run(folder.path(), &["backup", "now.backup"]);
     assert_eq!(code, 0);
     assert!(said.starts_with("now.backup: 4 entries in 2 streams") && said.contains("verified"), "{said}");
-    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(folder.path().join("now.backup")).unwrap());
+    let mode =
+        std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(folder.path().join("now.backup")).unwrap());
     assert_eq!(mode & 0o777, 0o600, "it holds everything");
     let (code, said, _) = run(folder.path(), &["backup", "other.backup", "--json"]);
     let told: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!((code, told["counts"]["entries"].as_u64(), told["from"].as_str()), (0, Some(4), Some("sqlite")));
+    assert_eq!(
+        (code, told["counts"]["entries"].as_u64(), told["from"].as_str()),
+        (0, Some(4), Some("sqlite"))
+    );
     let (code, _, complained) = run(folder.path(), &["backup", "now.backup"]);
     assert!(code == 1 && complained.contains("a backup replaces nothing"), "{complained}");
 }

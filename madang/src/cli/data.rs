@@ -98,7 +98,10 @@ fn failed(error: &BackupError) -> Ended {
 /// Where the data is, by `[store]` and `[server]` alone.
 fn place(settings: &Path) -> Option<(StoreSettings, PathBuf)> {
     if !settings.is_file() {
-        complain(&format!("there is no {}; name the settings of the server with -c FILE", settings.display()));
+        complain(&format!(
+            "there is no {}; name the settings of the server with -c FILE",
+            settings.display()
+        ));
         return None;
     }
     match config::store(settings) {
