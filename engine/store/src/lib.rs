@@ -111,7 +111,7 @@ impl Store {
     /// a schema named `madang`. `ca`: PEM file of the authorities its certificate is checked against; left out: the
     /// system's. `connections`: half of them write, half read.
     ///
-    /// Blocks until the database answers, at most 15 s: at start, not on a worker.
+    /// Blocks until the database answers, at most 8 s: at start, not on a worker.
     ///
     /// # Errors
     /// [`StoreError::Unreachable`], [`StoreError::Failed`]: the address or the database is not fit.

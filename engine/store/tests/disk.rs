@@ -84,6 +84,7 @@ fn a_damaged_or_foreign_file_is_told_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = closed_store(folder.path());
     let whole = std::fs::read(&path).unwrap();
+    assert!(whole.len() > 4096 * 40, "a closed store is one file");
     let foreign = folder.path().join("foreign.db");
     let other = rusqlite::Connection::open(&foreign).unwrap();
     other.execute_batch("CREATE TABLE theirs (a); PRAGMA user_version = 7").unwrap();

@@ -18,6 +18,7 @@ mod alerts;
 mod apps;
 mod ask;
 mod check;
+mod data;
 mod deploy;
 mod doctor;
 mod firewall;
@@ -145,6 +146,42 @@ enum Command {
     Uninstall(install::UninstallArgs),
     /// Print the nftables rules that open exactly the settings' ports and ssh's; load them with --apply
     Firewall(firewall::FirewallArgs),
+    /// Write everything the house keeps into one file, while it runs
+    ///
+    /// Conversations, keys, tables, as of one moment, verified. From SQLite and PostgreSQL alike: a backup of the one is
+    /// restored into the other.
+    Backup {
+        /// The file to make; one that is there is never replaced
+        #[arg(value_name = "BACKUP")]
+        to: PathBuf,
+        #[command(flatten)]
+        file: FileArg,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Put a backup in the place of what the house keeps
+    ///
+    /// The server must not run. The whole file is verified first; it is restored whole or not at all.
+    Restore {
+        /// The file that `madang backup` made
+        #[arg(value_name = "BACKUP")]
+        from: PathBuf,
+        /// Replace what is there (of SQLite it is kept beside)
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        file: FileArg,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print the entries of conversations as lines of JSON
+    Export {
+        /// Only this stream
+        #[arg(long)]
+        stream: Option<String>,
+        #[command(flatten)]
+        file: FileArg,
+    },
     /// How to trust this machine's own certificates (tls = "local")
     Trust {
         #[command(flatten)]
@@ -221,6 +258,11 @@ pub fn main() -> ExitCode {
         Some(Command::Install(args)) => install::install(&args),
         Some(Command::Uninstall(args)) => install::uninstall(&args),
         Some(Command::Firewall(args)) => firewall::firewall(&args),
+        Some(Command::Backup { to, file, output }) => data::backup(&file.config, &to, output),
+        Some(Command::Restore { from, force, file, output }) => {
+            data::restore(&file.config, &from, force, output)
+        }
+        Some(Command::Export { stream, file }) => data::export(&file.config, stream.as_deref()),
         Some(Command::Trust { file }) => trust::trust(&file.config),
         Some(Command::Hash) => trust::hash(),
         Some(Command::Schema { docs }) => check::schema(docs),

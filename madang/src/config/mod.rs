@@ -16,7 +16,10 @@ pub mod disk;
 mod per_connection;
 mod scalers;
 pub mod serve_folder;
+mod store;
 mod streams;
+
+pub use self::store::store;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,6 +39,7 @@ use madang_settings::report::{Mark, Report};
 use madang_settings::schema::{Key, Kind, Section};
 use madang_settings::source::{self, Source};
 use madang_settings::tree::Table;
+use madang_store::config::{STORE, StoreSettings};
 use madang_supervise::config::{APP, AppSettings, SCALER, ScalerSettings};
 use madang_web::config::{Action, SITE, Site};
 
@@ -53,6 +57,7 @@ pub static ROOT: Section = Section {
         Key { name: "server", kind: Kind::Table(&SERVER), default: "", doc: "The machine's side." },
         Key { name: "limits", kind: Kind::Table(&LIMITS), default: "", doc: "Times and sizes." },
         Key { name: "log", kind: Kind::Table(&LOG), default: "", doc: "Logs." },
+        Key { name: "store", kind: Kind::Table(&STORE), default: "", doc: "Data that must not be lost." },
         Key { name: "site", kind: Kind::Named(&SITE), default: "", doc: "Web sites by name." },
         Key { name: "pool", kind: Kind::Named(&POOL), default: "", doc: "Pools of servers by name." },
         Key { name: "app", kind: Kind::Named(&APP), default: "", doc: "Programs that Madang runs, by name." },
@@ -86,6 +91,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[log]`.
     pub log: LogSettings,
+    /// `[store]`.
+    pub store: StoreSettings,
     /// The pools in the order they were written.
     pub pools: Vec<Arc<PoolSettings>>,
     /// The apps in the order they were written.
@@ -158,6 +165,7 @@ pub fn load_from(
     let server = root.table_or_default("server", &SERVER, Server::read);
     let limits = root.table_or_default("limits", &LIMITS, Limits::read);
     let log = root.table_or_default("log", &LOG, LogSettings::read);
+    let store = root.table_or_default("store", &STORE, StoreSettings::read);
     let sites: Vec<Arc<Site>> = root.named("site", &SITE, |r, name| {
         let site = Site::read(r, name);
         check_certificates(r, site.tls.as_ref(), &site.hosts, now);
@@ -206,7 +214,10 @@ pub fn load_from(
     if report.has_errors() {
         return (None, report);
     }
-    (Some(Settings { server, limits, log, pools, apps, scalers, alerts, streams, sites, tree }), report)
+    (
+        Some(Settings { server, limits, log, store, pools, apps, scalers, alerts, streams, sites, tree }),
+        report,
+    )
 }
 
 /// The data folder of a file that may be broken in other places: commands must find the running server.

@@ -48,7 +48,7 @@ const WRITES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Questions that may be under way.
 const READS_MAX: usize = 10_000;
 /// How long the database may be away when the store is opened.
-const OPEN_WITHIN: Duration = Duration::from_secs(15);
+const OPEN_WITHIN: Duration = Duration::from_secs(8);
 /// How often expired values and old keys are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// What a sweep does: each takes a bounded number of rows away.

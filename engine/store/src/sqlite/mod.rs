@@ -59,6 +59,7 @@ pub(crate) struct Sqlite {
     writes: Arc<Line<Box<dyn Job>>>,
     reads: Arc<Line<Question>>,
     numbers: Arc<Numbers>,
+    /// The readers, then the writer.
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -84,13 +85,14 @@ impl Sqlite {
 
     /// Does what waits, then ends the threads and closes the file.
     pub(crate) fn close(&self) {
-        self.writes.close();
+        let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let writer = threads.pop();
+        // A thread that panicked has nothing left to tell.
         self.reads.close();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            // A thread that panicked has nothing left to tell.
-            let _ = thread.join();
-        }
+        threads.into_iter().for_each(|reader| drop(reader.join()));
+        // The last one to leave writes the journal back into the file, and readers cannot.
+        self.writes.close();
+        drop(writer.map(JoinHandle::join));
     }
 
     pub(crate) fn metrics(&self) -> (Vec<Gauge>, Vec<Durations>) {

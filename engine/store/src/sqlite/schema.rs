@@ -27,7 +27,7 @@ const FORM: i64 = 1;
 /// Larger files are not read whole at the start: `madang backup` checks everything.
 const CHECK_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How long another process (a backup) may hold the file.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Pages of the journal after which it is written back into the file: 16 MiB.
 const CHECKPOINT_PAGES: u32 = 4096;
 /// Prepared statements kept by each connection.

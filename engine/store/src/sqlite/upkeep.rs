@@ -7,10 +7,12 @@
 //!
 //! Not here: trimming of streams (roles decide what is kept).
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 
 use super::writer::Desk;
-use super::{int, log};
+use super::{int, log, schema};
 
 /// Rows one sweep takes away of each table.
 const ROWS_MAX: i64 = 2000;
@@ -29,6 +31,11 @@ pub(super) fn sweep(desk: &Desk) -> rusqlite::Result<()> {
 
 /// Writes the journal back and empties it. False: a reader still needs it.
 pub(super) fn empty_journal(connection: &Connection) -> bool {
+    // Waiting for a long reader would hold up every write.
+    if connection.busy_timeout(Duration::ZERO).is_err() {
+        return false;
+    }
     let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-    busy.is_ok_and(|busy| busy == 0)
+    let patient = connection.busy_timeout(schema::BUSY);
+    patient.is_ok() && busy.is_ok_and(|busy| busy == 0)
 }

@@ -37,7 +37,7 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 const GROUP_TIME: Duration = Duration::from_millis(2);
 /// How often expired values and old keys are swept.
 const UPKEEP_EVERY: Duration = Duration::from_secs(30);
-/// How soon a redaction that could not leave the journal is tried again.
+/// How often the journal is emptied at most: readers may be in the way, and it costs syncs.
 const SCRUB_AGAIN: Duration = Duration::from_secs(1);
 /// Streams whose position is kept in memory.
 const STREAMS_KEPT_MAX: usize = 10_000;
@@ -128,7 +128,7 @@ impl Writer {
 
     /// Works until the line is closed and empty.
     pub(super) fn run(mut self) {
-        let mut upkeep_at = clock::now() + UPKEEP_EVERY;
+        let (mut upkeep_at, mut scrub_at) = (clock::now() + UPKEEP_EVERY, clock::now());
         loop {
             let patience = upkeep_at.saturating_duration_since(clock::now());
             let patience = if self.desk.scrub { patience.min(SCRUB_AGAIN) } else { patience };
@@ -141,8 +141,9 @@ impl Writer {
                 upkeep_at = clock::now() + UPKEEP_EVERY;
                 self.upkeep();
             }
-            if self.desk.scrub {
+            if self.desk.scrub && clock::now() >= scrub_at {
                 self.desk.scrub = !upkeep::empty_journal(&self.desk.connection);
+                scrub_at = clock::now() + SCRUB_AGAIN;
             }
         }
     }

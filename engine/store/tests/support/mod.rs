@@ -50,6 +50,23 @@ impl Server {
         server
     }
 
+    /// Speaks TLS from now on, with this certificate and key (PEM).
+    pub fn with_tls(&self, certificate: &str, key: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let data = PathBuf::from(self.data());
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let file = data.join(name);
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some((user, group)) = self.user {
+                std::os::unix::fs::chown(&file, Some(user), Some(group)).unwrap();
+            }
+        }
+        self.sql("postgres", "ALTER SYSTEM SET ssl = on");
+        self.crash();
+        self.up();
+    }
+
     /// Starts it (again).
     pub fn up(&self) {
         let log = self.folder.path().join("log");
