@@ -252,6 +252,6 @@ proptest! {
         // The load was the same for some times `down`.
         let end = &played.wanted[shape.len() - 300..];
         let changes = end.windows(2).filter(|pair| pair[0] != pair[1]).count();
-        prop_assert!(changes <= 8, "{changes} changes in 5 minutes of a load that stays");
+        prop_assert!(changes <= 8, "{changes} changes in 5 minutes of a load that stays: {end:?}");
     }
 }
