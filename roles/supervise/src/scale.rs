@@ -6,7 +6,7 @@
 //! How: for each thing that is looked at, the load is averaged over `up` and divided by what one should have of it: so many are
 //! needed. The thing that needs the most decides. More than now are wanted when it is a tenth above what those there should
 //! carry; each step at most doubles, and steps are `up` apart. Fewer are wanted when throughout `down` fewer would have been
-//! enough, with a tenth to spare; each step at most halves. Between the two nothing changes: that gap is what stops flapping.
+//! enough, with a tenth to spare; each step takes away a quarter at most, or one. Between the two nothing changes: that gap is what stops flapping.
 //! Where it does not (latency and open requests grow faster than the load when instances are full), the number that was soon
 //! taken back is remembered: until it is tried again twice as long passes, each time it was too few.
 //!
@@ -243,7 +243,7 @@ impl Scaler {
         };
         let mut to = self.wanted;
         if passed >= down {
-            to = most(down).max(self.wanted.div_ceil(2)).max(floor).min(self.wanted);
+            to = most(down).max(self.wanted - (self.wanted / 4).max(1)).max(floor).min(self.wanted);
         }
         if let Some(few) = self.too_few.filter(|few| to <= *few) {
             // Tried again, by one, when its time has come; until then one more than that is the least.

@@ -182,11 +182,11 @@ struct Budget {
 #[test]
 fn every_shape_is_followed_within_its_budget_whatever_is_looked_at() {
     let shapes: [(&str, Shape, Budget); 7] = [
-        ("spike", spike(), Budget { changes: 14, turns: 1, short: 25.0 }),
+        ("spike", spike(), Budget { changes: 18, turns: 1, short: 25.0 }),
         ("step", step(), Budget { changes: 14, turns: 5, short: 25.0 }),
-        ("ramp", ramp(), Budget { changes: 24, turns: 5, short: 12.0 }),
+        ("ramp", ramp(), Budget { changes: 24, turns: 8, short: 12.0 }),
         ("wave", wave(), Budget { changes: 64, turns: 16, short: 25.0 }),
-        ("noise", noise(), Budget { changes: 16, turns: 8, short: 25.0 }),
+        ("noise", noise(), Budget { changes: 20, turns: 8, short: 25.0 }),
         ("beat", beat(), Budget { changes: 80, turns: 24, short: 120.0 }),
         ("recorded", recorded(), Budget { changes: 40, turns: 20, short: 10.0 }),
     ];

@@ -296,7 +296,7 @@ pub const SCALE: Section = Section {
             "down",
             Kind::Duration("1s", "1d"),
             "\"1m\"",
-            "Fewer after the load asked for fewer all this time; each step at most halves. A number that was too few within twice this time is tried again after twice as long, up to 16 times as long.",
+            "Fewer after the load asked for fewer all this time; each step takes away a quarter at most, or one. A number that was too few within twice this time is tried again after twice as long, up to 16 times as long.",
         ),
         key(
             "idle",
@@ -389,7 +389,7 @@ pub const SCALER: Section = Section {
             "down",
             Kind::Duration("1s", "1d"),
             "\"5m\"",
-            "Fewer after the load asked for fewer all this time; each step at most halves. A number that was too few within twice this time is tried again after twice as long, up to 16 times as long.",
+            "Fewer after the load asked for fewer all this time; each step takes away a quarter at most, or one. A number that was too few within twice this time is tried again after twice as long, up to 16 times as long.",
         ),
         key(
             "drain",
