@@ -129,7 +129,7 @@ pub(super) fn launch(
         join: group.join_files(),
         no_new_privs: program.no_new_privs,
         read_only: program.read_only.clone(),
-        root: program.root.clone().map(|folder| Root { folder, user: program.image_user.clone() }),
+        root: root_of(program),
     };
     let running = match &gate {
         Some(gate) => spawn_behind(gate, launch),
@@ -173,8 +173,13 @@ pub(super) fn zygote(
         join: group.join_files(),
         no_new_privs: program.no_new_privs,
         read_only: program.read_only.clone(),
+        root: root_of(program),
     };
     Ok((launch, group))
+}
+
+fn root_of(program: &Program) -> Option<Root> {
+    program.root.clone().map(|folder| Root { folder, user: program.image_user.clone() })
 }
 
 fn limits(program: &Program) -> GroupLimits {
