@@ -162,7 +162,6 @@ pub(super) fn zygote(
     let group = groups.make(group, &limits(program))?;
     let launch = Launch {
         run: program.run.clone(),
-        root: None,
         dir: program.dir.clone(),
         environment: environment(program, told),
         user: program.user.clone(),
