@@ -26,6 +26,8 @@ test: ## install what the tests need, then format, lints, Rust tests and the sui
 	$(CARGO) build --locked -p madang
 	$(PYTHON) tests/third_party/run.py --madang target/debug/madang
 	$(PYTHON) tests/soak/soak.py --madang target/debug/madang --reloads 20 --upgrades 3 --allowed-growth-mib 16
+	$(PYTHON) benches/apps/constant.py --madang target/debug/madang --deploys 3 --kills 3 --scales 3 --rollbacks 3 --watch 1
+	$(PYTHON) benches/apps/crash.py --madang target/debug/madang --kills 6
 
 rust-test: ## only the Rust tests
 	tests/setup/rust-tests
@@ -51,12 +53,14 @@ bench-pool: ## three servers beside one, servers killed under load, 10,000 clien
 	$(PYTHON) benches/pool/three.py --madang target/release/madang --kills 50
 	$(PYTHON) benches/pool/crowd.py --madang target/release/madang
 
-bench-apps: ## apps under constant load: deploys, kills, scaling, broken versions; Madang itself killed; 512 MiB (15 minutes)
+bench-apps: ## apps under constant load: deploys, kills, scaling, broken versions; Madang itself killed; 512 MiB; scaling (20 minutes)
 	tests/setup/install bench
 	$(CARGO) build --locked --release -p madang
 	$(PYTHON) benches/apps/constant.py --madang target/release/madang
 	$(PYTHON) benches/apps/crash.py --madang target/release/madang
 	$(PYTHON) benches/apps/small.py --madang target/release/madang
+	$(PYTHON) benches/apps/wave.py --madang target/release/madang
+	$(PYTHON) benches/apps/per_connection.py --madang target/release/madang
 
 hostile: ## 2,000 idle, slow and never-reading clients: does a good client keep 80 % of its rate?
 	tests/setup/install bench

@@ -62,7 +62,7 @@ fn apps_in_three_languages_are_balanced_logged_and_end_well() {
     assert!(house.ended().success());
     for name in ["python", "node", "rust"] {
         let log = std::fs::read_to_string(house.path(&format!("data/logs/app-{name}.log"))).unwrap();
-        for said in ["1 listening on ", "2 listening on ", "1 goodbye", "2 goodbye"] {
+        for said in ["1 out - listening on ", "2 out - listening on ", "1 out - goodbye", "2 out - goodbye"] {
             assert!(
                 log.lines().any(|line| line.contains(&format!("Z {said}"))),
                 "{name}: {said:?} is not in\n{log}"

@@ -27,7 +27,9 @@ fn house() -> House {
     let settings = std::fs::read_to_string(folder().join("madang.toml")).unwrap();
     let settings =
         settings.replace(":8080", ":0").replace("127.0.0.1:8443", "127.0.0.2:0").replace(":9900", ":0");
-    let mut files = Vec::new();
+    let settings = settings.replace("../apps/python", "python");
+    let app = std::fs::read(folder().join("../apps/python/app.py")).unwrap();
+    let mut files = vec![("python/app.py".to_owned(), app)];
     for part in ["public", "files", "files/letters"] {
         for entry in std::fs::read_dir(folder().join(part)).unwrap() {
             let path = entry.unwrap().path();
@@ -91,6 +93,16 @@ fn every_room_of_the_house_answers() {
     assert_eq!(client.get("/").field("content-security-policy").as_deref(), Some(policy));
     let lost = client.ask("GET", "/attic", "Accept: text/html\r\n");
     assert_eq!((lost.status, lost.text()), (404, self::page("404.html")));
+}
+
+// Goal: the quickstart has a program that it runs itself; whoever asks at once waits until it is there.
+#[test]
+fn the_program_of_the_quickstart_answers() {
+    let house = house();
+    let plain = house.addresses.iter().position(|address| address.starts_with("http://")).unwrap();
+    let answer = Client::plain(house.address(plain)).get("/app/");
+    assert_eq!(answer.status, 200, "{}", house.said());
+    assert!(answer.text().starts_with("python "), "{}", answer.text());
 }
 
 // Goal: the page shows only commands that there are.

@@ -7,9 +7,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use madang_supervise::app::{App, Refused};
-use madang_supervise::config::Program;
+use madang_supervise::app::Refused;
 use madang_supervise::keeper::Keeper;
+use madang_supervise::releases::Source;
 use serde_json::json;
 
 use crate::control::{Answer, parameter};
@@ -27,16 +27,14 @@ pub enum AppOrder {
     Restart,
     /// So many instances: `count`.
     Scale,
-    /// A new version: of the folder `dir`, or of the files as they are now.
+    /// A new version: of a copy of the folder `dir`, of the archive `image`, or of the settings' folder as it is now.
     Deploy,
-    /// The version before.
+    /// The version before, or the version `to`.
     Rollback,
 }
 
 /// Does it. The query names the app.
 pub fn order(keeper: Option<&Keeper>, order: AppOrder, query: &str) -> Answer {
-    let refuse =
-        |status, message: String| (status, JSON, json!({ "ok": false, "message": message }).to_string());
     let Some(name) = parameter(query, "app") else {
         return refuse(400, "the query needs app=NAME".to_owned());
     };
@@ -45,10 +43,32 @@ pub fn order(keeper: Option<&Keeper>, order: AppOrder, query: &str) -> Answer {
     if let Some(dir) = dir.as_ref().filter(|dir| !dir.is_dir()) {
         return refuse(400, format!("there is no folder {}", dir.display()));
     }
+    let image = parameter(query, "image").map(PathBuf::from);
+    if let Some(image) = image.as_ref().filter(|image| !image.is_file()) {
+        return refuse(400, format!("there is no file {}", image.display()));
+    }
+    let to = match parameter(query, "to").map(|to| to.parse::<u32>()) {
+        Some(Err(_)) => return refuse(400, "to=NUMBER needs the number of a version".to_owned()),
+        to => to.and_then(Result::ok),
+    };
+    let source = match (dir, image) {
+        (Some(_), Some(_)) => {
+            return refuse(400, "a version is of a folder or of an image, not both".to_owned());
+        }
+        (dir, image) => dir.map(Source::Folder).or(image.map(Source::File)),
+    };
     if order == AppOrder::Scale && count.is_none() {
         return refuse(400, "the query needs count=NUMBER".to_owned());
     }
+    if let Some(answer) = keeper.and_then(|keeper| of_crew(keeper, order, &name, source.as_ref())) {
+        return answer.unwrap_or_else(|why| refuse(400, format!("{name}: {why}")));
+    }
     let done = keeper.and_then(|keeper| {
+        if order == AppOrder::Deploy
+            && let Some(source) = source
+        {
+            return Some(keeper.deploy_from(&name, source)?.map(Some));
+        }
         keeper.order(&name, |app, now| match order {
             AppOrder::Start => {
                 app.start_all(now);
@@ -60,17 +80,15 @@ pub fn order(keeper: Option<&Keeper>, order: AppOrder, query: &str) -> Answer {
             }
             AppOrder::Restart => app.restart(now).map(Some),
             AppOrder::Scale => app.scale(count.unwrap_or_default(), now).map(|()| None),
-            AppOrder::Deploy => app.deploy(program(app, dir), now).map(Some),
-            AppOrder::Rollback => app.roll_back(now).map(Some),
+            AppOrder::Deploy => {
+                let program = Arc::clone(&app.settings().program);
+                app.deploy(program, now).map(Some)
+            }
+            AppOrder::Rollback => app.roll_back(to, now).map(Some),
         })
     });
     match done {
-        None => {
-            let known: Vec<String> =
-                keeper.iter().flat_map(|keeper| keeper.views()).map(|view| view.app).collect();
-            let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
-            refuse(404, format!("there is no app {name:?}; apps here: {known}"))
-        }
+        None => no_such_app(keeper, &name),
         Some(Err(refused)) => {
             let status = if matches!(refused, Refused::DeployUnderWay { .. }) { 409 } else { 400 };
             refuse(status, format!("{name}: {refused}"))
@@ -79,11 +97,52 @@ pub fn order(keeper: Option<&Keeper>, order: AppOrder, query: &str) -> Answer {
     }
 }
 
-/// The program as the settings say, from another folder where one is named.
-fn program(app: &App, dir: Option<PathBuf>) -> Arc<Program> {
-    let written = &app.settings().program;
-    match dir {
-        Some(dir) => Arc::new(Program { dir, ..Program::clone(written) }),
-        None => Arc::clone(written),
+/// The same of an app with a program for each connection; `None`: it is not one.
+fn of_crew(
+    keeper: &Keeper,
+    order: AppOrder,
+    name: &str,
+    source: Option<&Source>,
+) -> Option<Result<Answer, &'static str>> {
+    let version = keeper.order_crew(name, |crew, now| match order {
+        AppOrder::Start => {
+            crew.start_all();
+            Ok(None)
+        }
+        AppOrder::Stop => {
+            crew.stop_all(now);
+            Ok(None)
+        }
+        AppOrder::Restart => Ok(Some(crew.restart())),
+        AppOrder::Scale => {
+            Err("it has a program for each connection; `workers` and `connections_max` say how many")
+        }
+        AppOrder::Deploy if source.is_some() => {
+            Err("it has a program for each connection: a deploy takes the settings' folder as it is now, no other one")
+        }
+        AppOrder::Deploy => Ok(Some(crew.deploy(Arc::clone(&crew.settings().program)))),
+        AppOrder::Rollback => crew.roll_back().map(Some).ok_or("there is no earlier version to go back to"),
+    })?;
+    Some(version.map(|version| (200, JSON, json!({ "ok": true, "version": version }).to_string())))
+}
+
+/// The deploys of the app that the query names.
+pub fn history(keeper: Option<&Keeper>, query: &str) -> Answer {
+    let Some(name) = parameter(query, "app") else {
+        return refuse(400, "the query needs app=NAME".to_owned());
+    };
+    match keeper.and_then(|keeper| keeper.history(&name)) {
+        None => no_such_app(keeper, &name),
+        Some(history) => (200, JSON, json!(history).to_string()),
     }
+}
+
+fn refuse(status: u16, message: String) -> Answer {
+    (status, JSON, json!({ "ok": false, "message": message }).to_string())
+}
+
+fn no_such_app(keeper: Option<&Keeper>, name: &str) -> Answer {
+    let known: Vec<String> = keeper.iter().flat_map(|keeper| keeper.views()).map(|view| view.app).collect();
+    let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+    refuse(404, format!("there is no app {name:?}; apps here: {known}"))
 }

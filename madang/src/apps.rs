@@ -9,9 +9,11 @@
 //!
 //! Not here: deciding about instances (`roles/supervise`) or requests (`roles/balance`).
 
+mod machines;
+
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,10 +25,12 @@ use madang_host::clock;
 use madang_host::config::Level;
 use madang_supervise::app::Tone;
 use madang_supervise::around::{Around, Member, Seen};
-use madang_supervise::config::AppSettings;
+use madang_supervise::config::{AppSettings, ScalerSettings};
 use madang_supervise::keeper::Keeper;
 use madang_supervise::scale::Load;
+use madang_supervise::scaler;
 
+use crate::programs;
 use crate::telemetry::Telemetry;
 
 /// How long requests wait for an app whose instances are being started.
@@ -37,6 +41,8 @@ pub struct Apps {
     /// Runs them.
     pub keeper: Rc<Keeper>,
     joint: Rc<Joint>,
+    /// Servers beyond this machine, from the moment the pools are there.
+    scalers: OnceCell<Rc<scaler::keeper::Keeper>>,
 }
 
 impl Apps {
@@ -47,24 +53,42 @@ impl Apps {
         seed: u64,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let joint = Rc::new(Joint { telemetry, apps: RefCell::default(), pools: OnceCell::new() });
+        let joint = Rc::new(Joint {
+            telemetry,
+            apps: RefCell::default(),
+            pools: OnceCell::new(),
+            keeper: OnceCell::new(),
+            machines: RefCell::default(),
+        });
         joint.know(settings);
         let around = Rc::clone(&joint) as Rc<dyn Around>;
         let keeper = Keeper::start(settings, data.to_owned(), seed, around);
-        Self { keeper, joint }
+        // Filled once, here.
+        let _ = joint.keeper.set(Rc::downgrade(&keeper));
+        Self { keeper, joint, scalers: OnceCell::new() }
     }
 
     /// The pools as written, and those of apps.
     pub fn pools(&self, written: &[Arc<PoolSettings>]) -> Vec<Arc<PoolSettings>> {
+        self.joint.machines.borrow_mut().know(written);
+        let machines = self.joint.machines.borrow();
         let apps = self.joint.apps.borrow();
-        let of_apps = apps.iter().filter(|(_, known)| !known.settings.kind.is_job());
-        written.iter().cloned().chain(of_apps.map(|(name, known)| Arc::new(known.pool(name)))).collect()
+        let of_apps = apps.iter().filter(|(_, known)| known.settings.takes_requests());
+        let of_apps = of_apps.map(|(name, known)| machines.beside(known.pool(name)));
+        written.iter().map(|pool| machines.beside(PoolSettings::clone(pool))).chain(of_apps).collect()
     }
 
-    /// From here on members are told to these pools.
-    pub fn join(&self, pools: Rc<Pools>) {
+    /// From here on members are told to these pools, and scalers look at them.
+    pub fn join(&self, pools: Rc<Pools>, scalers: &[Arc<ScalerSettings>], data: &std::path::Path) {
         // Joined once, as the house opens.
         let _ = self.joint.pools.set(pools);
+        let grounds = Rc::clone(&self.joint) as Rc<dyn scaler::keeper::Grounds>;
+        let _ = self.scalers.set(scaler::keeper::Keeper::start(scalers, data.join("scalers"), grounds));
+    }
+
+    /// Servers beyond this machine, as people see them.
+    pub fn scalers(&self) -> Vec<scaler::keeper::ScalerView> {
+        self.scalers.get().map(|scalers| scalers.views()).unwrap_or_default()
     }
 
     /// New settings; the pools of [`Apps::pools`] have to be told before [`Apps::update`].
@@ -73,22 +97,34 @@ impl Apps {
     }
 
     /// New settings.
-    pub fn update(&self, settings: &[Arc<AppSettings>]) {
+    pub fn update(&self, settings: &[Arc<AppSettings>], scalers: &[Arc<ScalerSettings>]) {
         self.keeper.update(settings);
+        if let Some(keeper) = self.scalers.get() {
+            keeper.update(scalers);
+        }
     }
 }
 
 struct Known {
     settings: Arc<AppSettings>,
+    /// It is in the settings.
+    kept: bool,
     members: Vec<Member>,
     hold: bool,
 }
 
 impl Known {
     fn pool(&self, name: &str) -> PoolSettings {
+        if let Some(settings) = &self.settings.per_connection {
+            return programs::pool(name, settings);
+        }
         let servers = self.members.iter().filter_map(|member| {
-            let weight = member.weight;
-            Some(ServerSettings { weight, ..ServerSettings::plain(Address::parse(&member.address)?) })
+            let (weight, max_connections) = (member.weight, self.settings.max_connections);
+            Some(ServerSettings {
+                weight,
+                max_connections,
+                ..ServerSettings::plain(Address::parse(&member.address)?)
+            })
         });
         let mut pool = PoolSettings::of(name, servers.collect());
         pool.health = Some(self.settings.health.clone());
@@ -102,15 +138,19 @@ struct Joint {
     telemetry: Arc<Telemetry>,
     apps: RefCell<BTreeMap<String, Known>>,
     pools: OnceCell<Rc<Pools>>,
+    keeper: OnceCell<Weak<Keeper>>,
+    machines: RefCell<machines::Machines>,
 }
 
 impl Joint {
     fn know(&self, settings: &[Arc<AppSettings>]) {
         let mut apps = self.apps.borrow_mut();
+        apps.values_mut().for_each(|known| known.kept = false);
         for settings in settings {
-            let fresh = || Known { settings: Arc::clone(settings), members: Vec::new(), hold: true };
+            let fresh =
+                || Known { settings: Arc::clone(settings), kept: true, members: Vec::new(), hold: true };
             let known = apps.entry(settings.name.to_string()).or_insert_with(fresh);
-            known.settings = Arc::clone(settings);
+            (known.settings, known.kept) = (Arc::clone(settings), true);
         }
     }
 }
@@ -119,24 +159,28 @@ impl Around for Joint {
     fn members(&self, app: &str, members: Vec<Member>, hold: bool) {
         let mut apps = self.apps.borrow_mut();
         let Some(known) = apps.get_mut(app) else { return };
+        // Its pool is what its settings say; what is left of an app of the same name was another kind of app.
+        if known.settings.per_connection.is_some() {
+            return;
+        }
         (known.members, known.hold) = (members, hold);
         let Some(pools) = self.pools.get() else { return };
         // Before it leaves: what was on its way there is let in until then.
         for member in known.members.iter().filter(|member| member.draining) {
             pools.wish(app, &member.address, Wish::Drained);
         }
-        pools.renew(&Arc::new(known.pool(app)));
+        pools.renew(&self.machines.borrow().beside(known.pool(app)));
     }
 
     fn look(&self, app: &str, address: &str, hurry: bool) -> Seen {
         let glance = self.pools.get().and_then(|pools| pools.glance(app, address, hurry));
-        let Some((state, in_flight)) = glance else { return Seen::default() };
-        let fit = match state {
+        let Some(glance) = glance else { return Seen::default() };
+        let fit = match glance.state {
             State::Up => Some(true),
             State::Down => Some(false),
             State::Ejected | State::Probing | State::Draining | State::Disabled => None,
         };
-        Seen { fit, in_flight }
+        Seen { fit, in_flight: glance.in_flight, check: glance.failure.map(|failure| failure.to_string()) }
     }
 
     fn load(&self, app: &str) -> Load {
@@ -153,6 +197,10 @@ impl Around for Joint {
     }
 
     fn forgotten(&self, app: &str) {
+        // The name may have gone over to an app of the other kind.
+        if self.apps.borrow().get(app).is_some_and(|known| known.kept) {
+            return;
+        }
         // The pool itself goes with the next reload; nobody leads there.
         self.apps.borrow_mut().remove(app);
     }

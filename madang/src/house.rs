@@ -28,6 +28,7 @@ use madang_host::worker::{Pulse, Worker, WorkerGone, WorkerHandle};
 use crate::apps::Apps;
 use crate::config::Settings;
 use crate::plan::{ListenerPlan, Plan, PlanError, rules, session_limits};
+use crate::programs::ToApps;
 use crate::room::{PoolKit, Room, Seat};
 use crate::telemetry::Telemetry;
 
@@ -146,6 +147,11 @@ impl House {
         Ok(house)
     }
 
+    /// The addresses as they were asked for.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.open.iter().map(|open| &open.plan.listen.address)
+    }
+
     /// Starts the workers and lets them accept.
     pub async fn open(
         &mut self,
@@ -158,12 +164,14 @@ impl House {
         let apps = Apps::start(&settings.apps, &settings.server.data, seed, Arc::clone(&self.telemetry));
         let pools = apps.pools(&settings.pools);
         let keeper = Keeper::start(&pools, &settings.server.resolver, seed, observer);
-        apps.join(Rc::clone(&keeper));
+        apps.join(Rc::clone(&keeper), &settings.scalers, &settings.server.data);
+        let caller = apps.keeper.caller();
         let kit = PoolKit { secret, seed, look_now: keeper.look_now() };
         self.pools = Some(Pools { keeper, kit, apps });
         let limits = self.settings.limits;
         let shared = madang_web::WebShared::new();
         for index in 0..workers {
+            let caller = caller.clone();
             let (telemetry, web, trusted) =
                 (self.telemetry.worker(), Arc::clone(&shared), self.settings.server.trusted_proxies.clone());
             let handle = WorkerHandle::start(index, Arc::clone(&self.gate), limits.phases, move |worker| {
@@ -175,7 +183,7 @@ impl House {
                     web,
                     Rc::clone(&telemetry) as Rc<dyn madang_web::Recorder>,
                 );
-                Room::new(worker, web, telemetry)
+                Room::new(worker, web, telemetry, Rc::new(ToApps(caller)))
             });
             self.workers.push(handle.map_err(HouseError::Worker)?);
         }
@@ -205,6 +213,11 @@ impl House {
     /// The apps' keeper.
     pub fn apps(&self) -> Option<&madang_supervise::keeper::Keeper> {
         self.pools.as_ref().map(|pools| &*pools.apps.keeper)
+    }
+
+    /// Servers beyond this machine, as people see them.
+    pub fn scalers(&self) -> Vec<madang_supervise::scaler::keeper::ScalerView> {
+        self.pools.as_ref().map(|pools| pools.apps.scalers()).unwrap_or_default()
     }
 
     /// Sends one listener to every worker; with its sockets when it is new.
@@ -253,7 +266,7 @@ impl House {
         if let Some(Pools { keeper, apps, .. }) = &self.pools {
             apps.know(&self.settings.apps);
             keeper.update(&apps.pools(&self.settings.pools), &self.settings.server.resolver);
-            apps.update(&self.settings.apps);
+            apps.update(&self.settings.apps, &self.settings.scalers);
         }
         self.send_pools().await?;
         let mut old = std::mem::take(&mut self.open);

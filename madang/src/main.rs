@@ -4,7 +4,10 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "nobody outside reads the items of a program")]
 
+mod activation;
+mod alerts;
 mod app_orders;
+mod app_words;
 mod apps;
 mod cli;
 mod config;
@@ -12,6 +15,7 @@ mod control;
 mod data_folder;
 mod house;
 mod plan;
+mod programs;
 mod room;
 mod run;
 mod signals;

@@ -20,6 +20,7 @@ use madang_balance::mirror::{MARK, Mirror};
 use madang_balance::pool::Pool as Snapshot;
 use madang_balance::proxy::{Proxy, ProxyRoute};
 use madang_balance::split::{Rule, Split};
+use madang_balance::stream::program::Programs;
 use madang_balance::stream::{self, StreamAcceptor, StreamDoor, Way, udp};
 use madang_balance::ways::{SplitBy, Ways};
 use madang_host::config::{Limits, Listen};
@@ -90,14 +91,20 @@ pub struct Seat {
 
 impl Room {
     /// An empty room.
-    pub fn new(worker: &Rc<Worker>, web: Rc<madang_web::WebWorker>, telemetry: Rc<WorkerTelemetry>) -> Self {
+    pub fn new(
+        worker: &Rc<Worker>,
+        web: Rc<madang_web::WebWorker>,
+        telemetry: Rc<WorkerTelemetry>,
+        programs: Rc<dyn Programs>,
+    ) -> Self {
         worker.observe(Rc::clone(&telemetry) as Rc<dyn madang_host::worker::AcceptObserver>);
         let pools: Rc<RefCell<HashMap<Arc<str>, Rc<Here>>>> = Rc::default();
         let sweeping = Rc::clone(&pools);
         worker.at_sweep(Rc::new(move || sweeping.borrow().values().for_each(|here| here.sweep())));
         let pool = Pool::new();
         let observer = Rc::clone(&telemetry) as Rc<dyn stream::end::StreamObserver>;
-        let streams = Rc::new(stream::Kit { buffers: Rc::clone(&pool), pipes: Pipes::new(), observer });
+        let streams =
+            Rc::new(stream::Kit { buffers: Rc::clone(&pool), pipes: Pipes::new(), observer, programs });
         Self { pool, web, telemetry, places: HashMap::new(), streams, pools }
     }
 

@@ -22,15 +22,16 @@ use madang_balance::keeper::Observer;
 use madang_balance::pool::Pool;
 use madang_host::clock;
 use madang_host::config::Level;
-use madang_host::inherited_fds;
-use madang_host::net::listen::Listener;
 use madang_host::notify::Notifier;
 use madang_host::process_facts::{descriptors_for_connections, raise_open_files};
 use madang_host::rights::{Dropped, Identity};
 use madang_host::tls::TlsPolicies;
 use tokio::sync::mpsc;
 
+use crate::activation;
+use crate::alerts::Alerts;
 use crate::app_orders;
+use crate::app_words;
 use crate::config::{self, Settings};
 use crate::control::admin::{Admin, CONTROL_SOCKET};
 use crate::control::{Answer, Order, Request, parameter};
@@ -48,6 +49,9 @@ const ORDERS_MAX: usize = 32;
 const CONNECTIONS_FEW: u32 = 4096;
 /// How often certificate files are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
+
+/// How often alerts look.
+const ALERTS_EVERY: Duration = Duration::from_secs(1);
 
 /// How the server was started.
 pub struct Start {
@@ -88,7 +92,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
         Some(socket) => {
             upgrade::take(socket).map_err(|error| cannot(format!("cannot take over: {error}")))?
         }
-        None => activated()?,
+        None => activation::take()?,
     };
     let mut confirm = handed.confirm.take();
     let served = live(start, handed, &mut confirm).await;
@@ -124,6 +128,7 @@ async fn live(
     if let Err(error) = raise_open_files() {
         log.always(Level::Warn, "open-files", &format!("the limit of open files stays as it is: {error}"));
     }
+    let kept_for_us = activation::addresses(&handed.listeners, takeover.is_some());
     let mut house = House::bind(
         settings,
         workers,
@@ -143,12 +148,7 @@ async fn live(
     if let Some(address) = house.settings().server.admin {
         admin.address(address, handed.admin.take())?;
     }
-    for (name, _) in &house.left_over {
-        let sentence =
-            format!("a socket handed to us ({name}) is no listener of the settings; it was closed");
-        log.always(Level::Warn, "socket-unused", &sentence);
-    }
-    house.left_over.clear();
+    activation::tell_differences(&mut house, &kept_for_us, log);
     if let Some(user) = &user {
         give_up_root(user, &house, keeps, &telemetry)?;
     }
@@ -187,13 +187,17 @@ async fn live(
         &format!("{} listeners, {workers} workers, process {}", house.listeners().len(), std::process::id()),
     );
 
-    let mut life = Life { house, file, telemetry, ready, lock, notifier };
+    let alerts = Alerts::start(house.settings(), &telemetry);
+    let mut life = Life { house, file, telemetry, ready, lock, notifier, alerts };
+    let mut looks = tokio::time::interval(ALERTS_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut certificates = tokio::time::interval(CERTIFICATES_EVERY);
     let end = loop {
         tokio::select! {
             Some(request) = inbox.recv() => if let Some(end) = life.order(request, &admin).await { break end },
             sign = signals.next() => if let Some(end) = life.signal(sign, &admin).await { break end },
             _ = certificates.tick() => life.watch_certificates(),
+            _ = looks.tick() => life.alerts.look(&life.house),
             Some(()) = renewals.recv() => life.renew_pools().await,
         }
     };
@@ -221,6 +225,7 @@ struct Life {
     ready: Rc<Cell<bool>>,
     lock: Option<std::fs::File>,
     notifier: Rc<Notifier>,
+    alerts: Alerts,
 }
 
 const JSON: &str = "application/json";
@@ -236,7 +241,11 @@ impl Life {
         let mut end = None;
         let answer: Answer = match request.order {
             Order::Status => (200, JSON, status::json(&self.house, self.file.as_deref()).await.to_string()),
-            Order::Metrics => (200, "text/plain; version=0.0.4; charset=utf-8", status::metrics(&self.house)),
+            Order::Metrics => (
+                200,
+                "text/plain; version=0.0.4; charset=utf-8",
+                status::metrics(&self.house, self.alerts.families()),
+            ),
             Order::Connections => match self.house.connections().await {
                 Ok(views) => (200, JSON, serde_json::to_string(&views).unwrap_or_default()),
                 Err(error) => (500, TEXT, format!("{error}\n")),
@@ -249,10 +258,14 @@ impl Life {
             }
             Order::Pool(wish, query) => self.wish(wish, &query),
             Order::Hold(on, query) => self.hold(on, &query),
+            Order::Alerts => self.alerts.list(),
+            Order::AlertTest(query) => self.alerts.test(&query),
             Order::Apps => {
                 let views = self.house.apps().map(|apps| apps.views()).unwrap_or_default();
                 (200, JSON, serde_json::to_string(&views).unwrap_or_default())
             }
+            Order::AppHistory(query) => app_orders::history(self.house.apps(), &query),
+            Order::AppWords(query) => app_words::words(self.house.apps(), &query),
             Order::App(order, query) => app_orders::order(self.house.apps(), order, &query),
             Order::Stop => {
                 end = Some(End::Stop);
@@ -372,6 +385,7 @@ impl Life {
         self.telemetry.reload(&new.log, &new.server, &old.log);
         let answer = match self.house.reload(new, clock::wall()).await {
             Ok(()) => {
+                self.alerts.update(self.house.settings());
                 self.telemetry.log.always(Level::Info, "reloaded", &format!("{} changes", changes.len()));
                 (200, JSON, serde_json::json!({ "ok": true, "changes": changes }).to_string())
             }
@@ -396,9 +410,13 @@ impl Life {
         if let Some(apps) = self.house.apps() {
             apps.freeze();
         }
+        self.alerts.freeze();
         let result = upgrade::hand_over(&self.house, file, lock, &admin.sockets()).await;
-        if let (Some(apps), Err(_)) = (self.house.apps(), &result) {
-            apps.thaw();
+        if result.is_err() {
+            if let Some(apps) = self.house.apps() {
+                apps.thaw();
+            }
+            self.alerts.thaw();
         }
         match &result {
             Ok(process) => {
@@ -465,10 +483,12 @@ impl Life {
             // Asked twice: now.
             () = signals.stop_again() => false,
         };
-        if end == End::Stop
-            && let Some(apps) = self.house.apps()
-        {
-            apps.end().await;
+        if let Some(apps) = self.house.apps() {
+            match end {
+                End::Stop => apps.end().await,
+                // All others are the new process's.
+                End::HandedOver => apps.end_connections().await,
+            }
         }
         let left =
             if clean { "every request was answered" } else { "some connections were cut at the deadline" };
@@ -502,18 +522,6 @@ impl Observer for PoolObserver {
         // A full line means that the main loop is about to look anyway.
         let _ = self.renewed.try_send(());
     }
-}
-
-/// Sockets the service manager opened for us, by name.
-fn activated() -> Result<Handed, Failure> {
-    let taken = inherited_fds::take(|name| std::env::var_os(name), std::process::id());
-    let mut handed = Handed::default();
-    for inherited in taken.map_err(|error| cannot(error.to_string()))? {
-        let listener = Listener::from_fd(inherited.socket)
-            .map_err(|error| cannot(format!("socket activation: {}: {error}", inherited.name)))?;
-        handed.listeners.push((inherited.name, vec![listener]));
-    }
-    Ok(handed)
 }
 
 fn notifier(successor: bool) -> Notifier {

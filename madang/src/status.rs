@@ -9,6 +9,7 @@ use std::path::Path;
 use madang_host::clock;
 use madang_host::process_facts::Facts;
 use madang_host::telemetry::metrics::Gauge;
+use madang_supervise::scaler::keeper::ScalerView;
 use serde_json::{Value, json};
 
 use crate::house::House;
@@ -44,12 +45,13 @@ pub async fn json(house: &House, file: Option<&Path>) -> Value {
         "streams": house.telemetry.metrics.stream_summaries(),
         "pools": house.keeper().map(|keeper| keeper.views()),
         "apps": house.apps().map(|apps| apps.views()),
+        "scalers": house.scalers(),
         "certificates": certificates,
     })
 }
 
 /// `/metrics`.
-pub fn metrics(house: &House) -> String {
+pub fn metrics(house: &House, alerts: Vec<Gauge>) -> String {
     let mut days = Vec::new();
     for policies in house.policies() {
         for policy in policies.iter() {
@@ -85,8 +87,36 @@ pub fn metrics(house: &House) -> String {
         gauges.extend(families.numbers);
         durations = families.durations;
     }
+    gauges.extend(alerts);
+    gauges.extend(scaler_gauges(house));
     gauges.extend(process_gauges());
     house.telemetry.metrics.render(&gauges, &durations)
+}
+
+/// Servers beyond this machine.
+fn scaler_gauges(house: &House) -> Vec<Gauge> {
+    let scalers = house.scalers();
+    if scalers.is_empty() {
+        return Vec::new();
+    }
+    let rows = |of: &dyn Fn(&ScalerView) -> f64| {
+        scalers.iter().map(|one| (vec![("pool", one.scaler.clone())], of(one))).collect()
+    };
+    let gauge = |name, help, values| Gauge { name, help, values };
+    vec![
+        gauge(
+            "madang_scaler_wanted",
+            "Servers that a scaler is asked for.",
+            rows(&|one| f64::from(one.wanted)),
+        ),
+        gauge("madang_scaler_servers", "Servers that it gave.", rows(&|one| one.servers.len() as f64)),
+        gauge("madang_scaler_asked_total", "Times it was asked.", rows(&|one| one.asked as f64)),
+        gauge(
+            "madang_scaler_failed_total",
+            "Times it gave no answer that counts.",
+            rows(&|one| one.failed as f64),
+        ),
+    ]
 }
 
 /// What the kernel knows about us. What it does not tell is left out.

@@ -237,8 +237,10 @@ impl House {
         *self = Self::spawn(command, folder);
     }
 
-    /// The processes of apps that the program has written down: they outlive it when it is killed.
-    fn apps(&self) -> Vec<Pid> {
+    /// The processes of apps that the program has written down, and the folders of their control groups: they outlive it when it
+    /// is killed.
+    fn apps(&self) -> (Vec<Pid>, Vec<PathBuf>) {
+        let mut groups = Vec::new();
         let mut all = Vec::new();
         for app in std::fs::read_dir(self.path("data/apps")).into_iter().flatten().flatten() {
             for entry in std::fs::read_dir(app.path()).into_iter().flatten().flatten() {
@@ -249,11 +251,15 @@ impl House {
                 }
                 let text = std::fs::read_to_string(path).ok();
                 let record = text.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+                let folders = record.as_ref().and_then(|record| record["groups"].as_array().cloned());
+                groups.extend(
+                    folders.into_iter().flatten().filter_map(|path| Some(PathBuf::from(path.as_str()?))),
+                );
                 let number = record.and_then(|record| record["process"]["number"].as_i64());
                 all.extend(number.and_then(|number| Pid::from_raw(i32::try_from(number).ok()?)));
             }
         }
-        all
+        (all, groups)
     }
 
     /// Waits for the first process to end.
@@ -279,9 +285,15 @@ impl Drop for House {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        for app in self.apps() {
+        let (apps, groups) = self.apps();
+        for app in apps {
             // Likewise.
             let _ = kill_process_group(app, Signal::KILL);
+        }
+        for group in groups {
+            // What left its process group too; a group that is not quite empty yet stays.
+            let _ = std::fs::write(group.join("cgroup.kill"), "1");
+            let _ = std::fs::remove_dir(group);
         }
     }
 }

@@ -27,6 +27,13 @@ pub fn unix_seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// A time of day for people: by this machine's clock and zone, to the second.
+pub fn shown(unix_seconds: u64) -> String {
+    let at = i64::try_from(unix_seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let zoned = at.map(|at| at.to_zoned(jiff::tz::TimeZone::system()));
+    zoned.map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default()
+}
+
 /// A worker's cached clock: read for nothing on every request, moved on by the sweep.
 #[derive(Debug)]
 pub struct Coarse {
@@ -87,4 +94,9 @@ impl Default for Coarse {
     fn default() -> Self {
         Self::new()
     }
+}
+/// RFC 3339 in UTC with milliseconds: as text it sorts by time.
+pub fn rfc3339(at: SystemTime) -> String {
+    let at = jiff::Timestamp::try_from(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("{at:.3}")
 }

@@ -5,6 +5,7 @@
 //!
 //! Not here: any protocol above TLS (`http`), what settings mean to a role (`roles/*`).
 
+pub mod blame;
 pub mod clock;
 pub mod config;
 pub mod connection;
@@ -14,6 +15,7 @@ pub mod file;
 pub mod gate;
 pub mod handover;
 pub mod inherited_fds;
+pub mod machine;
 pub mod net;
 pub mod notify;
 pub mod process;
@@ -21,5 +23,6 @@ pub mod process_facts;
 pub mod random;
 pub mod rights;
 pub mod telemetry;
+pub mod thread;
 pub mod tls;
 pub mod worker;

@@ -202,6 +202,8 @@ impl Report {
             let place = paint("1", &format!("{path}:{line}:{column}"));
             let message = format!("{key}{}", problem.message);
             let _ = writeln!(out, "{place}: {kind}: {}", printable(message.chars()));
+            // A secret may be written in the line itself.
+            let source = &*self.without_secrets(source.to_owned());
             if !source.trim().is_empty() {
                 let _ = writeln!(out, "  {}", printable(source.chars().take(LINE_SHOWN_MAX)));
                 if column <= LINE_SHOWN_MAX {

@@ -71,7 +71,7 @@ fn unix(year: u64, month: &str, day: u64, time: &str) -> Option<u64> {
 }
 
 /// Days to (year, month, day) of the proleptic Gregorian calendar, by 400-year eras that begin in March.
-fn civil(days: u64) -> (u64, u64, u64) {
+pub fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;

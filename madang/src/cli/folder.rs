@@ -61,6 +61,11 @@ pub(super) fn serve(args: &FolderArgs) -> Ended {
             return Ended::Usage;
         }
     };
+    if args.folder.is_none()
+        && let Some(hint) = super::init::hint(&folder)
+    {
+        eprintln!("madang: {hint}");
+    }
     let wanted = Folder {
         folder: absolute,
         port: args.port,

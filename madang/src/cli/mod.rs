@@ -11,14 +11,22 @@
 
 /// A line on standard output. A reader that has gone (`| head`) is no error.
 macro_rules! say {
-    ($($words:tt)*) => { super::put(&format!("{}\n", format_args!($($words)*))) };
+    ($($words:tt)*) => { $crate::cli::put(&format!("{}\n", format_args!($($words)*))) };
 }
 
+mod alerts;
 mod apps;
 mod ask;
 mod check;
+mod data;
+mod deploy;
 mod doctor;
+mod firewall;
 mod folder;
+mod init;
+mod install;
+mod listening;
+mod logs;
 mod orders;
 mod pools;
 mod show;
@@ -45,6 +53,7 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   madang                      run the madang.toml here, or serve this folder
   madang public --port 3000   serve a folder, with a listing
+  madang init                 write a madang.toml for the project here
   madang check                every error in madang.toml at once
   madang reload               change the running server to madang.toml
   madang status --json | jq .sites
@@ -62,6 +71,11 @@ enum Command {
         #[arg(long, hide = true)]
         takeover: Option<PathBuf>,
     },
+    /// Write a madang.toml for what lies in a folder
+    ///
+    /// Looks for a project or another server's settings, says what it found, and writes a commented madang.toml. What cannot be
+    /// carried over is told with its place. Exit code 1 when nothing is recognised.
+    Init(init::InitArgs),
     /// Check the settings: every error at once, with its place
     ///
     /// Each with file, line, column, what is allowed and the nearest known key. Exit code 2 when there are errors.
@@ -92,7 +106,12 @@ enum Command {
     },
     /// Every open connection
     Connections(Asked),
-    /// Apps: list, start, stop, restart, scale, deploy, rollback
+    /// Alerts: list, test
+    Alert {
+        #[command(subcommand)]
+        command: alerts::AlertCommand,
+    },
+    /// Apps: list, why, start, stop, restart, scale, deploy, rollback, history
     App {
         #[command(subcommand)]
         command: apps::AppCommand,
@@ -113,27 +132,55 @@ enum Command {
         #[command(flatten)]
         asked: Asked,
     },
-    /// Show the access log, or what an app writes
-    Logs {
-        /// The app; left out: the access log
-        app: Option<String>,
-        #[command(flatten)]
-        file: FileArg,
-        /// Keep showing what is added
-        #[arg(short, long)]
-        follow: bool,
-        /// How many lines back
-        #[arg(short = 'n', long, default_value_t = 50)]
-        lines: usize,
-    },
+    /// Show what apps write: by name or all of them, by level and age; or the access log
+    Logs(logs::LogsArgs),
     /// Is this machine fit, and how to fix what is not
     ///
-    /// Looks at ports, file limits, memory, clock and permissions. It changes nothing.
-    Doctor {
+    /// Looks at ports, file limits, memory, clock, permissions, units and packet filters. It changes nothing.
+    Doctor(doctor::DoctorArgs),
+    /// Make this a service of the machine: program, user, folders, systemd units, and start it
+    ///
+    /// Tells every step. A second time changes only what differs; what was changed by hand stays.
+    Install(install::InstallArgs),
+    /// Take away what `madang install` brought; data and settings stay
+    Uninstall(install::UninstallArgs),
+    /// Print the nftables rules that open exactly the settings' ports and ssh's; load them with --apply
+    Firewall(firewall::FirewallArgs),
+    /// Write everything the house keeps into one file, while it runs
+    ///
+    /// Conversations, keys, tables, as of one moment, verified. From SQLite and PostgreSQL alike: a backup of the one is
+    /// restored into the other.
+    Backup {
+        /// The file to make; one that is there is never replaced
+        #[arg(value_name = "BACKUP")]
+        to: PathBuf,
         #[command(flatten)]
         file: FileArg,
         #[command(flatten)]
         output: Output,
+    },
+    /// Put a backup in the place of what the house keeps
+    ///
+    /// The server must not run. The whole file is verified first; it is restored whole or not at all.
+    Restore {
+        /// The file that `madang backup` made
+        #[arg(value_name = "BACKUP")]
+        from: PathBuf,
+        /// Replace what is there (of SQLite it is kept beside)
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        file: FileArg,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print the entries of conversations as lines of JSON
+    Export {
+        /// Only this stream
+        #[arg(long)]
+        stream: Option<String>,
+        #[command(flatten)]
+        file: FileArg,
     },
     /// How to trust this machine's own certificates (tls = "local")
     Trust {
@@ -193,6 +240,7 @@ pub fn main() -> ExitCode {
         }
         None => folder::serve(&cli.folder),
         Some(Command::Run { file, takeover }) => check::run(file.config, takeover),
+        Some(Command::Init(args)) => init::init(&args),
         Some(Command::Check { file, output }) => check::check(&file.config, output),
         Some(Command::Plan(asked)) => orders::plan(&asked),
         Some(Command::Reload(asked)) => orders::reload(&asked),
@@ -200,14 +248,21 @@ pub fn main() -> ExitCode {
         Some(Command::Upgrade(asked)) => orders::upgrade(&asked),
         Some(Command::Status { pool, asked }) => orders::status(&asked, pool.as_deref()),
         Some(Command::Connections(asked)) => orders::connections(&asked),
+        Some(Command::Alert { command }) => alerts::alert(&command),
         Some(Command::App { command }) => apps::app(&command),
         Some(Command::Pool { wish, pool, server, asked }) => {
             orders::pool(&asked, &wish, &pool, server.as_deref())
         }
-        Some(Command::Logs { app, file, follow, lines }) => {
-            orders::logs(&file.config, app.as_deref(), follow, lines)
+        Some(Command::Logs(args)) => logs::logs(&args),
+        Some(Command::Doctor(args)) => doctor::doctor(&args),
+        Some(Command::Install(args)) => install::install(&args),
+        Some(Command::Uninstall(args)) => install::uninstall(&args),
+        Some(Command::Firewall(args)) => firewall::firewall(&args),
+        Some(Command::Backup { to, file, output }) => data::backup(&file.config, &to, output),
+        Some(Command::Restore { from, force, file, output }) => {
+            data::restore(&file.config, &from, force, output)
         }
-        Some(Command::Doctor { file, output }) => doctor::doctor(&file.config, output),
+        Some(Command::Export { stream, file }) => data::export(&file.config, stream.as_deref()),
         Some(Command::Trust { file }) => trust::trust(&file.config),
         Some(Command::Hash) => trust::hash(),
         Some(Command::Schema { docs }) => check::schema(docs),

@@ -48,7 +48,19 @@ pub(super) fn apps(value: &Value, screen: Screen) -> String {
             _ => "33",
         };
         let _ = write!(out, "{}  {}", screen.paint("1", &text(&app["app"])), screen.paint(colour, state));
-        if app["job"] != true {
+        if app["connections"].is_object() {
+            let of = |key: &str| app["connections"][key].to_string();
+            let _ = write!(
+                out,
+                "  {} of {} running, {} of {} ready",
+                of("running"),
+                of("connections_max"),
+                of("ready"),
+                of("workers")
+            );
+            let _ = write!(out, "  served {}, {} a minute", of("served"), of("served_per_minute"));
+            let _ = write!(out, "  failed {}, {} a minute", of("failed"), of("failed_per_minute"));
+        } else if app["job"] != true {
             let _ = write!(out, "  {} of {} ready", app["ready"], app["wanted"]);
         }
         let _ = write!(out, "  version {}", app["version"]["version"]);
@@ -74,6 +86,9 @@ pub(super) fn apps(value: &Value, screen: Screen) -> String {
                     text(&one["process"]),
                     text(&one["address"]),
                     text(&one["in_flight"]),
+                    one["cpu_percent"]
+                        .as_f64()
+                        .map_or_else(|| NOTHING.to_owned(), |used| format!("{used:.0} %")),
                     one["memory"].as_u64().map_or_else(|| NOTHING.to_owned(), size),
                 ]
             })
@@ -87,6 +102,7 @@ pub(super) fn apps(value: &Value, screen: Screen) -> String {
                 Column::Number("PROCESS"),
                 Column::Text("ADDRESS"),
                 Column::Number("OPEN"),
+                Column::Number("CPU"),
                 Column::Number("MEMORY"),
             ];
             out.push_str(&table(&columns, &rows, screen));
@@ -179,6 +195,24 @@ pub(super) fn status(value: &Value, screen: Screen) -> String {
         out.push('\n');
         out.push_str(&pools::short(pool, screen));
     }
+    let rows: Vec<Vec<String>> = list(&value["scalers"])
+        .iter()
+        .map(|one| {
+            let said = one["fault"].as_str().or(one["note"].as_str()).unwrap_or(NOTHING);
+            let listed =
+                |key: &str| if list(&one[key]).is_empty() { NOTHING.to_owned() } else { text(&one[key]) };
+            let wanted = text(&one["wanted"]);
+            vec![text(&one["scaler"]), wanted, listed("servers"), listed("draining"), said.to_owned()]
+        })
+        .collect();
+    let columns = [
+        Column::Text("SCALER"),
+        Column::Number("WANTED"),
+        Column::Text("GIVEN"),
+        Column::Text("DRAINING"),
+        Column::Text("SAYS"),
+    ];
+    section(&mut out, &columns, &rows, screen);
     let rows: Vec<Vec<String>> = list(&value["certificates"])
         .iter()
         .map(|one| {

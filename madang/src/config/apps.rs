@@ -9,7 +9,7 @@ use std::sync::Arc;
 use madang_balance::config::PoolSettings;
 use madang_host::config::Server;
 use madang_settings::reader::Reader;
-use madang_supervise::config::{AppSettings, ScaleBy, check_order};
+use madang_supervise::config::{AppSettings, check_order};
 
 /// What holds between apps and the rest.
 pub(super) fn check(
@@ -27,12 +27,6 @@ pub(super) fn check(
             let message = format!("there is a [pool.{0}] and an [app.{0}]", app.name);
             root.report.error(mark, &format!("app.{}", app.name), message, help);
         }
-        if app.scales() && app.scale.by == ScaleBy::Cpu {
-            let at = root.mark_below(&["app", &app.name, "scale", "by"]);
-            let help = Some("use by = \"in-flight\" or \"latency\"".to_owned());
-            let message = "scaling by CPU time is not in this version";
-            root.report.error(at, &format!("app.{}.scale.by", app.name), message, help);
-        }
         if let (Some(wanted), Some(server)) = (&app.program.user, &server.user)
             && wanted != server
         {
@@ -46,8 +40,13 @@ pub(super) fn check(
     }
 }
 
+/// The apps that have a program for each connection.
+pub(super) fn per_connection(apps: &[Arc<AppSettings>]) -> Vec<&str> {
+    apps.iter().filter(|app| app.per_connection.is_some()).map(|app| &*app.name).collect()
+}
+
 /// The names that a route or a stream may lead to.
 pub(super) fn targets<'a>(pools: &'a [Arc<PoolSettings>], apps: &'a [Arc<AppSettings>]) -> Vec<&'a str> {
-    let services = apps.iter().filter(|app| !app.kind.is_job());
+    let services = apps.iter().filter(|app| app.takes_requests());
     pools.iter().map(|pool| &*pool.name).chain(services.map(|app| &*app.name)).collect()
 }

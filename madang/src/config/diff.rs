@@ -55,7 +55,13 @@ fn diff_trees(old: &Table, new: &Table) -> Vec<Change> {
         .filter_map(|key| {
             let (old, new) = (before.get(key), after.get(key));
             let same = old.map(|node| plain(node)) == new.map(|node| plain(node));
-            let shown = |node: &&Node| node.shown();
+            let shown = |node: &&Node| match (&node.value, key.as_str()) {
+                // Whether its password came from the environment or was written here.
+                (Value::Text(text), "store.database") if !node.secret => {
+                    madang_store::config::without_password(text)
+                }
+                _ => node.shown(),
+            };
             (!same).then(|| Change {
                 key: key.clone(),
                 old: old.map(shown),
@@ -99,6 +105,7 @@ fn plain(node: &Node) -> String {
 fn effect(key: &str) -> Effect {
     match key {
         "server.workers" | "server.user" | "server.data" | "server.admin" => Effect::NeedsUpgrade,
+        key if key.starts_with("store.") => Effect::NeedsUpgrade,
         key if key.contains(".listen") || key.contains(".tls") || key.contains(".client_auth") => {
             Effect::NewConnections
         }

@@ -9,11 +9,17 @@
 //!
 //! Not here: what a change means (`diff`), what runs (`assemble`).
 
+mod alerts;
 mod apps;
 pub mod diff;
 pub mod disk;
+mod per_connection;
+mod scalers;
 pub mod serve_folder;
+mod store;
 mod streams;
+
+pub use self::store::store;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +27,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use madang_balance::config::{POOL, PoolSettings, STREAM, StreamSettings};
+use madang_console::config::{ALERT, AlertSettings};
 use madang_host::config::{
     Certificates, LIMITS, LOG, Limits, Listen, LogSettings, SERVER, Server, TlsSettings,
 };
@@ -32,7 +39,8 @@ use madang_settings::report::{Mark, Report};
 use madang_settings::schema::{Key, Kind, Section};
 use madang_settings::source::{self, Source};
 use madang_settings::tree::Table;
-use madang_supervise::config::{APP, AppSettings};
+use madang_store::config::{STORE, StoreSettings};
+use madang_supervise::config::{APP, AppSettings, SCALER, ScalerSettings};
 use madang_web::config::{Action, SITE, Site};
 
 /// A whole settings file: every section this build knows.
@@ -49,9 +57,22 @@ pub static ROOT: Section = Section {
         Key { name: "server", kind: Kind::Table(&SERVER), default: "", doc: "The machine's side." },
         Key { name: "limits", kind: Kind::Table(&LIMITS), default: "", doc: "Times and sizes." },
         Key { name: "log", kind: Kind::Table(&LOG), default: "", doc: "Logs." },
+        Key { name: "store", kind: Kind::Table(&STORE), default: "", doc: "Data that must not be lost." },
         Key { name: "site", kind: Kind::Named(&SITE), default: "", doc: "Web sites by name." },
         Key { name: "pool", kind: Kind::Named(&POOL), default: "", doc: "Pools of servers by name." },
         Key { name: "app", kind: Kind::Named(&APP), default: "", doc: "Programs that Madang runs, by name." },
+        Key {
+            name: "alert",
+            kind: Kind::Named(&ALERT),
+            default: "",
+            doc: "Who is told when something goes wrong.",
+        },
+        Key {
+            name: "scaler",
+            kind: Kind::Named(&SCALER),
+            default: "",
+            doc: "Servers beyond this machine, by the name of their pool or app.",
+        },
         Key {
             name: "stream",
             kind: Kind::Named(&STREAM),
@@ -70,10 +91,16 @@ pub struct Settings {
     pub limits: Limits,
     /// `[log]`.
     pub log: LogSettings,
+    /// `[store]`.
+    pub store: StoreSettings,
     /// The pools in the order they were written.
     pub pools: Vec<Arc<PoolSettings>>,
     /// The apps in the order they were written.
     pub apps: Vec<Arc<AppSettings>>,
+    /// The alerts in the order they were written.
+    pub alerts: Vec<Arc<AlertSettings>>,
+    /// The scalers in the order they were written.
+    pub scalers: Vec<Arc<ScalerSettings>>,
     /// The streams in the order they were written.
     pub streams: Vec<Arc<StreamSettings>>,
     /// The sites in the order they were written.
@@ -138,6 +165,7 @@ pub fn load_from(
     let server = root.table_or_default("server", &SERVER, Server::read);
     let limits = root.table_or_default("limits", &LIMITS, Limits::read);
     let log = root.table_or_default("log", &LOG, LogSettings::read);
+    let store = root.table_or_default("store", &STORE, StoreSettings::read);
     let sites: Vec<Arc<Site>> = root.named("site", &SITE, |r, name| {
         let site = Site::read(r, name);
         check_certificates(r, site.tls.as_ref(), &site.hosts, now);
@@ -152,9 +180,25 @@ pub fn load_from(
     });
     let apps: Vec<Arc<AppSettings>> = root.named("app", &APP, |r, name| Arc::new(AppSettings::read(r, name)));
     apps::check(&mut root, &apps, &pools, &server);
+    let alerts: Vec<Arc<AlertSettings>> =
+        root.named("alert", &ALERT, |r, name| Arc::new(AlertSettings::read(r, name)));
+    let known = alerts::Known {
+        apps: apps.iter().map(|app| &*app.name).collect(),
+        pools: pools.iter().map(|pool| &*pool.name).collect(),
+        sites: sites
+            .iter()
+            .map(|site| &*site.name)
+            .chain(streams.iter().map(|stream| &*stream.name))
+            .collect(),
+    };
+    alerts::check(&mut root, &alerts, &known);
+    let scalers: Vec<Arc<ScalerSettings>> =
+        root.named("scaler", &SCALER, |r, name| Arc::new(ScalerSettings::read(r, name)));
+    scalers::check(&mut root, &scalers, &pools, &apps);
     let targets = apps::targets(&pools, &apps);
     check_pools(&mut root, &sites, &targets);
     streams::check(&mut root, &streams, &sites, &pools, &targets);
+    per_connection::check(&mut root, &apps::per_connection(&apps), &sites, &streams);
     if sites.is_empty()
         && streams.is_empty()
         && apps.is_empty()
@@ -170,7 +214,10 @@ pub fn load_from(
     if report.has_errors() {
         return (None, report);
     }
-    (Some(Settings { server, limits, log, pools, apps, streams, sites, tree }), report)
+    (
+        Some(Settings { server, limits, log, store, pools, apps, scalers, alerts, streams, sites, tree }),
+        report,
+    )
 }
 
 /// The data folder of a file that may be broken in other places: commands must find the running server.

@@ -50,8 +50,13 @@ impl Folder {
             self.port,
             text(&self.folder),
         );
-        load_from(Path::new("/command-line"), &BTreeMap::new(), &Written(written), now)
+        self::written(&written, Path::new("/command-line"), now)
     }
+}
+
+/// Checks settings that lie nowhere yet, as if `path` held them.
+pub fn written(text: &str, path: &Path, now: SystemTime) -> (Option<Settings>, Report) {
+    load_from(path, &BTreeMap::new(), &Written(text.to_owned()), now)
 }
 
 /// A basic string of TOML; `$` is doubled so that a folder called `${HOME}` stays one.

@@ -48,10 +48,18 @@ pub enum Order {
     Pool(Wish, String),
     /// Whether the operator holds a pool; the query names it.
     Hold(bool, String),
+    /// Every alert, as JSON.
+    Alerts,
+    /// A test message of an alert; the query names it.
+    AlertTest(String),
     /// Every app, as JSON.
     Apps,
+    /// What an app said and how it ended, as JSON; the query names it.
+    AppWords(String),
     /// What is wanted of an app; the query names it.
     App(AppOrder, String),
+    /// An app's deploys, as JSON; the query names it.
+    AppHistory(String),
 }
 
 /// An order's answer: status, media type, text.
@@ -98,7 +106,22 @@ pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
     ),
     (Method::Post, "/api/v1/pool/hold", Order::Hold(true, String::new()), false, "?pool=P: requests wait"),
     (Method::Post, "/api/v1/pool/release", Order::Hold(false, String::new()), false, "they go on"),
+    (Method::Get, "/api/v1/alerts", Order::Alerts, false, "every alert, what is so now, how each way works"),
+    (
+        Method::Post,
+        "/api/v1/alert/test",
+        Order::AlertTest(String::new()),
+        false,
+        "?alert=A: a test message by every way",
+    ),
     (Method::Get, "/api/v1/apps", Order::Apps, false, "every app and its instances"),
+    (
+        Method::Get,
+        "/api/v1/app/words",
+        Order::AppWords(String::new()),
+        false,
+        "?app=A: its crashes, its newest lines",
+    ),
     (
         Method::Post,
         "/api/v1/app/start",
@@ -132,14 +155,21 @@ pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
         "/api/v1/app/deploy",
         Order::App(AppOrder::Deploy, String::new()),
         false,
-        "?app=A[&dir=D]: a new version",
+        "?app=A[&dir=D|&image=F]: a new version",
     ),
     (
         Method::Post,
         "/api/v1/app/rollback",
         Order::App(AppOrder::Rollback, String::new()),
         false,
-        "?app=A: the version before",
+        "?app=A[&to=N]: the version before",
+    ),
+    (
+        Method::Get,
+        "/api/v1/app/history",
+        Order::AppHistory(String::new()),
+        false,
+        "?app=A: the deploys there were",
     ),
 ];
 
@@ -197,7 +227,13 @@ impl Control {
             return Reply::Now(exchange);
         }
         let (orders, mut order) = (self.orders.clone(), order.clone());
-        if let Order::Pool(_, query) | Order::Hold(_, query) | Order::App(_, query) = &mut order {
+        if let Order::Pool(_, query)
+        | Order::Hold(_, query)
+        | Order::App(_, query)
+        | Order::AppHistory(query)
+        | Order::AppWords(query)
+        | Order::AlertTest(query) = &mut order
+        {
             exchange.head.query().unwrap_or_default().clone_into(query);
         }
         Reply::Later(Box::pin(async move {

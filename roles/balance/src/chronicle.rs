@@ -62,6 +62,8 @@ pub(crate) const LOOKUPS: [&str; 5] = ["found", "nothing", "refused", "late", "u
 pub(crate) struct Record {
     /// Why its state is what it is; empty: it has been so from the beginning.
     pub(crate) why: String,
+    /// What was wrong with the last answer to a probe; `None`: nothing.
+    pub(crate) failure: Option<ProbeFailure>,
     pub(crate) ejections: [u64; EJECTIONS.len()],
     /// It should have rested and too few would have been left.
     pub(crate) not_ejected: u64,
@@ -75,6 +77,7 @@ impl Record {
     fn new(now: Instant) -> Self {
         Self {
             why: String::new(),
+            failure: None,
             ejections: [0; EJECTIONS.len()],
             not_ejected: 0,
             probes: [0; PROBES.len()],
@@ -161,6 +164,7 @@ impl Chronicle {
             Err(ProbeFailure::NotServing) => 9,
         };
         record.probes[at] += 1;
+        record.failure = answer.err();
     }
 
     /// A look-up ended, by one of [`LOOKUPS`].

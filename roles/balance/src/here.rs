@@ -226,7 +226,8 @@ impl Here {
         let address = match server.place() {
             Place::Ip(address) => listen::Address::Tcp(*address),
             Place::Unix(path) => listen::Address::Unix(path.clone()),
-            Place::Host(..) | Place::Service(_) => {
+            // The settings let no route that speaks HTTP lead to programs.
+            Place::Host(..) | Place::Service(_) | Place::Program(_) => {
                 return Err(format!("{} has no address yet", server.place()));
             }
         };

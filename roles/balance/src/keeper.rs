@@ -59,6 +59,17 @@ pub(crate) struct Kept {
     next_look: Instant,
 }
 
+/// One server at a glance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    /// How it stands.
+    pub state: State,
+    /// Requests open there.
+    pub in_flight: u32,
+    /// What was wrong with the last answer to a health check, if anything was.
+    pub failure: Option<ProbeFailure>,
+}
+
 /// See the module.
 pub struct Keeper {
     me: Weak<Self>,
@@ -172,8 +183,8 @@ impl Keeper {
         Some(kept.pool.settings().hold.unwrap_or(HELD_WAIT))
     }
 
-    /// One server at a glance: its state and its open requests. `hurry`: asked as soon as possible, somebody waits for it.
-    pub fn glance(&self, pool: &str, server: &str, hurry: bool) -> Option<(State, u32)> {
+    /// One server at a glance. `hurry`: asked as soon as possible, somebody waits for it.
+    pub fn glance(&self, pool: &str, server: &str, hurry: bool) -> Option<Glance> {
         let mut pools = self.pools.borrow_mut();
         let kept = pools.get_mut(pool)?;
         let server = Arc::clone(kept.pool.find(server).first()?);
@@ -181,7 +192,8 @@ impl Keeper {
             kept.health.hurry(server.id(), clock::now());
             self.changed.notify_one();
         }
-        Some((server.standing().state, server.in_flight()))
+        let failure = kept.chronicle.record(server.id()).and_then(|record| record.failure);
+        Some(Glance { state: server.standing().state, in_flight: server.in_flight(), failure })
     }
 
     /// New settings of one pool that is there: an app's instances come and go.
@@ -197,6 +209,7 @@ impl Keeper {
         let next = Arc::new(kept.pool.next(Arc::clone(settings), endpoints, now));
         kept.pool = Arc::clone(&next);
         kept.health.update(&next, now);
+        kept.chronicle.follow(&next, now);
         drop(pools);
         self.observer.renewed(&next);
         self.changed.notify_one();
@@ -410,6 +423,8 @@ fn build(settings: &PoolSettings, server: &Server) -> Result<Probe, ProbeFailure
         Place::Unix(path) => listen::Address::Unix(path.clone()),
         // Never a server's place: names are looked up before.
         Place::Host(..) | Place::Service(_) => return Err(ProbeFailure::NotConnected),
+        // It is started when somebody comes: there is nothing to ask before.
+        Place::Program(_) => return Err(ProbeFailure::Nonsense),
     };
     let is_grpc = matches!(health.check, Check::Grpc { .. });
     let tls = match health.tls {

@@ -172,7 +172,7 @@ impl Names {
             Place::Host(name, port) => Question::Addresses(name.clone(), *port),
             Place::Service(name) => Question::Services(name.clone()),
             // Only names are entries.
-            Place::Ip(_) | Place::Unix(_) => return None,
+            Place::Ip(_) | Place::Unix(_) | Place::Program(_) => return None,
         };
         entry.next = None;
         Some((entry.address.clone(), question))

@@ -19,12 +19,14 @@ pub struct Member {
 }
 
 /// How an instance does there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Seen {
     /// What its checks say; `None`: nothing yet.
     pub fit: Option<bool>,
     /// Requests open.
     pub in_flight: u32,
+    /// What was wrong with the last answer to a check: `no connection`, `status 500`.
+    pub check: Option<String>,
 }
 
 /// The pools and the log.

@@ -187,6 +187,7 @@ mod tests {
             healthy_within: seconds(60),
             watch: seconds(20),
             keep: 3,
+            disk: 1 << 30,
         }
     }
 

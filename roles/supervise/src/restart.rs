@@ -46,7 +46,7 @@ impl fmt::Display for TooMany {
             Self::Ends { count, window } => {
                 write!(f, "it ended {count} times within {}", unit::show_duration(*window))
             }
-            Self::Never => f.write_str("it ended, and restart.at_most is \"never\""),
+            Self::Never => f.write_str("it ended, and restart.at_most allows no restart"),
         }
     }
 }

@@ -5,8 +5,8 @@
 //! everything that was due is done.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,11 @@ use madang_host::process::exit::Exit;
 use madang_http::check::{Check, HealthSettings};
 use madang_supervise::app::{Action, App, Place};
 use madang_supervise::config::{
-    AppSettings, AtMost, DeploySettings, Environment, Give, Kind, Limits, Program, Ready, RestartSettings,
-    ScaleBy, ScaleSettings, StopSettings, StopSignal, Target,
+    AppSettings, AtMost, DeploySettings, Environment, Give, ImageSettings, Kind, Limits, Program, Ready,
+    RestartSettings, ScaleBy, ScaleSettings, StopSettings, StopSignal, Target,
 };
 use madang_supervise::life::Look;
+use madang_supervise::releases::resume::resume;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -34,11 +35,17 @@ fn program(name: &str) -> Arc<Program> {
         limits: Limits::default(),
         no_new_privs: true,
         read_only: Vec::new(),
+        image: ImageSettings::default(),
+        root: None,
+        image_user: None,
     })
 }
 
 fn settings(instances: u32) -> AppSettings {
     AppSettings {
+        per_connection: None,
+        log_files: 2,
+        log_rate: 1 << 20,
         name: "hello".into(),
         program: program("good"),
         kind: Kind::Service,
@@ -65,14 +72,15 @@ fn settings(instances: u32) -> AppSettings {
             healthy_within: seconds(30),
             watch: seconds(10),
             keep: 3,
+            disk: 1 << 30,
         },
         scale: ScaleSettings {
-            by: ScaleBy::InFlight,
-            target: Target(16.0),
+            targets: vec![Target { by: ScaleBy::InFlight, each: 16.0 }],
             up: seconds(3),
             down: seconds(60),
             idle: seconds(600),
         },
+        max_connections: 0,
         log_keep: 1 << 20,
     }
 }
@@ -94,6 +102,8 @@ struct World {
     processes: BTreeMap<u32, Process>,
     places: Vec<Place>,
     told: Vec<String>,
+    /// The version on its way in.
+    under_way: Option<u32>,
     /// Requests that were open where SIGTERM went before their time to drain was over.
     cut: u32,
     deaf_percent: u64,
@@ -102,7 +112,9 @@ struct World {
 impl World {
     fn new(settings: AppSettings, seed: u64) -> Self {
         let now = madang_host::clock::now();
-        let mut app = App::new(Arc::new(settings), seed, now);
+        let settings = Arc::new(settings);
+        let resumed = resume(None, &settings.program, Path::new("/"), &BTreeSet::new());
+        let mut app = App::new(settings, resumed, seed, now);
         app.allow();
         Self {
             app,
@@ -111,6 +123,7 @@ impl World {
             processes: BTreeMap::new(),
             places: Vec::new(),
             told: Vec::new(),
+            under_way: None,
             cut: 0,
             deaf_percent: 0,
         }
@@ -200,6 +213,13 @@ impl World {
                 }
                 Action::Places => self.places = self.app.places(),
                 Action::Tell(_, sentence) => self.told.push(sentence),
+                Action::Begun { version, .. } => {
+                    assert_eq!(self.under_way.replace(version), None, "two versions on their way in");
+                }
+                Action::Over { version, .. } => {
+                    assert_eq!(self.under_way.take(), Some(version), "over without having begun");
+                }
+                Action::Forget(_) => panic!("no files are made here"),
                 Action::AskSchedule => panic!("not a job"),
             }
         }
@@ -357,7 +377,7 @@ fn every_history_comes_to_rest() {
                 1 => drop(world.app.deploy(program("broken"), now)),
                 2 => drop(world.app.deploy(program("flaky"), now)),
                 3 => drop(world.app.restart(now)),
-                4 => drop(world.app.roll_back(now)),
+                4 => drop(world.app.roll_back(None, now)),
                 5 => {
                     wanted = 1 + u32::try_from(draws.below(5)).unwrap();
                     world.app.scale(wanted, now).unwrap();

@@ -6,6 +6,7 @@
 //! Invariants
 //! 1. Matching looks at each segment once and allocates nothing: captures are slices of the path.
 //! 2. `/folder/*` matches `/folder` and all below it, never `/folderish`.
+//! 3. `/**/*.php` looks at the last segment alone, however deep it lies.
 
 use std::fmt;
 
@@ -19,6 +20,8 @@ enum Segment {
     Capture(String),
     /// One segment with one `*` inside: what is before and behind it.
     Glob(String, String),
+    /// Any number of segments, none too; only in front of the last one.
+    Deep,
     /// Everything that is left; only at the end.
     Rest,
 }
@@ -56,7 +59,7 @@ impl fmt::Display for PatternError {
             Self::Braces => f.write_str("a capture is a whole segment: /users/{id}"),
             Self::Twice(name) => write!(f, "the capture {{{name}}} is there twice"),
             Self::TooMany => write!(f, "more than {CAPTURES_MAX} captures"),
-            Self::Stars => f.write_str("a segment may hold one *, a whole-segment * only at the end"),
+            Self::Stars => f.write_str("a segment may hold one *, a whole-segment * only at the end, ** only in front of a last segment: /**/*.php"),
             Self::NotCanonical => f.write_str("paths are matched decoded: no %, no //, no . or .. segments"),
         }
     }
@@ -97,7 +100,9 @@ impl PathPattern {
             if part.contains(['%', '\\']) || *part == "." || *part == ".." || (part.is_empty() && !last) {
                 return Err(PatternError::NotCanonical);
             }
-            segments.push(segment(part, last)?);
+            let deep =
+                *part == "**" && index + 2 == parts.len() && !["", "*", "**"].contains(&parts[index + 1]);
+            segments.push(if deep { Segment::Deep } else { segment(part, last)? });
         }
         let exact = segments.iter().all(|segment| matches!(segment, Segment::Literal(_)));
         let pattern = Self { text: text.to_owned(), segments, exact };
@@ -121,7 +126,7 @@ impl PathPattern {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Capture(name) => Some(name.as_str()),
             Segment::Rest => Some("rest"),
-            Segment::Literal(_) | Segment::Glob(..) => None,
+            Segment::Literal(_) | Segment::Glob(..) | Segment::Deep => None,
         })
     }
 
@@ -145,6 +150,10 @@ impl PathPattern {
             }
             if ended {
                 return None;
+            }
+            if *segment == Segment::Deep {
+                rest = rest.rsplit_once('/').map_or(rest, |(_, last)| last);
+                continue;
             }
             let (part, more) = match rest.split_once('/') {
                 Some((part, more)) => (part, Some(more)),
@@ -176,7 +185,7 @@ impl PathPattern {
                     prefix.push('/');
                     prefix.push_str(text);
                 }
-                Segment::Capture(_) => return prefix + "/",
+                Segment::Capture(_) | Segment::Deep => return prefix + "/",
                 Segment::Glob(before, _) => return format!("{prefix}/{before}"),
                 // The folder itself matches, too: without the slash.
                 Segment::Rest => return prefix,
@@ -225,6 +234,13 @@ mod tests {
         check("/a/*.php", "/a/x.php", Some(&[]));
         check("/a/*.php", "/a/x.php/y", None);
         check("/a/*.php", "/a/.ph", None);
+        check("/**/*.php", "/x.php", Some(&[]));
+        check("/**/*.php", "/a/b/x.php", Some(&[]));
+        check("/**/*.php", "/x.php/b", None);
+        check("/**/*.php", "/a/", None);
+        check("/a/**/{name}", "/a/b/c/d", Some(&["d"]));
+        check("/a/**/x", "/a/x", Some(&[]));
+        check("/a/**/x", "/ab/x", None);
         check("/{a}/{b}/*", "/1/2/3/4", Some(&["1", "2", "3/4"]));
         check("/folder/", "/folder/", Some(&[]));
         check("/folder/", "/folder", None);
@@ -245,6 +261,10 @@ mod tests {
         check("/{rest}/*", PatternError::Twice("rest".to_owned()));
         check("/*/x", PatternError::Stars);
         check("/**", PatternError::Stars);
+        check("/**/", PatternError::Stars);
+        check("/**/*", PatternError::Stars);
+        check("/**/a/b", PatternError::Stars);
+        check("/**/**/b", PatternError::Stars);
         check("/a//b", PatternError::NotCanonical);
         check("/a%20b", PatternError::NotCanonical);
         check("/../b", PatternError::NotCanonical);
@@ -267,6 +287,12 @@ mod tests {
                 .any(|(from, to)| part[..from] == *before && part[to..] == *behind),
         };
         let each = |length: usize| (0..length).all(|at| fits(pattern[at], path[at]));
+        if let [front @ .., "**", last] = pattern.as_slice() {
+            let ends = path.split_last().is_some_and(|(end, _)| fits(last, end));
+            let begins = path.len() > front.len()
+                && front.iter().zip(&path).all(|(pattern, part)| fits(pattern, part));
+            return begins && ends;
+        }
         match pattern.split_last() {
             Some((&"*", front)) => path.len() >= front.len() && each(front.len()),
             _ => path.len() == pattern.len() && each(path.len()),
@@ -278,7 +304,7 @@ mod tests {
         // Method: short patterns and paths over a tiny alphabet, so that near misses are common.
         #[test]
         fn the_matcher_agrees_with_the_naive_one(
-            pattern in "/(a|b|/|\\{x\\}|\\{y\\}|\\*|\\.){0,6}",
+            pattern in "/(a|b|/|\\{x\\}|\\{y\\}|\\*|\\*\\*/|\\.){0,6}",
             path in "/[ab/.]{0,8}",
         ) {
             if let Ok(parsed) = PathPattern::parse(&pattern) {

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
+pub use madang_host::blame::Blame;
 use madang_http::body::LocalFuture;
 use madang_http::exchange::{Exchange, Service};
 
@@ -78,31 +79,3 @@ impl fmt::Display for Failure {
     }
 }
 impl std::error::Error for Failure {}
-
-/// Whose fault a failure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Blame {
-    /// Whoever sent the request.
-    Client,
-    /// A server behind us.
-    Upstream,
-    /// Whoever wrote the settings or keeps the machine.
-    Operator,
-    /// Nobody: there is more work than a limit allows.
-    Load,
-    /// A bug here.
-    Us,
-}
-
-impl Blame {
-    /// The name used in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Upstream => "upstream",
-            Self::Operator => "operator",
-            Self::Load => "load",
-            Self::Us => "us",
-        }
-    }
-}

@@ -15,6 +15,9 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// What one group may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +30,8 @@ pub struct GroupLimits {
     pub pids: Option<u32>,
 }
 
+/// How often those left in a group are killed one by one. A fork bomb that is not limited may outrun it.
+const KILL_ROUNDS: usize = 64;
 /// CPU time is dealt out in pieces of this, in microseconds.
 const PERIOD_US: u64 = 100_000;
 
@@ -156,6 +161,12 @@ impl Groups {
     }
 }
 
+/// Who is in a group.
+fn members(folder: &Path) -> Vec<Pid> {
+    let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
+}
+
 /// Lets groups below `ours` use a controller; it has to be handed down from above.
 fn enable(ours: &Path, controller: &str) -> io::Result<()> {
     let has = |folder: &Path, file: &str| {
@@ -220,11 +231,56 @@ impl Group {
         files.chain(legacy).any(|file| fs::read_to_string(file).is_ok_and(counted)).then_some(self.memory)
     }
 
+    /// CPU time that everything in it has used so far; `None`: this machine does not count it by group.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let whole = |text: &str| text.trim().parse::<u64>().ok();
+        // Version 2 counts always, whether the controller is on or not.
+        let unified = self.unified.iter().find_map(|folder| {
+            let text = fs::read_to_string(folder.join("cpu.stat")).ok()?;
+            let used = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+            whole(used).map(Duration::from_micros)
+        });
+        let legacy = || {
+            let files = self.legacy.iter().map(|folder| folder.join("cpuacct.usage"));
+            files
+                .into_iter()
+                .find_map(|file| whole(&fs::read_to_string(file).ok()?).map(Duration::from_nanos))
+        };
+        unified.or_else(legacy)
+    }
+
+    /// Whether it wanted more processes than it may have.
+    pub fn was_out_of_processes(&self) -> bool {
+        let refused = |text: String| {
+            let times = text.lines().find_map(|line| line.strip_prefix("max ")?.trim().parse::<u64>().ok());
+            times.is_some_and(|times| times > 0)
+        };
+        let files = self.unified.iter().chain(&self.legacy).map(|folder| folder.join("pids.events"));
+        files.into_iter().any(|file| fs::read_to_string(file).is_ok_and(refused))
+    }
+
     /// Ends everything that is left in it: what left the process group and the session too.
     pub fn kill(&self) {
-        // A kernel before 5.14 has no such file; the process group was killed all the same.
-        if let Some(folder) = &self.unified {
-            let _ = fs::write(folder.join("cgroup.kill"), "1");
+        let at_once = |folder: &PathBuf| fs::write(folder.join("cgroup.kill"), "1").is_ok();
+        if self.unified.as_ref().is_some_and(at_once) {
+            return;
+        }
+        // A kernel before 5.14, or version 1: one by one, and again, for those that were born meanwhile.
+        for folder in self.folders() {
+            for _ in 0..KILL_ROUNDS {
+                let left = members(&folder);
+                if left.is_empty() {
+                    break;
+                }
+                for number in left {
+                    let Ok(held) = pidfd_open(number, PidfdFlags::empty()) else { continue };
+                    // Held first, then looked at: its number is no other one's now.
+                    if members(&folder).contains(&number) {
+                        // One that has ended is what was wanted.
+                        let _ = pidfd_send_signal(&held, Signal::KILL);
+                    }
+                }
+            }
         }
     }
 
@@ -237,5 +293,109 @@ impl Group {
         // Each is tried, whatever the others do.
         let left = self.folders().iter().filter(|folder| !gone(folder)).count();
         left == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Groups as version 2 has them, on a folder tree: `has` are the controllers that were handed down.
+    fn unified(has: &str) -> (tempfile::TempDir, Groups) {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = folder.path().join("ours");
+        fs::create_dir(&ours).unwrap();
+        fs::write(ours.join("cgroup.controllers"), has).unwrap();
+        (folder, Groups { unified: Some(ours), legacy: [None, None, None] })
+    }
+
+    // Goal: limits in version 2 are written as cgroups(7) has them, and handed down before. Method: a folder tree in its place,
+    // because test machines often have version 1.
+    #[test]
+    fn limits_of_version_2_are_written_as_the_kernel_reads_them() {
+        let (folder, groups) = unified("memory pids");
+        let limits = GroupLimits { memory: Some(64 << 20), cpu_percent: Some(150), pids: Some(20) };
+        let group = groups.make("app-1", &limits).unwrap();
+        let check = |path: &str, want: &str| {
+            let got = fs::read_to_string(folder.path().join(path)).unwrap_or_default();
+            assert_eq!(got, want, "{path}");
+        };
+        check("ours/app-1/memory.max", "67108864");
+        check("ours/app-1/memory.swap.max", "0");
+        check("ours/app-1/cpu.max", "150000 100000");
+        check("ours/app-1/pids.max", "20");
+        // What was handed down from above is not asked for again; of the three, the last one written stays in a plain file.
+        check("cgroup.subtree_control", "+cpu");
+        check("ours/cgroup.subtree_control", "+pids");
+        assert_eq!(group.join_files(), [folder.path().join("ours/app-1/cgroup.procs")]);
+
+        fs::write(folder.path().join("ours/app-1/memory.events"), "oom 3\noom_kill 0\n").unwrap();
+        assert_eq!(group.was_out_of_memory(), None);
+        fs::write(folder.path().join("ours/app-1/memory.events"), "oom 3\noom_kill 1\n").unwrap();
+        assert_eq!(group.was_out_of_memory(), Some(Some(64 << 20)));
+
+        let free = groups.make("app-2", &GroupLimits::default()).unwrap();
+        assert!(free.remove(), "nothing was written into it");
+    }
+
+    // Negative space: a limit that the machine does not let us set is refused in words, and nothing is left of the try.
+    #[test]
+    fn a_limit_that_cannot_be_set_is_refused() {
+        let groups = Groups { unified: None, legacy: [None, None, None] };
+        let limits = GroupLimits { pids: Some(20), ..GroupLimits::default() };
+        let told = groups.make("app-1", &limits).unwrap_err().to_string();
+        assert!(
+            told.starts_with("this machine lets nobody limit pids here: there is no cgroup v2"),
+            "{told}"
+        );
+        assert!(groups.make("app-1", &GroupLimits::default()).unwrap().folders().is_empty());
+    }
+
+    // Goal: where the kernel kills no group at once, everybody in it is killed all the same. Method: a real group, taken for one of
+    // version 1; where none can be made this says so.
+    #[test]
+    fn a_group_is_ended_one_by_one_where_it_must_be() {
+        use std::os::unix::process::ExitStatusExt;
+        let groups = Groups::find(&format!("madang-test-{}", std::process::id()));
+        let Some(ours) = groups.unified.clone() else {
+            eprintln!("not proved here: this machine lets us make no group");
+            return;
+        };
+        let folder = groups.make("several", &GroupLimits::default()).unwrap().folders().remove(0);
+        #[allow(clippy::disallowed_methods)] // a test's own children
+        let mut children: Vec<_> =
+            (0..3).map(|_| std::process::Command::new("sleep").arg("600").spawn().unwrap()).collect();
+        for child in &children {
+            fs::write(folder.join("cgroup.procs"), child.id().to_string()).unwrap();
+        }
+        let group = Group { unified: None, legacy: vec![folder], memory: None };
+        group.kill();
+        let ends: Vec<_> = children.iter_mut().map(|child| child.wait().unwrap().signal()).collect();
+        assert_eq!(ends, [Some(9); 3]);
+        assert!(group.remove());
+        fs::remove_dir(ours).unwrap();
+    }
+
+    // Goal: CPU time is read in the unit of each version, and never made up. Method: folders as a kernel fills them.
+    #[test]
+    fn cpu_time_has_the_unit_of_its_version() {
+        check(
+            &[("cgroup.kill", ""), ("cpu.stat", "nr_bursts 7\nusage_usec 1500000\nuser_usec 1\n")],
+            Some(1_500),
+        );
+        check(&[("cpuacct.usage", "2500000000\n")], Some(2_500));
+        check(&[("cgroup.kill", ""), ("cpu.stat", "usage_usec many\n")], None);
+        check(&[("cpuacct.usage", "-1\n")], None);
+        check(&[], None);
+
+        #[track_caller]
+        fn check(files: &[(&str, &str)], want_ms: Option<u64>) {
+            let folder = tempfile::tempdir().unwrap();
+            for (name, text) in files {
+                fs::write(folder.path().join(name), text).unwrap();
+            }
+            let group = Group::found(&[folder.path().to_owned()], None);
+            assert_eq!(group.cpu_time(), want_ms.map(Duration::from_millis), "{files:?}");
+        }
     }
 }

@@ -75,7 +75,7 @@ impl fmt::Display for Exit {
 /// What shells and systemd mean by a code.
 const fn meaning(code: i32) -> &'static str {
     match code {
-        126 => " (what it should run is not executable)",
+        126 => " (what it should run cannot be run)",
         127 => " (what it should run was not found)",
         _ => "",
     }

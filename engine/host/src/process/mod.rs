@@ -1,8 +1,9 @@
 //! Processes: where they are born and how they end.
 //!
 //! **Job.** Start this very program again ([`again`]) and programs of others ([`spawn`], by way of [`exec`]); know when and
-//! how they ended ([`running`], [`exit`]); hear what they write and say ([`output`], [`said`]); run one to its end, on a runtime
-//! ([`hook`]) or for a command that waits ([`tool`]).
+//! how they ended ([`running`], [`exit`]); hear what they write and say ([`output`], [`said`]); see where one listens
+//! ([`listening`]); run one to its end, on a runtime ([`hook`]) or for a command that waits ([`tool`]); have programs started
+//! beside us, one for each connection ([`zygote`]).
 //! **Called by** `madang`, `roles/supervise`. **Calls** the kernel.
 //!
 //! Invariants
@@ -13,13 +14,18 @@
 
 pub mod again;
 pub mod cgroup;
+pub mod cpu;
 pub mod exec;
 pub mod exit;
+pub mod gate;
 pub mod hook;
 pub mod identity;
+pub mod listening;
 pub mod output;
 pub mod port;
+mod root;
 pub mod running;
 pub mod said;
 pub mod spawn;
 pub mod tool;
+pub mod zygote;

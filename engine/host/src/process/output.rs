@@ -6,10 +6,10 @@
 //! takes over reads on, and the end of a server never ends a program by SIGPIPE. Closed or not, nothing is made of it.
 //!
 //! Invariants
-//! 1. A line is at most [`LINE_BYTES_MAX`]; longer ones are cut into several.
-//! 2. Nobody is read faster than [`BYTES_PER_TURN`] a [`TURN`]: who floods waits, and costs others nothing.
+//! 1. A line is at most [`LINE_BYTES_MAX`] and a mark that says how much was cut off.
+//! 2. Nobody is read faster than [`BYTES_PER_TURN`] a [`TURN`]: who floods beyond that waits, and costs others little.
 //!
-//! Not here: where lines go (`roles/supervise`).
+//! Not here: where lines go, how many of them are kept (`roles/supervise`).
 
 use std::fs::OpenOptions;
 use std::io;
@@ -18,20 +18,24 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
-use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 /// The longest line, in bytes.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;
-/// What is read of one program in a turn, in bytes: 2.5 MiB a second.
-const BYTES_PER_TURN: usize = 256 * 1024;
+/// What is read of one program in a turn, in bytes: 10 MiB a second.
+const BYTES_PER_TURN: usize = 1024 * 1024;
+/// What is read at once.
+const PIECE_BYTES: usize = 16 * 1024;
 /// How long a turn is.
 const TURN: Duration = Duration::from_millis(100);
 
 /// The reading end.
 pub struct Output {
     pipe: pipe::Receiver,
-    unread: Vec<u8>,
+    /// The beginning of a line whose end has not come.
+    begun: Vec<u8>,
+    /// What of it was cut off.
+    cut_off: usize,
     /// Read in this turn.
     read: usize,
 }
@@ -49,64 +53,80 @@ impl Output {
     /// Opens the reading end. Must be called on a tokio runtime.
     pub fn open(path: &Path) -> io::Result<Self> {
         // Both directions: a pipe without a writer would be readable for ever.
-        let pipe = pipe::OpenOptions::new().read_write(true).open_receiver(path)?;
-        Ok(Self { pipe, unread: Vec::new(), read: 0 })
+        Ok(Self::reading(pipe::OpenOptions::new().read_write(true).open_receiver(path)?))
     }
 
-    /// Waits for more and hands every whole line on, without its end. Never ends by itself.
+    /// The reading end of a pipe that has no name. Must be called on a tokio runtime.
+    pub fn of(pipe: OwnedFd) -> io::Result<Self> {
+        Ok(Self::reading(pipe::Receiver::from_owned_fd(pipe)?))
+    }
+
+    const fn reading(pipe: pipe::Receiver) -> Self {
+        Self { pipe, begun: Vec::new(), cut_off: 0, read: 0 }
+    }
+
+    /// Waits for more and hands every whole line on, without its end. Never ends by itself. Nothing is lost when it is dropped.
     pub async fn lines(&mut self, mut line: impl FnMut(&[u8])) -> io::Result<()> {
         if self.read >= BYTES_PER_TURN {
             tokio::time::sleep(TURN).await;
             self.read = 0;
         }
-        let before = self.unread.len();
-        self.unread.reserve(LINE_BYTES_MAX);
-        let count = self.pipe.read_buf(&mut self.unread).await?;
-        self.read += count;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        self.pipe.readable().await?;
+        let mut piece = [0; PIECE_BYTES];
+        match self.pipe.try_read(&mut piece) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                self.read += count;
+                self.take(&piece[..count], &mut line);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
         }
-        self.cut(before, &mut line);
-        Ok(())
     }
 
     /// What is left when the program has ended, a last line without an end included.
     pub fn rest(mut self, mut line: impl FnMut(&[u8])) {
         // A flood stands in the pipe at most: 1 MiB is the largest one may be.
-        for _ in 0..256 {
-            let mut piece = [0; 4096];
-            match self.pipe.try_read(&mut piece) {
-                Ok(count @ 1..) => {
-                    let before = self.unread.len();
-                    self.unread.extend_from_slice(&piece[..count]);
-                    self.cut(before, &mut line);
-                }
+        let mut piece = [0; PIECE_BYTES];
+        for _ in 0..64 {
+            // Of the kernel itself: the runtime may not have heard yet that the last words are there.
+            match rustix::io::read(&self.pipe, &mut piece) {
+                Ok(count @ 1..) => self.take(&piece[..count], &mut line),
                 _ => break,
             }
         }
-        if !self.unread.is_empty() {
-            line(&self.unread);
+        if !self.begun.is_empty() {
+            self.end_line(&mut line);
         }
     }
 
-    fn cut(&mut self, mut seen: usize, line: &mut impl FnMut(&[u8])) {
-        let mut from = 0;
-        loop {
-            let end = self.unread[seen..].iter().position(|byte| *byte == b'\n').map(|at| seen + at);
-            match end {
-                Some(end) if end - from <= LINE_BYTES_MAX => {
-                    line(self.unread[from..end].strip_suffix(b"\r").unwrap_or(&self.unread[from..end]));
-                    from = end + 1;
-                }
-                _ if self.unread.len() - from > LINE_BYTES_MAX => {
-                    line(&self.unread[from..from + LINE_BYTES_MAX]);
-                    from += LINE_BYTES_MAX;
-                }
-                _ => break,
+    fn take(&mut self, piece: &[u8], line: &mut impl FnMut(&[u8])) {
+        let mut parts = piece.split(|byte| *byte == b'\n').peekable();
+        while let Some(part) = parts.next() {
+            let ends = parts.peek().is_some();
+            if ends && self.begun.is_empty() && part.len() <= LINE_BYTES_MAX {
+                line(part.strip_suffix(b"\r").unwrap_or(part));
+                continue;
             }
-            seen = from;
+            let room = (LINE_BYTES_MAX - self.begun.len()).min(part.len());
+            self.begun.extend_from_slice(&part[..room]);
+            self.cut_off += part.len() - room;
+            if ends {
+                self.end_line(line);
+            }
         }
-        self.unread.drain(..from);
+    }
+
+    fn end_line(&mut self, line: &mut impl FnMut(&[u8])) {
+        let mut whole = std::mem::take(&mut self.begun);
+        match std::mem::take(&mut self.cut_off) {
+            0 => line(whole.strip_suffix(b"\r").unwrap_or(&whole)),
+            more => {
+                whole.extend_from_slice(format!(" [cut: {more} bytes more]").as_bytes());
+                line(&whole);
+            }
+        }
     }
 }
 
@@ -141,8 +161,25 @@ mod tests {
         long.write_all(&[b'x'; LINE_BYTES_MAX + 10]).unwrap();
         long.write_all(b"\nlast").unwrap();
         let mut lengths = Vec::new();
-        output.lines(|line| lengths.push(line.len())).await.unwrap();
+        while lengths.is_empty() {
+            output.lines(|line| lengths.push(line.len())).await.unwrap();
+        }
         output.rest(|line| lengths.push(line.len()));
-        assert_eq!(lengths, [LINE_BYTES_MAX, 10, 4]);
+        assert_eq!(lengths, [LINE_BYTES_MAX + " [cut: 10 bytes more]".len(), 4]);
+    }
+
+    // Goal: the last words of a program are there when its end is, even if nothing told the runtime yet.
+    // Method: everything is written before the runtime gets a turn.
+    #[tokio::test]
+    async fn last_words_are_read_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let mut writer = std::fs::File::from(make(&path).unwrap());
+        let output = Output::open(&path).unwrap();
+        writer.write_all(b"it cannot\ngo on").unwrap();
+        drop(writer);
+        let mut got: Vec<String> = Vec::new();
+        output.rest(|line| got.push(String::from_utf8_lossy(line).into_owned()));
+        assert_eq!(got, ["it cannot", "go on"]);
     }
 }

@@ -9,9 +9,11 @@
 //!
 //! Not here: forms of lines.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::rotate::{RotatingFile, Rotation};
@@ -45,7 +47,11 @@ enum Message {
 #[derive(Clone)]
 pub struct LogSender {
     channel: SyncSender<Message>,
+    troubles: Troubles,
 }
+
+/// Why logs are not written, by their places; those that are have none.
+type Troubles = Arc<Mutex<BTreeMap<usize, String>>>;
 
 impl LogSender {
     /// Opens the files and starts the thread. A log is known by its place in `targets`.
@@ -58,14 +64,21 @@ impl LogSender {
             log.open()?;
         }
         let (channel, inbox) = sync_channel(BATCHES_MAX);
+        let troubles = Troubles::default();
+        let tells = Arc::clone(&troubles);
         #[allow(clippy::disallowed_methods)] // a thread of `host`, with a name
-        std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || run(&inbox, logs))?;
-        Ok(Self { channel })
+        std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || run(&inbox, logs, &tells))?;
+        Ok(Self { channel, troubles })
     }
 
     /// Hands over whole lines. False: they were dropped.
     pub fn send(&self, log: usize, lines: Vec<u8>) -> bool {
         self.channel.try_send(Message::Lines(log, lines)).is_ok()
+    }
+
+    /// What keeps the newest lines of a log from being written, if anything does.
+    pub fn trouble(&self, log: usize) -> Option<String> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).get(&log).cloned()
     }
 
     /// New targets from a reload.
@@ -92,23 +105,32 @@ struct Log {
     target: Target,
     file: Option<RotatingFile>,
     told: Option<Instant>,
+    /// The last lines were not written.
+    troubled: bool,
 }
 
 fn fresh(targets: Vec<Target>) -> Vec<Log> {
-    targets.into_iter().map(|target| Log { target, file: None, told: None }).collect()
+    targets.into_iter().map(|target| Log { target, file: None, told: None, troubled: false }).collect()
 }
 
-fn run(inbox: &Receiver<Message>, mut logs: Vec<Log>) {
+fn run(inbox: &Receiver<Message>, mut logs: Vec<Log>, troubles: &Troubles) {
+    let troubles = || troubles.lock().unwrap_or_else(PoisonError::into_inner);
     while let Ok(message) = inbox.recv() {
         match message {
-            Message::Lines(log, lines) => {
-                if let Some(log) = logs.get_mut(log)
-                    && let Err(error) = log.write(&lines)
-                {
-                    log.complain(&error);
+            Message::Lines(at, lines) => {
+                let Some(log) = logs.get_mut(at) else { continue };
+                match log.write(&lines) {
+                    Err(error) => {
+                        log.complain(&error);
+                        log.troubled = true;
+                        troubles().insert(at, error.to_string());
+                    }
+                    Ok(()) if std::mem::take(&mut log.troubled) => drop(troubles().remove(&at)),
+                    Ok(()) => {}
                 }
             }
             Message::Targets(targets) => {
+                troubles().clear();
                 logs = fresh(targets);
                 logs.iter_mut().for_each(Log::open_anew);
             }

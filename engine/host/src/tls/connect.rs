@@ -18,6 +18,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -118,6 +119,14 @@ impl ClientTls {
     }
 
     pub(crate) async fn handshake(&self, stream: Plain) -> io::Result<TlsStream<Plain>> {
+        self.over(stream).await
+    }
+
+    /// The handshake over any stream.
+    ///
+    /// # Errors
+    /// The stream's, and rustls' about the certificate.
+    pub async fn over<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
         TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream).await
     }
 }

@@ -12,6 +12,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The longest address that is taken, in bytes: a DNS name has 253, a unix socket 108.
 const ADDRESS_BYTES_MAX: usize = 300;
@@ -52,6 +53,8 @@ pub enum Place {
     Service(String),
     /// A unix socket.
     Unix(PathBuf),
+    /// No address: a program of this app for each connection. Made by the server, never written.
+    Program(Arc<str>),
 }
 
 impl Place {
@@ -68,6 +71,7 @@ impl fmt::Display for Place {
             Self::Host(name, port) => write!(f, "{name}:{port}"),
             Self::Service(name) => write!(f, "srv://{name}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Program(app) => write!(f, "app:{app}"),
         }
     }
 }
@@ -139,14 +143,14 @@ impl Address {
             Place::Ip(address) => address.ip().to_string(),
             Place::Host(name, _) => name.clone(),
             Place::Service(name) => name.splitn(3, '.').nth(2).unwrap_or(name).to_owned(),
-            Place::Unix(_) => "localhost".to_owned(),
+            Place::Unix(_) | Place::Program(_) => "localhost".to_owned(),
         }
     }
 
     /// What a request to it has in its Host field where nobody says otherwise: with the port, as clients have it.
     pub fn authority(&self) -> String {
         match &self.place {
-            Place::Service(_) | Place::Unix(_) => self.host(),
+            Place::Service(_) | Place::Unix(_) | Place::Program(_) => self.host(),
             Place::Ip(_) | Place::Host(..) => self.place.to_string(),
         }
     }

@@ -19,6 +19,7 @@ use madang_host::tls::connect::ClientTls;
 use madang_http::endpoint::Pool as Buffers;
 
 use super::end::StreamObserver;
+use super::program::Programs;
 use crate::config::{SERVERS_MAX, StreamSettings};
 use crate::here::{Here, client_tls};
 use crate::pool::Pool;
@@ -71,6 +72,8 @@ pub struct Kit {
     pub pipes: Rc<Pipes>,
     /// Who is told.
     pub observer: Rc<dyn StreamObserver>,
+    /// Who has programs.
+    pub programs: Rc<dyn Programs>,
 }
 
 /// A stream's door on one worker.

@@ -15,6 +15,7 @@ pub mod end;
 mod hello;
 mod open;
 mod pass;
+pub mod program;
 pub mod udp;
 
 use std::future::{Future, poll_fn};
@@ -97,7 +98,7 @@ async fn serve(
     let way = route.and_then(|at| serving.ways.get(at)).map(Rc::clone);
     seen.name = name;
     let Some(way) = way else { return End::NoRoute { name: seen.name.clone() } };
-    let opened = open::open(&way, serving.settings.proxy_header, connection, &mut seen.server).await;
+    let opened = open::open(&way, kit, serving.settings.proxy_header, connection, &mut seen.server).await;
     let mut opened = match opened {
         Ok(opened) => opened,
         Err(end) => return end,
@@ -112,8 +113,10 @@ async fn serve(
         buffers: &kit.buffers,
         pipes: &kit.pipes,
     };
-    let end = pass::pass(&mut client, &mut opened.stream, first, with).await;
-    open::close(&way, opened.place);
+    let end = pass::pass(&mut client, &mut opened.stream, &mut opened.bond, first, with).await;
+    // Before the place is: the program learns from it that nobody is there.
+    drop(opened.stream);
+    open::close(&way, opened.place, opened.bond, &end);
     end
 }
 

@@ -25,8 +25,9 @@ use madang_host::tls::connect::ClientTls;
 use madang_wire::proxy_protocol::{write_v1, write_v2};
 use tokio::io::AsyncWriteExt;
 
-use super::door::Way;
+use super::door::{Kit, Way};
 use super::end::End;
+use super::program::Bond;
 use crate::config::{Place, ProxyHeader};
 use crate::here::Line;
 use crate::pick::hash::key_of;
@@ -40,11 +41,14 @@ pub(super) struct Opened {
     pub(super) place: InFlight,
     /// What has to be said to it before the client's first byte and was not yet.
     pub(super) greeting: Vec<u8>,
+    /// Where it is a program.
+    pub(super) bond: Option<Bond>,
 }
 
 /// Opens one, or says why there is none. `seen` is the server of the newest attempt.
 pub(super) async fn open(
     way: &Way,
+    kit: &Kit,
     header: ProxyHeader,
     connection: &Connection,
     seen: &mut Option<Arc<Server>>,
@@ -72,7 +76,7 @@ pub(super) async fn open(
         *seen = Some(Arc::clone(&server));
         let begun = clock::now();
         let deadline = here.deadline(settings.timeouts.connect);
-        let mut connecting = std::pin::pin!(connect(way, &pool, &server, header, connection));
+        let mut connecting = std::pin::pin!(connect(way, kit, &pool, &server, header, connection));
         let connected = poll_fn(|cx| {
             if let Some(cut) = connection.poll_cut(cx) {
                 return Poll::Ready(Err(End::Cut(cut)));
@@ -88,7 +92,9 @@ pub(super) async fn open(
         let outcome = if connected.is_ok() { Outcome::Good } else { Outcome::NotConnected };
         here.note(&pool, &server, outcome, took, now);
         match connected {
-            Ok((stream, greeting)) => return Ok(Opened { stream, place: chosen.place, greeting }),
+            Ok((stream, greeting, bond)) => {
+                return Ok(Opened { stream, place: chosen.place, greeting, bond });
+            }
             Err(error) => last = format!("{}: {error}", server.name()),
         }
     }
@@ -131,20 +137,12 @@ async fn choose(way: &Way, pool: &Arc<Pool>, client: IpAddr, tried: &Tried) -> R
 /// Connects and greets. Without TLS the greeting goes out with the client's first bytes, in one piece.
 async fn connect(
     way: &Way,
+    kit: &Kit,
     pool: &Pool,
     server: &Server,
     header: ProxyHeader,
     connection: &Connection,
-) -> io::Result<(Stream, Vec<u8>)> {
-    let address = match server.place() {
-        Place::Ip(address) => listen::Address::Tcp(*address),
-        Place::Unix(path) => listen::Address::Unix(path.clone()),
-        place @ (Place::Host(..) | Place::Service(_)) => {
-            return Err(io::Error::other(format!("{place} has no address yet")));
-        }
-    };
-    let tls: Option<ClientTls> = way.tls(pool, server).map_err(io::Error::other)?;
-    let mut stream = plain(&address).await?;
+) -> io::Result<(Stream, Vec<u8>, Option<Bond>)> {
     let mut greeting = Vec::new();
     let (peer, local): (SocketAddr, SocketAddr) = (connection.ends().peer, connection.ends().local);
     match header {
@@ -152,15 +150,47 @@ async fn connect(
         ProxyHeader::V1 => write_v1(&mut greeting, peer, local),
         ProxyHeader::V2 => write_v2(&mut greeting, peer, local),
     }
+    let address = match server.place() {
+        Place::Ip(address) => listen::Address::Tcp(*address),
+        Place::Unix(path) => listen::Address::Unix(path.clone()),
+        place @ (Place::Host(..) | Place::Service(_)) => {
+            return Err(io::Error::other(format!("{place} has no address yet")));
+        }
+        Place::Program(app) => {
+            let program = kit.programs.open(Arc::clone(app), connection.ends()).await?;
+            return Ok((Stream::Plain(program.socket), greeting, Some(program.bond)));
+        }
+    };
+    let tls: Option<ClientTls> = way.tls(pool, server).map_err(io::Error::other)?;
+    let mut stream = plain(&address).await?;
     if tls.is_some() {
         stream.write_all(&greeting).await?;
         greeting.clear();
     }
-    Ok((secure(stream, tls.as_ref()).await?, greeting))
+    Ok((secure(stream, tls.as_ref()).await?, greeting, None))
 }
 
-/// Gives the place back and tells whoever waits for one.
-pub(super) fn close(way: &Rc<Way>, place: InFlight) {
-    drop(place);
-    way.here.place_given_back();
+/// Gives the place back and tells whoever waits for one; a program's once it has ended.
+pub(super) fn close(way: &Rc<Way>, place: InFlight, bond: Option<Bond>, end: &End) {
+    match bond {
+        Some(Bond { ended, held, gone: false }) => {
+            if *end == End::Done {
+                // Whoever has gone need not know.
+                let _ = held.send(());
+            } else {
+                drop(held);
+            }
+            let way = Rc::clone(way);
+            tokio::task::spawn_local(async move {
+                // An error says the same: nobody is left who would know.
+                let _ = ended.await;
+                drop(place);
+                way.here.place_given_back();
+            });
+        }
+        _ => {
+            drop(place);
+            way.here.place_given_back();
+        }
+    }
 }

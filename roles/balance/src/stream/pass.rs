@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use madang_host::connection::Connection;
+use madang_host::connection::{Connection, Phase};
 use madang_host::deadline::Deadline;
 use madang_host::net::splice::{Pipe, Pipes};
 use madang_host::net::stream::Stream;
@@ -27,6 +27,7 @@ use madang_http::endpoint::Pool as Buffers;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::end::End;
+use super::program::Bond;
 
 /// So many reads in a row that filled their buffer: bulk.
 const FULL_READS: u8 = 4;
@@ -48,7 +49,13 @@ pub(super) struct Passing<'a> {
 }
 
 /// Passes bytes on; `early` goes to the server first. Says how it ended.
-pub(super) async fn pass(client: &mut Stream, server: &mut Stream, early: Vec<u8>, with: Passing<'_>) -> End {
+pub(super) async fn pass(
+    client: &mut Stream,
+    server: &mut Stream,
+    bond: &mut Option<Bond>,
+    early: Vec<u8>,
+    with: Passing<'_>,
+) -> End {
     let can_splice = client.can_splice() && server.can_splice();
     let (mut up, mut down) = (Half::new(early, can_splice), Half::new(Vec::new(), can_splice));
     let from_client = |count: usize| {
@@ -63,13 +70,16 @@ pub(super) async fn pass(client: &mut Stream, server: &mut Stream, early: Vec<u8
     };
     let end = poll_fn(|cx| {
         if let Some(cut) = with.connection.poll_cut(cx) {
-            return Poll::Ready(End::Cut(cut));
+            return Poll::Ready(if up.unwanted { End::Done } else { End::Cut(cut) });
         }
         if with.idle.poll(cx).is_ready() {
             return Poll::Ready(End::Idle);
         }
         let upward = up.poll(cx, client, server, with.buffers, with.pipes, &from_client);
         let downward = down.poll(cx, server, client, with.buffers, with.pipes, &to_client);
+        if let Some(bond) = bond {
+            return program_ends(cx, bond, (upward, downward), &mut up, with.connection);
+        }
         match (upward, downward) {
             (Poll::Ready(Err(Side::From)), _) | (_, Poll::Ready(Err(Side::To))) => {
                 Poll::Ready(End::ClientBroke)
@@ -86,6 +96,42 @@ pub(super) async fn pass(client: &mut Stream, server: &mut Stream, early: Vec<u8
     down.give_back(with.buffers);
     end
 }
+
+/// How it goes on where the server is a program: what it has written reaches the client, and its end is the connection's.
+fn program_ends(
+    cx: &mut Context<'_>,
+    bond: &mut Bond,
+    halves: (Passed, Passed),
+    up: &mut Half,
+    connection: &Connection,
+) -> Poll<End> {
+    let gone = bond.poll_gone(cx);
+    match halves {
+        (Poll::Ready(Err(Side::From)), _) | (_, Poll::Ready(Err(Side::To))) => Poll::Ready(End::ClientBroke),
+        (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Done),
+        // It reads no more. What it wrote before is on its way to the client, who may still be writing.
+        (Poll::Ready(Err(Side::To)), _) => {
+            up.discard();
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        // It left input unread: the kernel says so once everything it wrote was taken.
+        (_, Poll::Ready(Err(Side::From))) => Poll::Ready(End::Done),
+        (Poll::Pending, Poll::Ready(Ok(()))) if gone => {
+            // Closing while the client still sends would take back what it has not read: it gets a moment to see the end.
+            if connection.phase() != Phase::Closing {
+                connection.enter(Phase::Closing);
+                up.discard();
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        }
+        _ => Poll::Pending,
+    }
+}
+
+/// What became of one direction.
+type Passed = Poll<Result<(), Side>>;
 
 /// Which of the two broke.
 enum Side {
@@ -108,6 +154,8 @@ struct Half {
     unflushed: bool,
     ended: bool,
     shut: bool,
+    /// Nobody takes it any more: it is read and forgotten.
+    unwanted: bool,
 }
 
 impl Half {
@@ -125,7 +173,15 @@ impl Half {
             unflushed: false,
             ended: false,
             shut: false,
+            unwanted: false,
         }
+    }
+
+    /// From here on what is read goes nowhere.
+    fn discard(&mut self) {
+        self.unwanted = true;
+        (self.start, self.end, self.pipe) = (0, 0, None);
+        (self.splicing, self.can_splice, self.unflushed) = (false, false, false);
     }
 
     /// Ready once the end of `from` was passed on to `to`.
@@ -140,7 +196,12 @@ impl Half {
     ) -> Poll<Result<(), Side>> {
         let mut turn = 0;
         loop {
-            turn += ready!(self.poll_out(cx, to, moved)).map_err(|_| Side::To)?;
+            if self.unwanted {
+                turn += self.end - self.start;
+                self.start = self.end;
+            } else {
+                turn += ready!(self.poll_out(cx, to, moved)).map_err(|_| Side::To)?;
+            }
             if self.ended {
                 return self.poll_shut(cx, to);
             }

@@ -13,8 +13,10 @@
 //!
 //! Not here: processes, the pool (`keeper` carries out), what people see (`view`).
 
+mod deploys;
 mod orders;
 mod reconcile;
+mod unwell;
 mod view;
 
 use std::collections::VecDeque;
@@ -27,8 +29,10 @@ use madang_host::process::exit::Exit;
 pub use self::orders::Refused;
 pub use self::view::{AppView, DeployView, InstanceView, ReleaseView};
 use crate::config::{AppSettings, Kind, Program};
-use crate::deploy::{Change, Deploy};
+use crate::deploy::Deploy;
 use crate::life::{Life, Look, Phase, Step};
+use crate::releases::resume::Resumed;
+use crate::releases::{Cause, Made, Origin};
 use crate::restart::{Restarts, Verdict};
 use crate::scale::{Load, Scaler};
 
@@ -42,6 +46,8 @@ pub struct Release {
     pub number: u32,
     /// What is run.
     pub program: Arc<Program>,
+    /// Of what it is made.
+    pub made: Arc<Made>,
 }
 
 /// How loud a sentence is told.
@@ -71,6 +77,28 @@ pub enum Action {
     Places,
     /// A job has ended and comes again by its schedule: tell [`App::run_at`] when.
     AskSchedule,
+    /// A version is on its way in.
+    Begun {
+        /// Which.
+        version: u32,
+        /// Why.
+        cause: Cause,
+        /// Where its files are from.
+        origin: Origin,
+    },
+    /// It is decided: the current version is in force before anything else is done.
+    Over {
+        /// Which.
+        version: u32,
+        /// `None`: it is in.
+        lost: Option<String>,
+        /// The last that it wrote, when it is lost because of that.
+        lines: Vec<String>,
+        /// How long it was on its way.
+        took: Duration,
+    },
+    /// The files of this version are not wanted any more.
+    Forget(u32),
     /// Tell the log.
     Tell(Tone, String),
 }
@@ -111,8 +139,10 @@ struct Instance {
     born: Instant,
     /// Why it was made to go, if it did nothing wrong or what it did.
     why: Option<String>,
-    /// Its end counts for the restart policy.
+    /// It was ended for a fault of its own, and that was counted.
     counts: bool,
+    /// What is the matter with it, as far as anybody knows.
+    unwell: Option<String>,
     /// There is a process.
     runs: bool,
 }
@@ -129,6 +159,15 @@ struct Again {
 struct Entering {
     release: Release,
     deploy: Deploy,
+    begun: Instant,
+    /// The last that an instance wrote which ended unasked.
+    lines: Vec<String>,
+}
+
+/// A version whose files are being made.
+#[derive(Debug)]
+struct Preparing {
+    number: u32,
     begun: Instant,
 }
 
@@ -149,6 +188,7 @@ pub struct App {
     current: Release,
     /// Versions to go back to, the newest last.
     earlier: Vec<Release>,
+    preparing: Option<Preparing>,
     entering: Option<Entering>,
     last: Option<Outcome>,
     instances: Vec<Instance>,
@@ -162,32 +202,42 @@ pub struct App {
     actions: VecDeque<Action>,
     /// The latest ends, for people.
     ends: VecDeque<String>,
+    unasked_ends: u64,
+    /// What the last instance that ended unasked wrote.
+    last_lines: Vec<String>,
+    /// What it waits for, and whether that has failed.
+    blocked: Option<(bool, String)>,
 }
 
+/// What follows the end of a program that should not end.
+const ENDED_WELL: &str = "it should run on: a job has `once`, `every` or `schedule`, and what goes into the background has to stay in front";
 /// Ends remembered for people.
 const ENDS_SHOWN: usize = 8;
 
 impl App {
-    /// An app that was not there before. It starts when [`App::allow`] says so.
-    pub fn new(settings: Arc<AppSettings>, seed: u64, now: Instant) -> Self {
+    /// An app that was not there before in this server. It starts when [`App::allow`] says so.
+    pub fn new(settings: Arc<AppSettings>, resumed: Resumed, seed: u64, now: Instant) -> Self {
         let wanted = settings.instances_min;
-        let program = Arc::clone(&settings.program);
         Self {
             mode: Mode::Waiting,
-            current: Release { number: 1, program },
-            earlier: Vec::new(),
+            current: resumed.current,
+            earlier: resumed.earlier,
+            preparing: None,
             entering: None,
             last: None,
             instances: Vec::new(),
             again: Vec::new(),
             restarts: Restarts::new(),
             wanted,
-            scaler: settings.scales().then(|| Scaler::new(&settings, wanted, now)),
+            scaler: settings.scales().then(|| Scaler::new(settings.scale_rules(), wanted, now)),
             numbers: 0,
-            releases: 1,
+            releases: resumed.numbers,
             draws: Draws::new(seed),
             actions: VecDeque::new(),
             ends: VecDeque::new(),
+            unasked_ends: 0,
+            last_lines: Vec::new(),
+            blocked: None,
             settings,
         }
     }
@@ -214,7 +264,8 @@ impl App {
 
     /// Whether somebody will be there: requests may wait for it.
     pub fn comes_up(&self) -> bool {
-        matches!(self.mode, Mode::Running | Mode::Waiting)
+        let blocked = self.blocked.as_ref().is_some_and(|(failed, _)| *failed);
+        matches!(self.mode, Mode::Running | Mode::Waiting) && !blocked
     }
 
     /// Whether nothing of it runs.
@@ -227,6 +278,11 @@ impl App {
         self.instances.iter().map(|instance| instance.number)
     }
 
+    /// Whether an instance was asked to end.
+    pub fn is_leaving(&self, number: InstanceNumber) -> bool {
+        self.instances.iter().any(|instance| instance.number == number && instance.life.phase().is_leaving())
+    }
+
     /// The program of a version that is still known.
     pub fn release(&self, number: u32) -> Option<&Release> {
         let entering = self.entering.iter().map(|entering| &entering.release);
@@ -237,6 +293,7 @@ impl App {
     pub fn allow(&mut self) {
         if self.mode == Mode::Waiting {
             self.mode = Mode::Running;
+            self.blocked = None;
         }
     }
 
@@ -254,6 +311,14 @@ impl App {
         self.actions.push_back(Action::Places);
     }
 
+    /// An instance of an earlier server that is being ended: its number names its files and its group until then.
+    pub fn passes_over(&mut self, number: InstanceNumber) {
+        // A job counts its runs by it.
+        if !self.settings.kind.is_job() {
+            self.numbers = self.numbers.max(number);
+        }
+    }
+
     /// The process of an instance runs.
     pub fn started(&mut self, number: InstanceNumber) {
         if let Some(instance) = self.instances.iter_mut().find(|instance| instance.number == number) {
@@ -269,10 +334,12 @@ impl App {
         }
     }
 
-    /// What the load is.
+    /// What the load is; those that carry it are counted here.
     pub fn load(&mut self, load: &Load, now: Instant) {
+        let ready = self.instances.iter().filter(|instance| instance.life.phase() == Phase::Ready).count();
+        let load = Load { ready: u32::try_from(ready).unwrap_or(u32::MAX), ..*load };
         if let Some(scaler) = &mut self.scaler {
-            scaler.see(load, now);
+            scaler.see(&load, now);
         }
     }
 
@@ -290,7 +357,11 @@ impl App {
         self.actions.push_back(Action::Places);
         let asked = instance.life.phase().is_leaving();
         let told = match &instance.why {
+            Some(why) if instance.counts => format!("instance {number}, ended because it {why}, {exit}"),
             Some(why) => format!("instance {number} {exit}, as asked: {why}"),
+            None if !asked && self.settings.kind == Kind::Service && exit.is_success() => {
+                format!("instance {number} {exit}; {ENDED_WELL}")
+            }
             None if asked => format!("instance {number} {exit}, as asked"),
             None => format!("instance {number} {exit}"),
         };
@@ -303,11 +374,16 @@ impl App {
         for line in last_lines.iter().filter(|_| !good) {
             self.tell(Tone::Bad, format!("instance {number} wrote: {line}"));
         }
+        if !good {
+            self.unasked_ends += 1;
+            self.last_lines = last_lines.to_vec();
+        }
         if let Some(entering) = &mut self.entering
             && entering.release.number == instance.release
             && !good
         {
             entering.deploy.failed(exit.to_string());
+            entering.lines = last_lines.to_vec();
             return;
         }
         if matches!(self.mode, Mode::Stopped | Mode::Ending | Mode::Failed(_)) {
@@ -316,18 +392,26 @@ impl App {
         if self.settings.kind.is_job() && exit.is_success() {
             return self.job_done(now);
         }
-        if (asked && !instance.counts) || instance.release != self.current.number {
+        // One that was ended for its fault was counted then.
+        if asked || instance.release != self.current.number {
             return;
         }
-        let ran = now.saturating_duration_since(instance.born);
+        self.fell(instance.release, now.saturating_duration_since(instance.born), now);
+    }
+
+    /// An instance of the current version ended, or must, by its own fault.
+    fn fell(&mut self, release: u32, ran: Duration, now: Instant) {
         match self.restarts.ended(&self.settings.restart, ran, &mut self.draws, now) {
             Verdict::At(at) => {
                 let wait = at.saturating_duration_since(now);
                 self.tell(Tone::Good, format!("starts again in {:.1} s", wait.as_secs_f64()));
-                self.again.push(Again { release: instance.release, at });
+                self.again.push(Again { release, at });
             }
             Verdict::Failed(why) => {
-                let how = "`madang app start`, a deploy or a reload that changes it starts it again";
+                let name = Arc::clone(&self.settings.name);
+                let how = format!(
+                    "`madang app start {name}`, a deploy or a reload that changes it starts it again"
+                );
                 self.tell(Tone::Bad, format!("has failed: {why}; {how}"));
                 self.again.clear();
                 self.mode = Mode::Failed(why.to_string());
@@ -352,7 +436,7 @@ impl App {
 
     fn born(&self, number: InstanceNumber, release: u32, now: Instant) -> Instance {
         let life = Life::new(&self.settings, now);
-        Instance { number, release, life, born: now, why: None, counts: false, runs: false }
+        Instance { number, release, life, born: now, why: None, counts: false, unwell: None, runs: false }
     }
 
     /// The next thing to do, until `None`.
@@ -382,9 +466,9 @@ impl App {
             && self.entering.is_none()
             && scaler.wanted() != self.wanted
         {
-            let (from, to) = (self.wanted, scaler.wanted());
+            let (from, to, why) = (self.wanted, scaler.wanted(), scaler.why());
             self.wanted = to;
-            self.tell(Tone::Good, format!("the load wants {to} instances, not {from}"));
+            self.tell(Tone::Good, format!("the load wants {to} instances, not {from}: {why}"));
         }
         self.reconcile(now);
     }
@@ -394,6 +478,7 @@ impl App {
         let (number, release) = (instance.number, instance.release);
         match step {
             Step::Ready => {
+                instance.unwell = None;
                 let took = now.saturating_duration_since(instance.born);
                 if !self.settings.kind.is_job() {
                     self.tell(
@@ -409,15 +494,26 @@ impl App {
                 };
                 instance.counts = true;
                 instance.why = Some(why.clone());
+                let ran = now.saturating_duration_since(instance.born);
+                let why = self.with_reason(at, why);
                 self.tell(Tone::Bad, format!("instance {number} {why}: it is ended"));
                 self.deploy_failed(release, why);
                 self.actions.push_back(Action::Places);
+                if release == self.current.number && self.mode == Mode::Running {
+                    self.fell(release, ran, now);
+                }
             }
             Step::Sick => {
-                self.tell(Tone::Bad, format!("instance {number} is not well: its health checks fail"));
-                self.deploy_failed(release, "failed its health checks".to_owned());
+                let told =
+                    self.with_reason(at, format!("instance {number} is not well: its health checks fail"));
+                self.tell(Tone::Bad, told);
+                let how = self.with_reason(at, "failed its health checks".to_owned());
+                self.deploy_failed(release, how);
             }
-            Step::Well => self.tell(Tone::Good, format!("instance {number} is well again")),
+            Step::Well => {
+                instance.unwell = None;
+                self.tell(Tone::Good, format!("instance {number} is well again"));
+            }
             Step::Stop => self.actions.push_back(Action::Stop(number)),
             Step::Kill => {
                 let grace = show(self.settings.stop.grace);
@@ -425,58 +521,6 @@ impl App {
                 self.actions.push_back(Action::Kill(number));
             }
         }
-    }
-
-    fn deploy_failed(&mut self, release: u32, how: String) {
-        if let Some(entering) = self.entering.as_mut().filter(|entering| entering.release.number == release) {
-            entering.deploy.failed(how);
-        }
-    }
-
-    fn advance_deploy(&mut self, now: Instant) {
-        let Some(entering) = &mut self.entering else { return };
-        let new = entering.release.number;
-        let of = self.wanted.max(1);
-        let is_ready =
-            |instance: &&Instance| instance.release == new && instance.life.phase() == Phase::Ready;
-        let ready = u32::try_from(self.instances.iter().filter(is_ready).count()).unwrap_or(u32::MAX);
-        let Some(change) = entering.deploy.poll(ready, of, now) else { return };
-        self.actions.push_back(Action::Places);
-        match change {
-            Change::Share(share) => {
-                self.tell(Tone::Good, format!("version {new} gets {share} % of the requests"));
-            }
-            Change::Won => self.won(now),
-            Change::Lost(why) => self.lost(&why.to_string()),
-        }
-    }
-
-    fn won(&mut self, now: Instant) {
-        let Some(entering) = self.entering.take() else { return };
-        let old = std::mem::replace(&mut self.current, entering.release);
-        let new = self.current.number;
-        if old.number != new {
-            // A restart is no version to go back to.
-            let known = [&old.program, &self.current.program];
-            self.earlier.retain(|release| !known.contains(&&release.program));
-            if old.program != self.current.program {
-                self.earlier.push(old);
-            }
-            let more = self.earlier.len().saturating_sub(self.settings.deploy.keep);
-            self.earlier.drain(..more);
-        }
-        self.last = Some(Outcome { release: new, lost: None });
-        self.restarts.forgive();
-        let took = now.saturating_duration_since(entering.begun);
-        self.tell(Tone::Good, format!("version {new} is in, after {:.1} s", took.as_secs_f64()));
-    }
-
-    fn lost(&mut self, why: &str) {
-        let Some(entering) = self.entering.take() else { return };
-        let number = entering.release.number;
-        self.last = Some(Outcome { release: number, lost: Some(why.to_owned()) });
-        let stays = self.current.number;
-        self.tell(Tone::Bad, format!("version {number} is taken back: {why}; version {stays} goes on"));
     }
 }
 

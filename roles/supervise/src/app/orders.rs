@@ -1,16 +1,18 @@
 //! What an operator or a reload may ask of an app.
 //!
-//! **Job.** Start, stop, restart, scale, deploy, take back, new settings, end. **Called by** `keeper`.
+//! **Job.** Start, stop, scale, new settings, end. **Called by** `keeper`.
 //!
-//! Not here: carrying it out (`app`).
+//! Not here: new versions (`deploys`), carrying it out (`app`).
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Action, App, Entering, Mode, Release, Tone};
-use crate::config::{AppSettings, Program};
-use crate::deploy::Deploy;
+use super::{Action, App, Mode, Release, Tone};
+use crate::config::AppSettings;
+use crate::releases::resume::program_of;
+use crate::releases::{Cause, Made};
 use crate::scale::Scaler;
 
 /// Why an order is not obeyed.
@@ -19,6 +21,20 @@ pub enum Refused {
     /// Another version is on its way in.
     DeployUnderWay {
         /// Which.
+        release: u32,
+        /// For how long.
+        since: Duration,
+    },
+    /// That version is not there any more.
+    NotKept {
+        /// As asked.
+        release: u32,
+        /// Those that are.
+        known: Vec<u32>,
+    },
+    /// That version is in.
+    RunsAlready {
+        /// As asked.
         release: u32,
     },
     /// There is no version to go back to.
@@ -39,9 +55,19 @@ pub enum Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DeployUnderWay { release } => {
-                write!(f, "version {release} is on its way in; `madang app rollback` takes it back")
+            Self::DeployUnderWay { release, since } => write!(
+                f,
+                "version {release} is on its way in since {} s: wait for it, or take it back with `madang app rollback`",
+                since.as_secs()
+            ),
+            Self::NotKept { release, known } if known.is_empty() => {
+                write!(f, "version {release} is not kept, and there is no earlier one to go back to")
             }
+            Self::NotKept { release, known } => {
+                let known: Vec<String> = known.iter().map(u32::to_string).collect();
+                write!(f, "version {release} is not kept; there are {}", known.join(", "))
+            }
+            Self::RunsAlready { release } => write!(f, "version {release} is the one that runs"),
             Self::NothingEarlier => f.write_str("there is no earlier version to go back to"),
             Self::Count { asked, min, max } => {
                 write!(f, "{asked} instances are not between {min} and {max}, as its settings say")
@@ -72,10 +98,7 @@ impl App {
         }
         self.mode = Mode::Stopped;
         self.again.clear();
-        if let Some(entering) = &mut self.entering {
-            entering.deploy.take_back();
-            self.advance_deploy(now);
-        }
+        self.take_back(now);
         for at in 0..self.instances.len() {
             self.let_go(at, "it is stopped", now);
         }
@@ -86,30 +109,13 @@ impl App {
         self.mode = Mode::Ending;
         self.again.clear();
         self.entering = None;
+        if let Some(preparing) = self.preparing.take() {
+            self.actions.push_back(Action::Forget(preparing.number));
+        }
         for instance in &mut self.instances {
             instance.why = Some("the server ends".to_owned());
             instance.life.leave(&self.settings.stop, true, now);
         }
-    }
-
-    /// The same program anew: new instances first, then the old ones go.
-    pub fn restart(&mut self, now: Instant) -> Result<u32, Refused> {
-        self.enter(Arc::clone(&self.current.program), now)
-    }
-
-    /// A new version.
-    pub fn deploy(&mut self, program: Arc<Program>, now: Instant) -> Result<u32, Refused> {
-        self.enter(program, now)
-    }
-
-    /// Back: the version on its way in is taken back, or the one before this comes in again.
-    pub fn roll_back(&mut self, now: Instant) -> Result<u32, Refused> {
-        if let Some(entering) = &mut self.entering {
-            entering.deploy.take_back();
-            return Ok(self.current.number);
-        }
-        let Some(earlier) = self.earlier.last().cloned() else { return Err(Refused::NothingEarlier) };
-        self.enter(earlier.program, now)
     }
 
     /// So many instances, until the load or another order changes it.
@@ -139,7 +145,9 @@ impl App {
     }
 
     /// New settings. Another program is a deploy; everything else holds from now on.
-    pub fn update(&mut self, settings: Arc<AppSettings>, now: Instant) {
+    ///
+    /// `trees`: where its versions lie.
+    pub fn update(&mut self, settings: Arc<AppSettings>, trees: &Path, now: Instant) {
         let before = std::mem::replace(&mut self.settings, settings);
         let settings = Arc::clone(&self.settings);
         let counts = |of: &AppSettings| (of.instances_min, of.instances_max);
@@ -147,7 +155,7 @@ impl App {
             self.wanted = self.wanted.clamp(settings.instances_min, settings.instances_max);
         }
         if counts(&before) != counts(&settings) || before.scale != settings.scale {
-            self.scaler = settings.scales().then(|| Scaler::new(&settings, self.wanted, now));
+            self.scaler = settings.scales().then(|| Scaler::new(settings.scale_rules(), self.wanted, now));
         }
         if *before != *settings && matches!(self.mode, Mode::Failed(_)) {
             self.start_all(now);
@@ -155,7 +163,9 @@ impl App {
         if before.program != settings.program || before.kind != settings.kind {
             if settings.kind.is_job() {
                 self.releases += 1;
-                self.current = Release { number: self.releases, program: Arc::clone(&settings.program) };
+                let program = Arc::clone(&settings.program);
+                let made = Arc::new(Made::of_settings());
+                self.current = Release { number: self.releases, program, made };
                 self.numbers = 0;
                 self.again.clear();
                 if self.mode == Mode::Done {
@@ -163,42 +173,16 @@ impl App {
                 }
             } else {
                 // A version on its way in is overtaken: what the file says now is what is wanted.
-                if let Some(entering) = &mut self.entering {
-                    entering.deploy.take_back();
-                    self.advance_deploy(now);
-                }
-                let entered = self.enter(Arc::clone(&settings.program), now);
+                self.take_back(now);
+                // The files of the version that is in stay, unless the settings name others.
+                let keeps = before.program.dir == settings.program.dir && !before.kind.is_job();
+                let made = if keeps { Arc::clone(&self.current.made) } else { Arc::new(Made::of_settings()) };
+                let program = Arc::new(program_of(&settings.program, &made, trees));
+                let entered = self.enter(program, made, Cause::Settings, now);
                 if let Err(refused) = entered {
                     self.tell(Tone::Bad, format!("the new settings are not in: {refused}"));
                 }
             }
         }
-    }
-
-    fn enter(&mut self, program: Arc<Program>, now: Instant) -> Result<u32, Refused> {
-        if self.settings.kind.is_job() {
-            return Err(Refused::Job);
-        }
-        if let Some(entering) = &self.entering {
-            return Err(Refused::DeployUnderWay { release: entering.release.number });
-        }
-        self.releases += 1;
-        let release = Release { number: self.releases, program };
-        let number = release.number;
-        // Nobody is served by it: the next start is of the new version, with nothing to go back to while it starts.
-        let nobody = self.instances.iter().all(|instance| instance.life.phase().is_leaving());
-        if matches!(self.mode, Mode::Failed(_)) {
-            self.start_all(now);
-        }
-        if self.mode != Mode::Running || (nobody && self.wanted == 0) {
-            self.current = release;
-            self.last = Some(super::Outcome { release: number, lost: None });
-            return Ok(number);
-        }
-        self.tell(Tone::Good, format!("version {number} starts beside version {}", self.current.number));
-        let deploy = Deploy::new(self.settings.deploy.clone(), now);
-        self.entering = Some(Entering { release, deploy, begun: now });
-        self.actions.push_back(Action::Places);
-        Ok(number)
     }
 }

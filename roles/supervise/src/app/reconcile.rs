@@ -102,7 +102,7 @@ impl App {
 
     /// Where each instance stands in the pool; those without a process, and those that have not said READY yet, do not.
     pub fn places(&self) -> Vec<Place> {
-        if self.settings.kind.is_job() {
+        if !self.settings.takes_requests() {
             return Vec::new();
         }
         let notify = self.settings.ready == Ready::Notify;

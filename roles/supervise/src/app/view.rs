@@ -11,6 +11,8 @@ use serde::Serialize;
 use super::{App, Mode};
 use crate::config::Kind;
 use crate::deploy::Stage;
+use crate::per_connection::ConnectionsView;
+use crate::releases::Origin;
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,6 +29,8 @@ pub struct InstanceView {
     pub address: Option<String>,
     /// Likewise; bytes.
     pub memory: Option<u64>,
+    /// Likewise; of one core, of late.
+    pub cpu_percent: Option<f64>,
     /// Likewise; what it said of itself.
     pub status: Option<String>,
 }
@@ -39,19 +43,25 @@ pub struct DeployView {
     pub stage: &'static str,
     pub share_percent: u8,
     pub seconds: u64,
+    /// Instances of it that are well, of how many.
+    pub ready: u32,
+    pub of: u32,
+    /// Filled in by the keeper: how far its files are.
+    pub files: Option<String>,
 }
 
 /// A version.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[allow(missing_docs)] // the names say it
 pub struct ReleaseView {
     pub version: u32,
     pub dir: String,
+    pub from: Origin,
     pub run: Vec<String>,
 }
 
 /// An app.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[allow(missing_docs)] // the names say it
 pub struct AppView {
     pub app: String,
@@ -69,6 +79,12 @@ pub struct AppView {
     pub next_start_seconds: Option<u64>,
     pub instances: Vec<InstanceView>,
     pub ends: Vec<String>,
+    /// Instances that ended unasked since the server started.
+    pub unasked_ends: u64,
+    /// What the last of those wrote.
+    pub last_lines: Vec<String>,
+    /// Of an app with a program for each connection.
+    pub connections: Option<ConnectionsView>,
 }
 
 impl App {
@@ -87,16 +103,28 @@ impl App {
                 process: None,
                 address: None,
                 memory: None,
+                cpu_percent: None,
                 status: None,
             })
             .collect();
         let release = |release: &super::Release| ReleaseView {
             version: release.number,
             dir: release.program.dir.display().to_string(),
+            from: release.made.origin.clone(),
             run: release.program.run.clone(),
         };
         let ready = instances.iter().filter(|instance| instance.state == "ready").count();
-        let deploy = self.entering.as_ref().map(|entering| DeployView {
+        let wanted = self.wanted.max(1);
+        let preparing = self.preparing.as_ref().map(|preparing| DeployView {
+            version: preparing.number,
+            stage: "preparing",
+            share_percent: 0,
+            seconds: since(preparing.begun),
+            ready: 0,
+            of: wanted,
+            files: None,
+        });
+        let entering = self.entering.as_ref().map(|entering| DeployView {
             version: entering.release.number,
             stage: match entering.deploy.stage() {
                 Stage::Starting { .. } => "starting",
@@ -107,6 +135,13 @@ impl App {
             },
             share_percent: entering.deploy.share(),
             seconds: since(entering.begun),
+            ready: {
+                let of_it =
+                    |one: &&InstanceView| one.version == entering.release.number && one.state == "ready";
+                u32::try_from(instances.iter().filter(of_it).count()).unwrap_or(u32::MAX)
+            },
+            of: wanted,
+            files: None,
         });
         let waits = self.again.iter().map(|again| again.at.saturating_duration_since(now).as_secs()).min();
         AppView {
@@ -114,6 +149,7 @@ impl App {
             state: self.state(ready),
             why: match &self.mode {
                 Mode::Failed(why) => Some(why.clone()),
+                Mode::Waiting => self.blocked.as_ref().map(|(_, why)| why.clone()),
                 _ => None,
             },
             job: self.settings.kind.is_job(),
@@ -121,11 +157,14 @@ impl App {
             ready: u32::try_from(ready).unwrap_or(u32::MAX),
             version: release(&self.current),
             earlier: self.earlier.iter().map(release).collect(),
-            deploy,
+            deploy: preparing.or(entering),
             last_deploy: self.last.as_ref().map(|last| (last.release, last.lost.clone())),
             next_start_seconds: waits,
             instances,
             ends: self.ends.iter().cloned().collect(),
+            unasked_ends: self.unasked_ends,
+            last_lines: self.last_lines.clone(),
+            connections: None,
         }
     }
 

@@ -52,6 +52,11 @@ impl Environment {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// Of these; later ones win.
+    pub fn of<'a>(all: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        Self(all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
     pub(super) fn read(r: &mut Reader<'_>) -> Self {
         let mut all = BTreeMap::new();
         for key in ["secrets_file", "env_file"] {

@@ -8,8 +8,11 @@
 mod environment;
 mod keys;
 mod order;
+mod per_connection;
 mod program;
 mod rules;
+mod scale;
+mod scaler;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +22,14 @@ use madang_settings::reader::Reader;
 use madang_settings::tree::Value;
 
 pub use self::environment::Environment;
-pub use self::keys::{APP, DEPLOY, HARDEN, INSTANCES, LIMITS, LOG, RESTART, SCALE, STOP};
+pub use self::keys::{APP, DEPLOY, HARDEN, IMAGE, INSTANCES, LIMITS, LOG, RESTART, SCALE, SCALER, STOP};
 pub use self::order::check_order;
-pub use self::program::{Give, Limits, Program};
-pub use self::rules::{
-    AtMost, DeploySettings, RestartSettings, ScaleBy, ScaleSettings, StopSettings, StopSignal, Target,
-};
+pub use self::per_connection::{PerConnection, QUEUE};
+pub use self::program::{Give, ImageSettings, Limits, Program};
+pub use self::rules::{AtMost, DeploySettings, RestartSettings, StopSettings, StopSignal};
+pub use self::scale::{ScaleBy, ScaleSettings, Target};
+pub use self::scaler::ScalerSettings;
+use crate::scale::Rules;
 use crate::schedule::Schedule;
 
 /// An app, checked.
@@ -39,6 +44,8 @@ pub struct AppSettings {
     pub instances_min: u32,
     /// 1 to 64.
     pub instances_max: u32,
+    /// Requests open at once at one instance; 0: no limit.
+    pub max_connections: u32,
     pub ready: Ready,
     pub health: HealthSettings,
     pub start_within: Duration,
@@ -49,6 +56,12 @@ pub struct AppSettings {
     pub scale: ScaleSettings,
     /// Bytes.
     pub log_keep: u64,
+    /// 2 to 100.
+    pub log_files: u32,
+    /// Bytes a second.
+    pub log_rate: u64,
+    /// A program for each connection; `None`: one that takes many, or a job.
+    pub per_connection: Option<PerConnection>,
 }
 
 /// When it runs.
@@ -78,6 +91,8 @@ pub enum Ready {
     Health,
     /// Once it has also said so.
     Notify,
+    /// It gets none: it is well as long as it runs.
+    Running,
 }
 
 impl AppSettings {
@@ -92,8 +107,24 @@ impl AppSettings {
             let help = Some("for example instances = { min = 1, max = 4 }".to_owned());
             r.error("scale", "there is nothing to scale: `instances` is one number", help);
         }
+        let max_connections = r.count_u32("max_connections");
+        if scale.looks_at(ScaleBy::Queue) && max_connections == 0 {
+            let help =
+                Some("say how many requests one instance takes at once: max_connections = 8".to_owned());
+            r.error("scale", "by \"queue\": nobody ever waits, `max_connections` sets no limit", help);
+        }
         if kind.is_job() {
-            for key in ["instances", "give", "ready", "health", "deploy", "scale", "start_within"] {
+            for key in [
+                "instances",
+                "max_connections",
+                "give",
+                "ready",
+                "health",
+                "deploy",
+                "image",
+                "scale",
+                "start_within",
+            ] {
                 if r.has(key) {
                     r.error(key, format!("a job takes no requests: `{key}` has no effect on it"), None);
                 }
@@ -103,14 +134,35 @@ impl AppSettings {
         if health.as_ref().is_some_and(|health| health.port.is_some()) && program.give == Give::Socket {
             r.error("health", "a unix socket has no port to ask at", None);
         }
-        let notify = r.choice("ready") == "notify";
+        let ready = match r.choice("ready") {
+            "notify" => Ready::Notify,
+            "running" => Ready::Running,
+            _ => Ready::Health,
+        };
+        if ready == Ready::Running {
+            for key in ["give", "health", "scale", "start_within"] {
+                if r.has(key) {
+                    r.error(
+                        key,
+                        format!(
+                            "ready = \"running\" is for what takes no requests: `{key}` has no effect on it"
+                        ),
+                        None,
+                    );
+                }
+            }
+        }
+        let per_connection = PerConnection::read(r);
+        let (log_keep, log_files, log_rate) =
+            r.table_or_default("log", &LOG, |r| (r.size("keep"), r.count_u32("files"), r.size("rate")));
         Self {
             name: name.into(),
             program,
             kind,
             instances_min,
             instances_max,
-            ready: if notify { Ready::Notify } else { Ready::Health },
+            max_connections,
+            ready,
             health: health.unwrap_or(CONNECTS),
             start_within: r.duration("start_within"),
             restart: r.table_or_default("restart", &RESTART, RestartSettings::read),
@@ -118,8 +170,21 @@ impl AppSettings {
             after: r.texts("after"),
             deploy: r.table_or_default("deploy", &DEPLOY, DeploySettings::read),
             scale,
-            log_keep: r.table_or_default("log", &LOG, |r| r.size("keep")),
+            log_keep,
+            log_files,
+            log_rate,
+            per_connection,
         }
+    }
+
+    /// How the load changes how many instances there are.
+    pub fn scale_rules(&self) -> Rules {
+        Rules { scale: self.scale.clone(), min: self.instances_min, max: self.instances_max }
+    }
+
+    /// Whether requests go there: jobs and workers take none.
+    pub fn takes_requests(&self) -> bool {
+        !self.kind.is_job() && self.ready != Ready::Running
     }
 
     /// Whether load changes how many instances there are.
@@ -204,4 +269,4 @@ fn read_kind(r: &mut Reader<'_>) -> Kind {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,7 +12,7 @@ use madang_host::rights::{Identity, RightsError};
 use madang_settings::reader::Reader;
 
 use super::environment::Environment;
-use super::{HARDEN, LIMITS};
+use super::{HARDEN, IMAGE, LIMITS};
 
 /// Where programs are looked for when neither `env` nor the server has a PATH.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -65,6 +65,36 @@ pub struct Program {
     pub no_new_privs: bool,
     /// Folders it cannot write.
     pub read_only: Vec<PathBuf>,
+    /// What is done instead of what an image says.
+    pub image: ImageSettings,
+    /// An image's files: `/` for it, and `dir` is seen from there. Never of the settings.
+    pub root: Option<PathBuf>,
+    /// Who an image wants to be run as. Never of the settings.
+    pub image_user: Option<String>,
+}
+
+/// `image`, checked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[allow(missing_docs)] // `keys` documents each
+pub struct ImageSettings {
+    /// Empty: as the image says.
+    pub run: Vec<String>,
+    pub dir: Option<String>,
+}
+
+impl ImageSettings {
+    fn read(r: &mut Reader<'_>) -> Self {
+        let run = r.texts("run");
+        if r.has("run") && run.first().is_none_or(String::is_empty) {
+            r.error("run", "`run` is empty: it needs a program", None);
+        }
+        let dir = r.text("dir");
+        if let Some(dir) = dir.as_ref().filter(|dir| !dir.starts_with('/') || dir.contains('\0')) {
+            let help = Some("seen from the image's own root, for example \"/app\"".to_owned());
+            r.error("dir", format!("{dir:?} is no absolute path"), help);
+        }
+        Self { run, dir }
+    }
 }
 
 impl Program {
@@ -97,6 +127,9 @@ impl Program {
             limits: r.table_or_default("limits", &LIMITS, Limits::read),
             no_new_privs,
             read_only,
+            image: r.table_or_default("image", &IMAGE, ImageSettings::read),
+            root: None,
+            image_user: None,
         }
     }
 }
@@ -131,7 +164,8 @@ fn read_folders(r: &mut Reader<'_>) -> Vec<PathBuf> {
     all
 }
 
-fn check_run(r: &mut Reader<'_>, run: &[String], dir: &Path, environment: &Environment) {
+/// Whether what `run` names can be run, seen from `dir`.
+pub(super) fn check_run(r: &mut Reader<'_>, run: &[String], dir: &Path, environment: &Environment) {
     let Some(program) = run.first() else {
         if !r.has("run") {
             let help = Some("for example run = [\"python3\", \"app.py\"]".to_owned());

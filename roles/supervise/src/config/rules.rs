@@ -1,8 +1,8 @@
-//! `restart`, `stop`, `deploy` and `scale` of an app: as checked.
+//! `restart`, `stop` and `deploy` of an app: as checked.
 //!
 //! **Job.** Read the rules by which an app is kept. **Called by** `config`. **Calls** `settings`.
 //!
-//! Not here: applying them (`restart`, `instance`, `deploy`, `scale`).
+//! Not here: applying them (`restart`, `instance`, `deploy`), `scale` (`config::scale`).
 
 use std::time::Duration;
 
@@ -104,6 +104,8 @@ pub struct DeploySettings {
     pub healthy_within: Duration,
     pub watch: Duration,
     pub keep: usize,
+    /// Bytes.
+    pub disk: u64,
 }
 
 /// More steps than anybody watches.
@@ -139,78 +141,7 @@ impl DeploySettings {
             healthy_within: r.duration("healthy_within"),
             watch: r.duration("watch"),
             keep,
-        }
-    }
-}
-
-/// What decides how many instances there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScaleBy {
-    /// Requests open.
-    InFlight,
-    /// Time to the first byte.
-    Latency,
-    /// CPU time.
-    Cpu,
-    /// Requests waiting in line.
-    Queue,
-}
-
-/// What one instance should have: requests, microseconds, percent, waiting requests.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Target(pub f64);
-
-/// `scale`, checked.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[allow(missing_docs)] // `keys` documents each
-pub struct ScaleSettings {
-    pub by: ScaleBy,
-    pub target: Target,
-    pub up: Duration,
-    pub down: Duration,
-    pub idle: Duration,
-}
-
-impl ScaleSettings {
-    pub(super) fn read(r: &mut Reader<'_>) -> Self {
-        let (by, default, example) = match r.choice("by") {
-            "latency" => (ScaleBy::Latency, 200_000.0, "\"200ms\""),
-            "cpu" => (ScaleBy::Cpu, 70.0, "\"70%\""),
-            "queue" => (ScaleBy::Queue, 1.0, "\"1\""),
-            _ => (ScaleBy::InFlight, 16.0, "\"16\""),
-        };
-        let mut target = default;
-        if let Some(text) = r.text("target") {
-            match by.read(&text) {
-                Some(found) => target = found,
-                None => {
-                    let help = Some(format!("with this `by` for example target = {example}"));
-                    r.error("target", format!("{text:?} is no target"), help);
-                }
-            }
-        }
-        Self {
-            by,
-            target: Target(target),
-            up: r.duration("up"),
-            down: r.duration("down"),
-            idle: r.duration("idle"),
-        }
-    }
-}
-
-impl ScaleBy {
-    fn read(self, text: &str) -> Option<f64> {
-        let count = |text: &str, max: u32| {
-            text.parse::<u32>().ok().filter(|count| (1..=max).contains(count)).map(f64::from)
-        };
-        match self {
-            Self::InFlight | Self::Queue => count(text, 1_000_000),
-            Self::Cpu => count(text.strip_suffix('%')?, 10_000),
-            Self::Latency => {
-                let latency = unit::duration(text).filter(|latency| !latency.is_zero())?;
-                Some(latency.as_secs_f64() * 1e6)
-            }
+            disk: r.size("disk"),
         }
     }
 }

@@ -47,7 +47,7 @@ fn read(text: &str) -> (Vec<Arc<AppSettings>>, Vec<String>) {
 }
 
 #[track_caller]
-fn good(text: &str) -> Arc<AppSettings> {
+pub(crate) fn good(text: &str) -> Arc<AppSettings> {
     let (mut apps, problems) = read(text);
     assert_eq!(problems, Vec::<String>::new());
     apps.pop().unwrap()
@@ -70,7 +70,7 @@ fn an_app_of_one_line_has_every_default() {
     assert_eq!(app.restart, restart);
     assert_eq!(app.stop, StopSettings { drain: seconds(30), signal: StopSignal::Term, grace: seconds(10) });
     assert_eq!((app.deploy.steps.as_slice(), app.deploy.keep), (&[100][..], 3));
-    assert_eq!((app.scale.by, app.scale.target), (ScaleBy::InFlight, Target(16.0)));
+    assert_eq!(app.scale.targets, [Target { by: ScaleBy::InFlight, each: 16.0 }]);
     assert!(!app.scales());
 }
 
@@ -108,7 +108,7 @@ log = { keep = "1MiB" }
     assert_eq!(app.program.read_only, [PathBuf::from("/usr")]);
     assert_eq!((app.restart.at_most, app.stop.signal), (AtMost::Always, StopSignal::Int));
     assert_eq!((app.deploy.steps.as_slice(), app.deploy.keep), (&[10, 50, 100][..], 1));
-    assert_eq!((app.scale.by, app.scale.target), (ScaleBy::Latency, Target(50_000.0)));
+    assert_eq!(app.scale.targets, [Target { by: ScaleBy::Latency, each: 50_000.0 }]);
     assert_eq!(app.log_keep, 1 << 20);
 
     let job = |text: &str| good(&format!("[app.job]\nrun = \"true\"\n{text}")).kind.clone();
@@ -229,7 +229,7 @@ proptest! {
         for app in apps {
             prop_assert!(app.instances_min <= app.instances_max && (1..=64).contains(&app.instances_max));
             prop_assert!(app.restart.after <= app.restart.longest);
-            prop_assert!(app.scale.target.0 > 0.0 && (1..=100).contains(&app.deploy.keep));
+            prop_assert!(app.scale.targets.iter().all(|target| target.each > 0.0) && (1..=100).contains(&app.deploy.keep));
         }
     }
 }

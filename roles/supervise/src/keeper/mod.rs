@@ -9,12 +9,22 @@
 //!
 //! Not here: deciding (`app`), requests and checks (`roles/balance`, by way of [`Around`]).
 
+mod again;
+mod ailment;
+mod connections;
+mod crashes;
+mod deploys;
 mod journal;
 mod launch;
+mod look;
+mod meter;
 mod record;
+mod shelf;
+mod voices;
+mod waiting;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -23,6 +33,7 @@ use std::time::{Duration, Instant};
 use madang_host::clock;
 use madang_host::process::cgroup::{Group, Groups};
 use madang_host::process::exit::Exit;
+use madang_host::process::gate::Gate;
 use madang_host::process::identity::resident_bytes;
 use madang_host::process::output::Output;
 use madang_host::process::running::Running;
@@ -30,23 +41,29 @@ use madang_host::process::said::{Ear, Said};
 use rustix::process::Signal;
 use tokio::sync::{Notify, mpsc, watch};
 
+use self::connections::Connections;
+pub use self::connections::{Caller, Lent};
+pub use self::crashes::Crash;
+use self::crashes::Crashes;
+pub use self::deploys::HistoryView;
 use self::journal::Journal;
 use self::launch::Launched;
+use self::meter::Meter;
 use self::record::Record;
+use self::shelf::Shelf;
+use self::voices::{LastWords, Voices};
 use crate::app::{Action, App, AppView, InstanceNumber, Refused, Release, Tone};
 use crate::around::{Around, Member};
 use crate::config::{AppSettings, Kind, Ready, StopSignal};
 use crate::life::Look;
+use crate::per_connection::Crew;
+use crate::releases::resume::{fingerprint, name_of};
 
 /// How often it is looked while something is under way, and while nothing is.
 const BUSY: Duration = Duration::from_millis(100);
 const CALM: Duration = Duration::from_millis(500);
 /// Things that happened and were not looked at yet; whoever has more to tell waits.
 const EVENTS_MAX: usize = 256;
-/// Lines of an instance that are told with its end.
-const LINES_TOLD: usize = 20;
-/// What of each of them, in bytes.
-const LINE_TOLD_BYTES: usize = 400;
 
 enum Event {
     Ended(Exit),
@@ -56,12 +73,17 @@ enum Event {
 /// A process of an instance.
 struct Run {
     running: Rc<Running>,
+    version: u32,
+    /// The number of the folder it runs from.
+    tree: Option<u32>,
     address: String,
     /// Files that go with it.
     files: Vec<PathBuf>,
-    lines: Rc<RefCell<VecDeque<String>>>,
+    said: LastWords,
     notified: bool,
     status: Option<String>,
+    group: Group,
+    meter: Meter,
 }
 
 struct Kept {
@@ -69,16 +91,23 @@ struct Kept {
     runs: BTreeMap<InstanceNumber, Run>,
     /// It is not in the settings any more: ends, then is forgotten.
     gone: bool,
+    shelf: Shelf,
+    /// Somebody beside its own scaling wants to know its CPU time.
+    metered: bool,
 }
 
 /// See the module.
 pub struct Keeper {
     apps: RefCell<BTreeMap<Arc<str>, Kept>>,
+    me: Weak<Keeper>,
+    data: PathBuf,
     /// `DATA/apps`.
     folder: PathBuf,
     groups: Groups,
     around: Rc<dyn Around>,
     journal: Rc<Journal>,
+    connections: Rc<Connections>,
+    crashes: Rc<RefCell<Crashes>>,
     events: mpsc::Sender<(Arc<str>, InstanceNumber, Event)>,
     changed: Notify,
     frozen: watch::Sender<bool>,
@@ -95,12 +124,21 @@ impl Keeper {
         around: Rc<dyn Around>,
     ) -> Rc<Self> {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
-        let this = Rc::new(Self {
+        let groups = Groups::find(&format!("madang-{:016x}", name_of(&data)));
+        let (folder, journal) = (data.join("apps"), Rc::new(Journal::new(data.join("logs"))));
+        let (all, logs) = (Rc::clone(&around), Rc::clone(&journal));
+        let crashes = Rc::new(RefCell::new(Crashes::new(folder.clone())));
+        let ours = Rc::clone(&crashes);
+        let this = Rc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             apps: RefCell::default(),
-            groups: Groups::find(&format!("madang-{:016x}", launch::name_of(&data))),
-            folder: data.join("apps"),
+            connections: Connections::start(folder.clone(), groups.clone(), all, (logs, ours), seed),
+            crashes,
+            groups,
+            folder,
             around,
-            journal: Rc::new(Journal::new(data.join("logs"))),
+            journal,
+            data,
             events,
             changed: Notify::new(),
             frozen: watch::Sender::new(false),
@@ -117,27 +155,29 @@ impl Keeper {
     pub fn update(&self, settings: &[Arc<AppSettings>]) {
         let now = clock::now();
         let mut apps = self.apps.borrow_mut();
-        for settings in settings {
+        self.connections.update(settings);
+        let ours = || settings.iter().filter(|settings| settings.per_connection.is_none());
+        for settings in ours() {
             match apps.get_mut(&settings.name) {
                 Some(kept) => {
                     kept.gone = false;
-                    kept.app.update(Arc::clone(settings), now);
+                    kept.app.update(Arc::clone(settings), &kept.shelf.trees, now);
                 }
                 None => {
-                    let app = App::new(Arc::clone(settings), self.seed, now);
+                    let kept = self.take_on(settings, now);
                     self.around.members(&settings.name, Vec::new(), settings.kind == Kind::Service);
-                    apps.insert(Arc::clone(&settings.name), Kept { app, runs: BTreeMap::new(), gone: false });
+                    apps.insert(Arc::clone(&settings.name), kept);
                 }
             }
         }
         for (name, kept) in apps.iter_mut() {
-            if !settings.iter().any(|settings| settings.name == *name) {
+            if !ours().any(|settings| settings.name == *name) {
                 kept.gone = true;
                 kept.app.stop_all(now);
             }
         }
-        let keep = apps.iter().map(|(name, kept)| (Arc::clone(name), kept.app.settings().log_keep));
-        let lost = self.journal.keep(keep.collect());
+        let settings = apps.values().map(|kept| Arc::clone(kept.app.settings()));
+        let lost = self.journal.keep(settings.chain(self.connections.settings()).collect());
         drop(apps);
         if let Err(error) = lost {
             self.around.told("apps", Tone::Bad, &format!("their logs are not kept: {error}"));
@@ -145,75 +185,18 @@ impl Keeper {
         self.changed.notify_one();
     }
 
-    /// Processes that an earlier server started: those of an app that is still the same go on, others are ended.
-    fn find_again(&self) {
-        let mut apps = self.apps.borrow_mut();
-        let mut known = Vec::new();
-        for (path, record) in record::all(&self.folder) {
-            let Some(running) = Running::found(&record.process) else {
-                // Whatever descended from it goes with it.
-                end_group(Group::found(&record.groups, None));
-                record::forget(&path, &record.files);
-                continue;
-            };
-            known.extend(record.groups.iter().cloned());
-            let same = apps.get_mut(&*record.app).filter(|kept| {
-                let settings = kept.app.settings();
-                settings.kind == Kind::Service && record.program == launch::fingerprint(&settings.program)
-            });
-            let number = record.process.number;
-            match same {
-                Some(kept) => {
-                    let said = format!("instance {} (process {number}) runs on", record.instance);
-                    self.around.told(&record.app, Tone::Good, &said);
-                    kept.app.adopt(record.instance, clock::now());
-                    let memory = kept.app.settings().program.limits.memory;
-                    let group = Group::found(&record.groups, memory);
-                    let mut files = record.files.clone();
-                    files.push(path);
-                    let run = self.watch(
-                        &record.app,
-                        record.instance,
-                        (running, group),
-                        record.address,
-                        files,
-                        None,
-                    );
-                    kept.runs.insert(record.instance, Run { notified: true, ..run });
-                }
-                None => {
-                    let said =
-                        format!("process {number} of an earlier start is ended: what is to run has changed");
-                    self.around.told(&record.app, Tone::Good, &said);
-                    self.end_stray(running, path, record);
-                }
-            }
-        }
-        self.groups.end_others(&known);
-        for (name, kept) in apps.iter() {
-            self.place(name, kept);
-        }
-    }
-
-    /// Ends a process that belongs to nobody any more.
-    fn end_stray(&self, running: Running, path: PathBuf, record: Record) {
-        /// A process without settings has no other grace.
-        const GRACE: Duration = Duration::from_secs(5);
-        tokio::task::spawn_local(async move {
-            // One that has ended meanwhile is no error, here and below.
-            let _ = running.signal(Signal::TERM);
-            if tokio::time::timeout(GRACE, running.ended()).await.is_err() {
-                let _ = running.signal(Signal::KILL);
-                running.ended().await;
-            }
-            end_group(Group::found(&record.groups, None));
-            record::forget(&path, &record.files);
-        });
-    }
-
     /// From here on nothing is started, ended or read: another server takes over.
     pub fn freeze(&self) {
         self.frozen.send_replace(true);
+        // Two servers must not write into one folder: what is not ready by now has not won.
+        for (_, progress) in self.apps.borrow().values().filter_map(|kept| kept.shelf.preparing.as_ref()) {
+            progress.cancel();
+        }
+    }
+
+    /// Whether another server takes over.
+    pub fn is_frozen(&self) -> bool {
+        *self.frozen.borrow()
     }
 
     /// The other server did not: it goes on.
@@ -228,6 +211,7 @@ impl Keeper {
             kept.app.end(clock::now());
         }
         self.changed.notify_one();
+        self.connections.end().await;
         let mut tick = tokio::time::interval(Duration::from_millis(10));
         while !self.apps.borrow().values().all(|kept| kept.app.is_empty()) {
             tick.tick().await;
@@ -247,11 +231,42 @@ impl Keeper {
                 instance.process = Some(number);
                 instance.address = Some(run.address.clone()).filter(|address| !address.is_empty());
                 instance.memory = resident_bytes(number);
+                instance.cpu_percent = run.meter.percent().map(|percent| (percent * 10.0).round() / 10.0);
                 instance.status.clone_from(&run.status);
+            }
+            if let (Some(deploy), Some((_, progress))) = (&mut view.deploy, &kept.shelf.preparing) {
+                deploy.files = Some(progress.line());
             }
             view
         };
-        self.apps.borrow().values().map(view).collect()
+        self.apps.borrow().values().map(view).chain(self.connections.views()).collect()
+    }
+
+    /// Ends only the programs that have a connection each: another server has everything else.
+    pub async fn end_connections(&self) {
+        self.connections.end().await;
+    }
+
+    /// The newest lines of an app, and what keeps the disk from taking them if something does; its last crashes.
+    pub fn words(&self, app: &str) -> (String, Option<String>, Vec<Crash>) {
+        let (newest, trouble) = self.journal.newest(app);
+        (newest, trouble, self.crashes.borrow().of(app))
+    }
+
+    /// Where programs for connections are asked for.
+    pub fn caller(&self) -> Caller {
+        self.connections.caller()
+    }
+
+    /// The order of an app with a program for each connection; `None`: there is no such app.
+    pub fn order_crew<T>(&self, app: &str, order: impl FnOnce(&mut Crew, Instant) -> T) -> Option<T> {
+        self.connections.order(app, order)
+    }
+
+    /// The same without what the kernel has to be asked for.
+    pub fn outlines(&self) -> Vec<AppView> {
+        let now = clock::now();
+        self.apps.borrow().values().map(|kept| kept.app.view(now)).collect()
     }
 
     /// One app's order; `None`: there is no such app.
@@ -261,6 +276,8 @@ impl Keeper {
         order: impl FnOnce(&mut App, Instant) -> Result<T, Refused>,
     ) -> Option<Result<T, Refused>> {
         let done = order(&mut self.apps.borrow_mut().get_mut(app)?.app, clock::now());
+        // At once: whoever asks next sees what was ordered.
+        self.act();
         self.changed.notify_one();
         Some(done)
     }
@@ -272,22 +289,29 @@ impl Keeper {
             return now + CALM;
         }
         let mut apps = self.apps.borrow_mut();
-        let ready: Vec<Arc<str>> =
-            apps.iter().filter(|(_, kept)| kept.app.is_ready()).map(|(name, _)| Arc::clone(name)).collect();
-        let mut next = now + CALM;
+        // Programs for connections are started as they are needed: nobody waits for them.
+        let mut ready = waiting::ready(&apps);
+        ready.extend(self.connections.settings().into_iter().map(|crew| Arc::clone(&crew.name)));
+        let (mut next, mut processes) = (now + CALM, None);
         for (name, kept) in apps.iter_mut() {
-            let may =
-                kept.app.settings().after.iter().all(|other| ready.iter().any(|name| **name == **other));
-            if may {
+            if kept.app.settings().after.iter().all(|other| ready.contains(&**other)) {
                 kept.app.allow();
             }
-            if self.look(name, kept, now) {
+            if self.look(name, kept, &mut processes, now) {
                 next = next.min(now + BUSY);
             }
             while let Some(action) = kept.app.poll(now) {
                 self.carry_out(name, kept, action, now);
             }
             next = kept.app.next_deadline().into_iter().fold(next, Instant::min);
+        }
+        // Behind everybody's own news: first why one has failed, then who waits for it.
+        for (name, others, failed) in waiting::blocked(&apps) {
+            let Some(kept) = apps.get_mut(&name) else { continue };
+            kept.app.waits_for(&others, failed);
+            while let Some(action) = kept.app.poll(now) {
+                self.carry_out(&name, kept, action, now);
+            }
         }
         apps.retain(|name, kept| {
             let stays = !kept.gone || !kept.app.is_empty();
@@ -297,29 +321,6 @@ impl Keeper {
             stays
         });
         next
-    }
-
-    /// Tells an app how its instances do. True: somebody waits for something.
-    fn look(&self, name: &Arc<str>, kept: &mut Kept, now: Instant) -> bool {
-        let mut busy = false;
-        let states: BTreeMap<InstanceNumber, &'static str> =
-            kept.app.view(now).instances.iter().map(|view| (view.instance, view.state)).collect();
-        for (number, run) in &kept.runs {
-            let state = states.get(number).copied().unwrap_or_default();
-            let moving = !matches!(state, "ready" | "running");
-            busy |= moving;
-            let seen = self.around.look(name, &run.address, matches!(state, "starting" | "sick"));
-            let look = Look { fit: seen.fit, notified: run.notified, in_flight: seen.in_flight };
-            kept.app.see(*number, look);
-        }
-        if kept.app.settings().scales() {
-            let load = self.around.load(name);
-            if load.queued > 0 {
-                kept.app.wake(now);
-            }
-            kept.app.load(&load, now);
-        }
-        busy
     }
 
     fn carry_out(&self, name: &Arc<str>, kept: &mut Kept, action: Action, now: Instant) {
@@ -337,6 +338,11 @@ impl Keeper {
                     kept.app.run_at(now + wait);
                 }
             }
+            Action::Begun { version, cause, origin } => self.begun(name, kept, version, cause, origin),
+            Action::Over { version, lost, lines, took } => {
+                self.over(name, kept, version, lost, lines, took);
+            }
+            Action::Forget(version) => self.forget(kept, version),
             Action::Tell(tone, sentence) => self.around.told(name, tone, &sentence),
         }
     }
@@ -384,19 +390,27 @@ impl Keeper {
                 return kept.app.ended(instance, &Exit::NotStarted(error.to_string()), &[], now);
             }
         };
-        let Launched { running, address, mut files, group } = launched;
+        let Launched { running, address, mut files, group, gate, heard } = launched;
         let record = Record {
             app: name.to_string(),
             instance,
             address: address.clone(),
             process: running.identity().clone(),
-            program: launch::fingerprint(&release.program),
+            program: fingerprint(&release.program),
+            tree: release.made.tree,
             files: files.clone(),
             groups: group.folders(),
+            owner: None,
         };
+        // Now it is known, or cannot be: it may begin.
         match record::keep(&self.folder, &record) {
-            Ok(path) => files.push(path),
+            Ok(path) => {
+                files.push(path);
+                drop(gate);
+            }
             Err(error) => {
+                // Without that word it ends, which is told as any end is.
+                let _ = gate.map(Gate::open_unrecorded);
                 let said = format!(
                     "instance {instance} has no record, a server after this one will not find it: {error}"
                 );
@@ -406,8 +420,16 @@ impl Keeper {
         let number = running.identity().number;
         let said = format!("instance {instance} of version {} starts (process {number})", release.number);
         self.around.told(name, Tone::Good, &said);
-        let run = self.watch(name, instance, (running, group), address, files, ear);
-        kept.runs.insert(instance, run);
+        let run = self.watch(
+            name,
+            instance,
+            (running, group),
+            address,
+            files,
+            ((Some(heard.0), Some(heard.1)), ear),
+        );
+        let (version, tree) = (release.number, release.made.tree);
+        kept.runs.insert(instance, Run { version, tree, ..run });
         kept.app.started(instance);
     }
 
@@ -419,32 +441,23 @@ impl Keeper {
         (running, group): (Running, Group),
         address: String,
         files: Vec<PathBuf>,
-        ear: Option<Ear>,
+        (outputs, ear): ((Option<Output>, Option<Output>), Option<Ear>),
     ) -> Run {
         let running = Rc::new(running);
-        let lines: Rc<RefCell<VecDeque<String>>> = Rc::default();
-        let (app, events, held, told) =
-            (Arc::<str>::from(name), self.events.clone(), Rc::clone(&running), Rc::clone(&lines));
-        let (journal, mut frozen) = (Rc::clone(&self.journal), self.frozen.subscribe());
-        let mut output = Output::open(&launch::output_path(&self.folder, name, instance)).ok();
+        let (app, events, held) = (Arc::<str>::from(name), self.events.clone(), Rc::clone(&running));
+        let (mut voices, said) = Voices::of(&app, instance, outputs, &self.journal);
+        let (mut frozen, last_words) = (self.frozen.subscribe(), Rc::clone(&said));
+        let lived_in = group.clone();
         tokio::task::spawn_local(async move {
             let end = held.ended();
             tokio::pin!(end);
-            let mut batch = journal.batch(&app, instance);
             let mut exit = loop {
                 let quiet = *frozen.borrow_and_update();
                 let read = async {
-                    match output.as_mut().filter(|_| !quiet) {
-                        Some(output) => {
-                            output
-                                .lines(|line| {
-                                    remember(&told, line);
-                                    batch.add(line);
-                                })
-                                .await
-                        }
-                        None => std::future::pending().await,
+                    if quiet {
+                        std::future::pending().await
                     }
+                    voices.hear().await;
                 };
                 let hear = async {
                     match ear.as_ref().filter(|_| !quiet) {
@@ -454,11 +467,7 @@ impl Keeper {
                 };
                 tokio::select! {
                     exit = &mut end => break exit,
-                    read = read => match read {
-                        Ok(()) => journal.write(&mut batch),
-                        // It cannot be read any more; that is no reason to end it.
-                        Err(_) => output = None,
-                    },
+                    () = read => {}
                     heard = hear => for said in heard.unwrap_or_default() {
                         // Without a keeper nobody wants to know, here and below.
                         let _ = events.send((Arc::clone(&app), instance, Event::Said(said))).await;
@@ -466,22 +475,33 @@ impl Keeper {
                     _ = frozen.changed() => {}
                 }
             };
-            if let Some(output) = output.filter(|_| !*frozen.borrow()) {
-                output.rest(|line| {
-                    remember(&told, line);
-                    batch.add(line);
-                });
-                journal.write(&mut batch);
+            if !*frozen.borrow() {
+                voices.rest();
             }
             if matches!(exit, Exit::Signal { number: 9, .. } | Exit::Unknown)
                 && let Some(limit) = group.was_out_of_memory()
             {
                 exit = Exit::OutOfMemory { limit };
             }
+            if group.was_out_of_processes() {
+                voices::remember(&last_words, "madang: it wanted more processes than limits.pids allows");
+            }
             end_group(group);
             let _ = events.send((app, instance, Event::Ended(exit))).await;
         });
-        Run { running, address, files, lines, notified: false, status: None }
+        let (group, meter) = (lived_in, Meter::default());
+        Run {
+            running,
+            version: 0,
+            tree: None,
+            address,
+            files,
+            said,
+            notified: false,
+            status: None,
+            group,
+            meter,
+        }
     }
 
     fn happened(&self, name: &Arc<str>, instance: InstanceNumber, event: Event) {
@@ -494,8 +514,14 @@ impl Keeper {
                 if !*self.frozen.borrow() {
                     record::forget_all(&run.files);
                 }
-                let lines: Vec<String> = run.lines.borrow().iter().cloned().collect();
+                let lines: Vec<String> = run.said.borrow().iter().cloned().collect();
+                if !kept.app.is_leaving(instance) && !exit.is_success() {
+                    let (time, how) = (journal::time(), exit.to_string());
+                    let crash = Crash { time, instance, how, lines: lines.clone() };
+                    self.crashes.borrow_mut().add(name, crash);
+                }
                 kept.app.ended(instance, &exit, &lines, clock::now());
+                self.sweep(name, kept);
             }
             Event::Said(said) => {
                 let Some(run) = kept.runs.get_mut(&instance) else { return };
@@ -542,15 +568,6 @@ fn end_group(group: Group) {
             }
         }
     });
-}
-
-fn remember(lines: &RefCell<VecDeque<String>>, line: &[u8]) {
-    let mut lines = lines.borrow_mut();
-    if lines.len() == LINES_TOLD {
-        lines.pop_front();
-    }
-    let line = String::from_utf8_lossy(&line[..line.len().min(LINE_TOLD_BYTES)]);
-    lines.push_back(line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect());
 }
 
 const fn stop_signal(signal: StopSignal) -> Signal {

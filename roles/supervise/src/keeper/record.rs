@@ -27,10 +27,16 @@ pub(super) struct Record {
     pub process: Identity,
     /// Of its program: another one is another version.
     pub program: u64,
+    /// The number of the folder it runs from.
+    #[serde(default)]
+    pub tree: Option<u32>,
     /// Files that go when it goes.
     pub files: Vec<PathBuf>,
     /// Folders of its control group.
     pub groups: Vec<PathBuf>,
+    /// The server without which it ends by itself; `None`: it outlives servers.
+    #[serde(default)]
+    pub owner: Option<Identity>,
 }
 
 /// The folder of an app.
@@ -38,9 +44,14 @@ pub(super) fn folder(apps: &Path, app: &str) -> PathBuf {
     apps.join(app)
 }
 
+/// Where the record of an instance stands.
+pub(super) fn path(apps: &Path, app: &str, instance: u32) -> PathBuf {
+    folder(apps, app).join(format!("{instance}.json"))
+}
+
 /// Writes a record; gives its path.
 pub(super) fn keep(apps: &Path, record: &Record) -> io::Result<PathBuf> {
-    let path = folder(apps, &record.app).join(format!("{}.json", record.instance));
+    let path = path(apps, &record.app, record.instance);
     let beside = path.with_extension("new");
     std::fs::write(&beside, serde_json::to_vec(record)?)?;
     std::fs::rename(&beside, &path)?;

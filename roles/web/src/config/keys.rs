@@ -101,7 +101,7 @@ pub const ROUTE: Section = Section {
             "path",
             TEXTS,
             "\"/*\"",
-            "A path: `/exact`, `/folder/*` (also `/folder`), `/users/{id}/edit` (one segment), `/*.php`. `*` at the end is the capture `{rest}`.",
+            "A path: `/exact`, `/folder/*` (also `/folder`), `/users/{id}/edit` (one segment), `/*.php`, `/**/*.php` (at any depth). `*` at the end is the capture `{rest}`.",
         ),
         key("host", TEXTS, "", "Only for these of the site's names."),
         key("method", TEXTS, "", "Only these methods. GET stands for HEAD too."),

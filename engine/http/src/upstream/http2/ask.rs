@@ -1,7 +1,7 @@
 //! One request over a connection of its own.
 //!
 //! **Job.** Ask a server something small, for a check: send it whole, read the answer whole. **Called by** health checks
-//! (`roles/balance`). **Calls** h2.
+//! (`roles/balance`). **Calls** h2. The same over HTTP/1.1: `upstream::ask`.
 //!
 //! Invariants
 //! 1. At most the given number of bytes of the answer are kept; more than that is an error.
@@ -67,6 +67,17 @@ pub enum NoAnswer {
     Broken,
     /// More came than is read.
     TooLarge,
+}
+
+impl NoAnswer {
+    /// For people.
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::Nonsense => "what came is no answer of HTTP",
+            Self::Broken => "the connection broke",
+            Self::TooLarge => "it is too large",
+        }
+    }
 }
 
 impl From<h2::Error> for NoAnswer {

@@ -1,0 +1,289 @@
+//! `send`: where an alert is told.
+//!
+//! **Job.** Read the ways and the secret that signs webhooks. **Called by** `config`. **Calls** `settings`, `host::file`.
+//!
+//! Invariants
+//! 1. A webhook's path and query are shown nowhere: with many services they are the password. Nor is the secret.
+//!
+//! Not here: sending (`alert::send`).
+
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use madang_host::file;
+use madang_settings::reader::Reader;
+use madang_settings::tree::{Node, Value};
+
+/// The largest secret, in bytes.
+const SECRET_BYTES_MAX: u64 = 4096;
+/// The shortest that is worth signing with, in bytes.
+const SECRET_BYTES_MIN: usize = 16;
+/// The longest URL, in bytes.
+const URL_BYTES_MAX: usize = 2048;
+/// Ways of one alert.
+const WAYS_MAX: usize = 16;
+
+/// Where it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// The server's own log.
+    Log,
+    /// A POST of JSON.
+    Webhook(Webhook),
+    /// A program that reads the same JSON.
+    Program(Vec<String>),
+}
+
+/// A webhook.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Webhook {
+    /// By TLS.
+    pub secure: bool,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+    /// As the Host field says it.
+    pub authority: String,
+    /// Path and query.
+    pub path: String,
+    /// What signs it.
+    pub secret: Option<Secret>,
+}
+
+/// What signs webhooks.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(Arc<[u8]>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Secret {
+    /// The key.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn read(r: &mut Reader<'_>, path: &Path) -> Option<Self> {
+        let text = match file::read_text(path, SECRET_BYTES_MAX) {
+            Ok(text) => text,
+            Err(error) => {
+                r.error("secret_file", format!("cannot read {}: {error}", path.display()), None);
+                return None;
+            }
+        };
+        if std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0) {
+            let help = Some(format!("chmod 600 {}", path.display()));
+            r.error("secret_file", format!("{} can be read by others than its owner", path.display()), help);
+        }
+        let text = text.trim();
+        // As the makers of webhook libraries write keys (Standard Webhooks).
+        let key = match text.strip_prefix("whsec_") {
+            None => Some(text.as_bytes().to_vec()),
+            Some(coded) => base64::engine::general_purpose::STANDARD.decode(coded).ok(),
+        };
+        match key.filter(|key| key.len() >= SECRET_BYTES_MIN) {
+            Some(key) => Some(Self(key.into())),
+            None => {
+                let help = Some("for example: openssl rand -hex 32".to_owned());
+                let message = format!(
+                    "{} holds no secret of {SECRET_BYTES_MIN} bytes or more (behind whsec_ it is base64)",
+                    path.display()
+                );
+                r.error("secret_file", message, help);
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook").field("authority", &self.authority).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Log => f.write_str("log"),
+            Self::Webhook(hook) => write!(f, "webhook {}", hook.authority),
+            // Its arguments may hold a key.
+            Self::Program(run) => write!(f, "program {}", run.first().map_or("", String::as_str)),
+        }
+    }
+}
+
+impl Webhook {
+    /// `https://host[:port]/path?query`; the error says what is wrong, without the URL.
+    fn parse(url: &str, secret: Option<&Secret>) -> Result<Self, &'static str> {
+        if url.len() > URL_BYTES_MAX || url.bytes().any(|byte| byte <= b' ' || byte >= 0x7f) {
+            return Err("a URL has no spaces, no other letters than ASCII, and at most 2048 bytes");
+        }
+        let uri: http::Uri = url.parse().map_err(|_| "it cannot be read as a URL")?;
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err("it begins with https:// or http://"),
+        };
+        let authority = uri.authority().ok_or("it has no host")?;
+        if authority.as_str().contains('@') {
+            return Err(
+                "user and password in a URL are sent nowhere; put a token into the path or sign with secret_file",
+            );
+        }
+        let port = match authority.port_u16() {
+            Some(0) => return Err("port 0 cannot be reached"),
+            Some(port) => port,
+            None if authority.as_str() != authority.host() => return Err("its port is no port"),
+            None if secure => 443,
+            None => 80,
+        };
+        let host = authority.host();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if bare.is_empty() {
+            return Err("it has no host");
+        }
+        Ok(Self {
+            secure,
+            host: bare.to_ascii_lowercase(),
+            port,
+            authority: authority.as_str().to_ascii_lowercase(),
+            path: uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned(),
+            secret: secret.cloned(),
+        })
+    }
+
+    /// Whether what is sent stays on this machine.
+    fn is_near(&self) -> bool {
+        self.host == "localhost"
+            || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+/// Reads `send`.
+pub(super) fn read(r: &mut Reader<'_>, secret: Option<&Secret>) -> Vec<Way> {
+    const EXAMPLE: &str = "for example send = \"webhook https://…\", send = \"log\", send = [\"notify\", \"admin\"], or a list of such";
+    let Some(node) = r.node("send") else {
+        r.error("send", "`send` is missing: where it is told", Some(EXAMPLE.to_owned()));
+        return Vec::new();
+    };
+    let mut ways = Vec::new();
+    let mut each = |r: &mut Reader<'_>, node: &Node| match one(node, secret) {
+        Ok(way) => {
+            if let Way::Webhook(hook) = &way
+                && !hook.secure
+                && !hook.is_near()
+            {
+                let key = r.key_path("send");
+                let help = Some("use https://".to_owned());
+                let message = format!("alerts go to {} in the clear", hook.authority);
+                r.report.warn(node.mark, &key, message, help);
+            }
+            ways.push(way);
+        }
+        Err(message) => {
+            let key = r.key_path("send");
+            r.report.error(node.mark, &key, message, Some(EXAMPLE.to_owned()));
+        }
+    };
+    match &node.value {
+        Value::List(list) if is_program(list) => each(r, node),
+        Value::List(list) => list.iter().for_each(|node| each(r, node)),
+        _ => each(r, node),
+    }
+    if let Value::List(list) = &node.value
+        && (list.is_empty() || list.len() > WAYS_MAX)
+    {
+        r.error("send", format!("1 to {WAYS_MAX} ways, not {}", list.len()), Some(EXAMPLE.to_owned()));
+    }
+    ways
+}
+
+fn is_way(text: &str) -> bool {
+    text == "log" || text.split_whitespace().next() == Some("webhook")
+}
+
+/// A list of words that begins with none of ours is a program and its arguments.
+fn is_program(list: &[Node]) -> bool {
+    let text = |node: &Node| match &node.value {
+        Value::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    let all: Option<Vec<String>> = list.iter().map(text).collect();
+    all.is_some_and(|all| all.first().is_some_and(|first| !is_way(first)))
+}
+
+fn one(node: &Node, secret: Option<&Secret>) -> Result<Way, String> {
+    match &node.value {
+        Value::Text(text) if text == "log" => Ok(Way::Log),
+        Value::Text(text) if is_way(text) => {
+            let mut words = text.split_whitespace().skip(1);
+            let (Some(url), None) = (words.next(), words.next()) else {
+                return Err("behind `webhook` stands one URL".to_owned());
+            };
+            // The URL itself is not shown.
+            Webhook::parse(url, secret).map(Way::Webhook).map_err(|why| format!("the webhook's URL: {why}"))
+        }
+        Value::List(list) if is_program(list) => {
+            let words: Vec<String> = list
+                .iter()
+                .filter_map(|node| match &node.value {
+                    Value::Text(text) => Some(text.clone()),
+                    _ => None,
+                })
+                .collect();
+            match words.iter().any(|word| word.contains('\0')) || words[0].is_empty() {
+                true => Err("an argument cannot hold a NUL character, and a program has a name".to_owned()),
+                false => Ok(Way::Program(words)),
+            }
+        }
+        _ => Err(format!("{} is no way to tell somebody", node.shown())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: a webhook's URL is read as others read URLs, and what cannot be meant is refused in words.
+    #[test]
+    fn urls_are_taken_apart() {
+        let parse = |url: &str| {
+            Webhook::parse(url, None)
+                .map(|hook| (hook.secure, hook.host, hook.port, hook.authority, hook.path))
+        };
+        let good = |secure, host: &str, port, authority: &str, path: &str| {
+            Ok((secure, host.to_owned(), port, authority.to_owned(), path.to_owned()))
+        };
+        let check = |url: &str, want| assert_eq!(parse(url), want, "{url}");
+        check(
+            "https://Hooks.example.org/a?b=c#d",
+            good(true, "hooks.example.org", 443, "hooks.example.org", "/a?b=c"),
+        );
+        check("http://127.0.0.1:9/", good(false, "127.0.0.1", 9, "127.0.0.1:9", "/"));
+        check("http://[::1]:9", good(false, "::1", 9, "[::1]:9", "/"));
+        for wrong in [
+            "hooks.example.org/a",
+            "ftp://hooks.example.org/",
+            "https://",
+            "https:///path",
+            "https://user:password@hooks.example.org/",
+            "https://hooks.example.org:0/",
+            "https://hooks.example.org:99999/",
+            "https://hooks.example.org/한글",
+            "https://hooks.example.org/a b",
+        ] {
+            let why = parse(wrong).unwrap_err();
+            assert!(!why.contains("password@"), "{wrong}: {why}");
+        }
+        let hook = Way::Webhook(Webhook::parse("https://h/very-secret", None).unwrap());
+        assert!(!format!("{hook} {hook:?}").contains("very-secret"));
+    }
+}

@@ -1,0 +1,12 @@
+//! Lines that apps write: how loud each is, which belong together, how they are kept and shown.
+//!
+//! **Job.** Pure text work: [`level`] recognises levels, [`together`] knows lines that go on, [`clean`] makes bytes harmless,
+//! [`line`] is the form on disk. **Called by** `keeper` (writing), `madang logs` (reading).
+//!
+//! Not here: pipes (`host::process::output`), files (`keeper::journal`).
+
+pub mod clean;
+pub mod level;
+pub mod line;
+pub mod rate;
+pub mod together;

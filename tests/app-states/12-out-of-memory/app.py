@@ -1,0 +1,2 @@
+print("reading everything into memory", flush=True)
+bytes = bytearray(200 << 20)

@@ -1,0 +1,3 @@
+#!/usr/bin/env python3
+import os, sys
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")

@@ -1,0 +1,2 @@
+import fastapi
+api: fastapi.FastAPI = fastapi.FastAPI(title="x")

@@ -1,0 +1,1 @@
+fn main() { let port = std::env::var("PORT"); }

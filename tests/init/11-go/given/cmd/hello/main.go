@@ -1,0 +1,3 @@
+package main
+
+func main() { http.ListenAndServe(":8080", nil) }

@@ -1,0 +1,3 @@
+module example.org/tools/hello/v2
+
+go 1.24
