@@ -156,7 +156,7 @@ fn the_program_has_the_rights_it_was_given() {
         "env = { DO = \"rights\" }\nharden = { no_new_privs = false }\ndeploy = { watch = \"0s\" }",
     ));
     house.until(|| log(&house, "hello").contains("NoNewPrivs: 0"));
-    assert!(log(&house, "hello").contains("kept/file written"));
+    house.until(|| log(&house, "hello").contains("kept/file written"));
 }
 
 // Goal: an app runs as its user, with that user's groups only; a user who cannot reach the folder is told in words.

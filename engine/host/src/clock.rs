@@ -6,7 +6,7 @@
 //! Invariants
 //! 1. [`Coarse`] never runs backwards and is never more than one sweep (250 ms) behind.
 //!
-//! Not here: timers (the worker's sweep, `worker`), formatting (`wire::date`, `telemetry`).
+//! Not here: time limits of connections (the worker's sweep, `worker`), formatting (`wire::date`, `telemetry`).
 #![allow(clippy::disallowed_methods)] // this is the one place the ban points to
 
 use std::cell::Cell;
@@ -15,6 +15,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Monotonic time, exact. About 25 ns.
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// Resolves at `at`; never without one. For state machines that know when they have something to do next.
+pub async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Time of day. May jump: never measure with it.

@@ -11,7 +11,7 @@ use madang_host::clock;
 use madang_settings::{docs, schema};
 
 use super::{Ended, Output, colour_err, colour_out, complain, show};
-use crate::config::{self, ROOT};
+use crate::config::{self, ROOT, Settings};
 use crate::run::{self, Start};
 
 /// Runs a settings file.
@@ -45,14 +45,8 @@ pub(super) fn check(file: &Path, output: Output) -> Ended {
         eprint!("{}", report.to_text(colour_err()));
         match &settings {
             Some(settings) => {
-                let listeners: Vec<String> =
-                    settings.listeners().into_iter().map(|(listen, _)| listen.name).collect();
                 let (open, close) = if colour_out() { ("\x1b[32m", "\x1b[0m") } else { ("", "") };
-                let sites = match settings.sites.len() {
-                    1 => "1 site".to_owned(),
-                    count => format!("{count} sites"),
-                };
-                say!("{open}ok{close}: {sites} on {}", listeners.join(", "));
+                say!("{open}ok{close}: {}", summary(settings));
             }
             None => {
                 complain(&format!("{} in the settings", show::counted(report.count() as u64, "problem")));
@@ -60,6 +54,27 @@ pub(super) fn check(file: &Path, output: Output) -> Ended {
         }
     }
     if settings.is_some() { Ended::Done } else { Ended::Usage }
+}
+
+/// `2 sites, 1 app on http://…`: what there is, and where it listens.
+fn summary(settings: &Settings) -> String {
+    let counts = [
+        (settings.sites.len(), "site"),
+        (settings.streams.len(), "stream"),
+        (settings.apps.len(), "app"),
+        (settings.pools.len(), "pool"),
+    ];
+    let there = counts.iter().filter(|(count, _)| *count > 0);
+    let there: Vec<String> = there.map(|(count, what)| show::counted(*count as u64, what)).collect();
+    let of_sites = settings.listeners().into_iter().map(|(listen, _)| listen.name);
+    let of_streams =
+        settings.streams.iter().flat_map(|stream| &stream.listen).map(|listen| listen.name.clone());
+    let listeners: Vec<String> = of_sites.chain(of_streams).collect();
+    match (&*there, &*listeners) {
+        ([], _) => "nothing to serve".to_owned(),
+        (_, []) => there.join(", "),
+        _ => format!("{} on {}", there.join(", "), listeners.join(", ")),
+    }
 }
 
 /// What docs/configuration.md begins with.

@@ -394,14 +394,8 @@ async fn turn(me: &Weak<Keeper>) {
     loop {
         let Some(this) = me.upgrade() else { return };
         let next = this.act();
-        let due = async {
-            match next {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = due => {}
+            () = clock::due(next) => {}
             () = this.changed.notified() => {}
         }
     }
