@@ -46,12 +46,18 @@ impl Machine {
         command.output().unwrap()
     }
 
+    /// The same, which must succeed: all that it tells.
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = self.run(&[arguments, &["--json"]].concat());
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     /// The same, which must succeed: what it did, step by step, as `word path`.
     #[track_caller]
     fn steps(&self, arguments: &[&str]) -> Vec<String> {
-        let output = self.run(&[arguments, &["--json"]].concat());
-        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let json = self.json(arguments);
         let steps = json["steps"].as_array().unwrap();
         steps
             .iter()
@@ -121,6 +127,8 @@ fn an_installation_is_repeated_changed_and_taken_away() {
     let would = machine.steps(&["install", "--dry-run"]);
     assert!(would.contains(&"would make /etc/systemd/system/madang.service".to_owned()), "{would:?}");
     assert_eq!(machine.files(), [""; 0]);
+    let rules = machine.json(&["install", "--dry-run"])["firewall_rules"].as_str().unwrap().to_owned();
+    assert!(rules.contains("table inet madang") && rules.contains("8080"), "{rules}");
 
     let made = machine.steps(&["install"]);
     assert!(made.iter().all(|step| step.starts_with("made ")), "{made:?}");

@@ -144,7 +144,8 @@ impl Chronicle {
             server: Some(server.to_owned()),
             states: Some((event.from, event.to)),
             why,
-            bad: event.to != State::Up,
+            // What somebody ordered, and a server that is tried again, are no news to wake anybody for.
+            bad: matches!(event.to, State::Down | State::Ejected),
         }
     }
 

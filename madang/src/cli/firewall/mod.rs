@@ -111,6 +111,11 @@ pub(super) struct Installed {
     pub(super) unit_changed: bool,
 }
 
+/// For `install` without: the rules that would fit.
+pub(super) fn fitting(place: &Place, facts: &Facts) -> String {
+    rules::words(&rules::open(facts, &ssh::ports(place)))
+}
+
 /// For `install --firewall`: loads the rules and leaves them where the next start of the machine finds them.
 pub(super) fn install(
     journal: &mut Journal,

@@ -92,12 +92,14 @@ pub(in crate::cli) struct Journal {
     steps: Vec<Value>,
     /// What is left to people.
     pub(in crate::cli) next: Vec<String>,
+    /// Rules of a packet filter that would fit; `None`: they are loaded.
+    pub(in crate::cli) rules: Option<String>,
 }
 
 impl Journal {
     /// Nothing happened yet.
     pub(in crate::cli) const fn new(place: Place, dry: bool, force: bool, aloud: bool) -> Self {
-        Self { dry, force, aloud, place, steps: Vec::new(), next: Vec::new() }
+        Self { dry, force, aloud, place, steps: Vec::new(), next: Vec::new(), rules: None }
     }
 
     /// Tells a step.
@@ -124,7 +126,7 @@ impl Journal {
 
     /// Everything, for programs.
     pub(in crate::cli) fn json(&self, ok: bool) -> Value {
-        json!({ "ok": ok, "dry_run": self.dry, "steps": self.steps, "next": self.next })
+        json!({ "ok": ok, "dry_run": self.dry, "steps": self.steps, "next": self.next, "firewall_rules": self.rules })
     }
 
     /// A text of ours at a path of the machine. Whether it is now as it should be, and changed.

@@ -90,9 +90,16 @@ pub(super) fn install(args: &InstallArgs) -> Ended {
             all["error"] = stop.to_string().into();
         }
         say!("{all}");
-    } else if result.is_ok() && !journal.next.is_empty() {
-        say!("\nleft to you:");
-        journal.next.iter().for_each(|next| say!("- {next}"));
+    } else if result.is_ok() {
+        if let Some(rules) = &journal.rules {
+            say!(
+                "\na packet filter that opens exactly what is listened on (not loaded; --firewall loads it):\n\n{rules}"
+            );
+        }
+        if !journal.next.is_empty() {
+            say!("\nleft to you:");
+            journal.next.iter().for_each(|next| say!("- {next}"));
+        }
     }
     match result {
         Ok(true) => Ended::Done,
@@ -220,6 +227,9 @@ fn bring(
             manifest.text_at(place::rules());
             manifest.text_at(place.unit(place::FIREWALL));
         }
+    }
+    if !manifest.firewall {
+        journal.rules = Some(firewall::fitting(place, facts));
     }
     manifest.text_at(place::told());
     let changes = Changes {

@@ -183,7 +183,7 @@ impl Progress {
             _ => return "waiting for its turn".to_owned(),
         };
         let (bytes, files) = (self.bytes.load(Ordering::Relaxed), self.files.load(Ordering::Relaxed));
-        format!("{what}: {} in {files} files", size(bytes))
+        format!("{what}: {} in {files} file{}", size(bytes), if files == 1 { "" } else { "s" })
     }
 }
 
