@@ -128,7 +128,7 @@ fn an_installation_is_repeated_changed_and_taken_away() {
     assert!(would.contains(&"would make /etc/systemd/system/madang.service".to_owned()), "{would:?}");
     assert_eq!(machine.files(), [""; 0]);
     let rules = machine.json(&["install", "--dry-run"])["firewall_rules"].as_str().unwrap().to_owned();
-    assert!(rules.contains("table inet madang") && rules.contains("8080"), "{rules}");
+    assert!(rules.contains("table inet madang {"), "{rules}");
 
     let made = machine.steps(&["install"]);
     assert!(made.iter().all(|step| step.starts_with("made ")), "{made:?}");
