@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from email.utils import format_datetime
 
 from house import PAGE, RANGES
+from together import together
 from verdict import Verdict
 
 DEADLINE_S = 20
@@ -131,12 +132,9 @@ def connections_are_reused(client):
 
 def many_at_once(client):
     """Sixty transfers in parallel over one HTTP/2 connection, each with its own content."""
-    outputs = [client.path(f"many-{index}") for index in range(60)]
-    words = [word for index, output in enumerate(outputs)
-             for word in (f"{client.secure}/{'ranges.bin' if index % 2 else 'page.html'}", "--output", output)]
-    same(client.curl("--parallel", "--parallel-max", "60", *words).exit, 0, "exit code")
-    for index, output in enumerate(outputs):
-        same(output.read_bytes(), RANGES if index % 2 else PAGE.encode(), f"transfer {index}")
+    contents = together(client.house, ["/ranges.bin" if index % 2 else "/page.html" for index in range(60)])
+    for index, content in enumerate(contents):
+        same(content, RANGES if index % 2 else PAGE.encode(), f"transfer {index}")
 
 
 def resumed_download(client):
