@@ -23,11 +23,9 @@ use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
+use super::PASSED_ON;
 use super::exit::Exit;
 use super::running::Running;
-
-/// What of the server's environment it has too.
-const PASSED_ON: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 
 /// What is to be run.
 #[derive(Debug, Clone)]

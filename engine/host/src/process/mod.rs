@@ -29,3 +29,6 @@ pub mod said;
 pub mod spawn;
 pub mod tool;
 pub mod zygote;
+
+/// What of the server's environment programs of the operator's have too.
+pub const PASSED_ON: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"];

@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use madang_host::process::PASSED_ON;
 use madang_host::process::cgroup::{Group, GroupLimits, Groups};
 use madang_host::process::gate::Gate;
 use madang_host::process::output::Output;
@@ -23,8 +24,6 @@ use crate::app::{InstanceNumber, Release};
 use crate::config::{AppSettings, Give, Program};
 use crate::schedule::Schedule;
 
-/// What of the server's environment an app has too.
-const PASSED_ON: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 /// What fits into sockaddr_un with its closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Connections that may wait at a socket that is handed on.
