@@ -4,7 +4,19 @@
 //! is on disk and has one offset in its conversation; every subscriber sees offsets in order, without gap or duplicate.
 //! **Called by** `madang`, which joins it to sites and to the store.
 //!
+//! Where to begin: [`ask`] (what one may ask), [`event`] (what happens), [`floor`] (the connections of a worker), `hub` (the one
+//! place where messages get their order).
+//!
 //! Not here: who somebody is (`engine/identity`), how a log is kept (`engine/store`), sockets (`engine/http`).
 #![forbid(unsafe_code)]
 
+pub mod ask;
 pub mod cursor;
+pub mod event;
+pub mod floor;
+pub mod names;
+pub mod notice;
+pub mod post;
+pub mod refusal;
+pub mod reply;
+pub mod session;

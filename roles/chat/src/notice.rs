@@ -1,0 +1,72 @@
+//! What is told at once and not kept: who comes and goes, who is writing, what a client has to know about its place.
+//!
+//! **Job.** Name it and its JSON. **Made by** `hub`, `floor`. **Told by** the faces.
+//!
+//! Not here: what has a place in a log ([`crate::event`]).
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::event::Person;
+use crate::reply::Joined;
+
+/// Something that has no offset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "on", rename_all = "kebab-case")]
+pub enum Notice {
+    /// These offsets are not kept any more and will not be told.
+    Gap {
+        /// Where.
+        room: Arc<str>,
+        /// The first that is gone.
+        from: u64,
+        /// The first that is still there.
+        to: u64,
+    },
+    /// One is in this conversation from now on, without having asked for it here.
+    Joined(Box<Joined>),
+    /// One is not in it any more.
+    Left {
+        /// Where.
+        room: Arc<str>,
+        /// Why, if not by one's own wish.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<Arc<str>>,
+    },
+    /// Who came and who went since the last one.
+    Presence {
+        /// Where.
+        room: Arc<str>,
+        /// Who came. Empty in rooms of more than 200.
+        joined: Arc<[Person]>,
+        /// Who went. Empty in rooms of more than 200.
+        left: Arc<[Person]>,
+        /// How many are here.
+        people: usize,
+    },
+    /// Somebody is writing. To be shown for five seconds.
+    Typing {
+        /// Where.
+        room: Arc<str>,
+        /// Who.
+        by: Person,
+    },
+    /// Another connection of one's own read up to there.
+    Read {
+        /// Where.
+        room: Arc<str>,
+        /// The last one.
+        offset: u64,
+    },
+    /// Somebody is not at the keyboard, or back.
+    Away {
+        /// Where one sees them.
+        room: Arc<str>,
+        /// Who.
+        by: Person,
+        /// Why; left out: back.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<Arc<str>>,
+    },
+}
