@@ -1,0 +1,605 @@
+//! What one asks for, step by step, where a step may wait for the store.
+//!
+//! **Job.** Do a request: find the conversation, judge it, have it written or read. **Called by** `hub`.
+//!
+//! Invariants
+//! 1. Each request is answered exactly once.
+//! 2. Between judging and writing nothing waits: what was judged still holds.
+//!
+//! Not here: the law (`law`), who changes somebody's place (`order`), looking (`reading`).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use madang_host::clock;
+use madang_store::log::{Change, Entry, From, History as Piece, Read};
+
+use super::greeting::now_ms;
+use super::state::{Asker, Key, Kind, NAMED_MAX, Side};
+use super::{Back, Hub};
+use crate::ask::{Announce, Ask, Create, Delete, Edit, Join, React, Send, mentions};
+use crate::event::{self, File, What, from_entry};
+use crate::names::Address;
+use crate::notice::Notice;
+use crate::refusal::Refusal;
+use crate::reply::{Done, Reply};
+use crate::rules::Makers;
+
+const NONCE_BYTES_MAX: usize = 64;
+const EMOJI_BYTES_MAX: usize = 32;
+const TOPIC_BYTES_MAX: usize = 1000;
+const FILES_MAX: usize = 10;
+const FILE_NAME_BYTES_MAX: usize = 255;
+const AWAY_BYTES_MAX: usize = 200;
+const TYPED_EVERY: Duration = Duration::from_secs(2);
+const FILE_MUST: &str =
+    "one of at most 10, with a name of 1 to 255 bytes and an address this chat gave to an upload";
+const TEXT_MUST: &str = "more than blanks, without control characters other than tabs and line ends";
+
+impl Hub {
+    /// Does a request that may have to wait.
+    pub(super) async fn flow(self: &Rc<Self>, asker: Asker, ask: Ask, back: Back) {
+        let outcome = match ask {
+            Ask::Send(send) => return self.send(&asker, send, back).await,
+            Ask::Edit(edit) => return self.edit(&asker, edit, back).await,
+            Ask::Delete(delete) => return self.delete(&asker, delete, back).await,
+            Ask::React(react) => return self.react(&asker, react, back).await,
+            Ask::Announce(announce) => return self.announce(&asker, announce, back).await,
+            Ask::Join(join) => return self.join(&asker, join, back).await,
+            Ask::Create(create) => return self.create(&asker, create, back).await,
+            Ask::Set(_)
+            | Ask::Role(_)
+            | Ask::Invite(_)
+            | Ask::Kick(_)
+            | Ask::Ban(_)
+            | Ask::Unban(_)
+            | Ask::Mute(_)
+            | Ask::Unmute(_) => return self.order(&asker, ask, back).await,
+            Ask::History(history) => self.history(&asker, history).await,
+            Ask::Search(search) => self.search(&asker, search).await,
+            Ask::Rooms(_) => self.rooms(&asker).await,
+            Ask::Who(who) => self.who(&asker, &who.room).await,
+            Ask::Whois(whois) => self.whois(&asker, &whois.who).await,
+            Ask::MarkRead(read) => self.mark_read(&asker, &read.room, read.offset).await,
+            Ask::Leave(leave) => self.leave(&asker, &leave.room),
+            Ask::Typing(typing) => self.typing(&asker, &typing.room, clock::now()),
+            Ask::Away(away) => self.away(&asker, away.text),
+            Ask::Ping(_) => Ok(Reply::Done(Done {})),
+        };
+        self.answer(back, outcome);
+    }
+
+    /// The hot path: to a conversation the connection is in.
+    pub(super) fn send_at_once(
+        self: &Rc<Self>,
+        asker: &Asker,
+        send: Send,
+        back: Back,
+    ) -> Option<(Ask, Back)> {
+        let Some((key, side)) = self.find_now(asker, &send.room) else {
+            return Some((Ask::Send(send), back));
+        };
+        self.send_to(asker, send, (key, side), back);
+        None
+    }
+
+    async fn send(self: &Rc<Self>, asker: &Asker, send: Send, back: Back) {
+        match self.find(asker, &send.room).await {
+            Ok(place) => self.send_to(asker, send, place, back),
+            Err(refusal) => self.answer(back, Err(refusal)),
+        }
+    }
+
+    fn send_to(self: &Rc<Self>, asker: &Asker, send: Send, (key, side): (Key, Side), back: Back) {
+        let judged = self.judge_send(asker, &send, key);
+        match judged {
+            Ok(()) => {
+                let Send { text, nonce, reply, files, action, .. } = send;
+                let mentions = mentions(&text);
+                let what = What::Message { text, reply, files, action, mentions, edits: 0 };
+                self.belong(key);
+                self.write(asker, key, side, what, Some(&nonce), Some(back));
+            }
+            Err(refusal) => {
+                self.state.borrow_mut().forget_if_idle(key);
+                self.answer(back, Err(refusal));
+            }
+        }
+    }
+
+    fn judge_send(&self, asker: &Asker, send: &Send, key: Key) -> Result<(), Refusal> {
+        let now = clock::now();
+        check_nonce(&send.nonce)?;
+        let mut state = self.state.borrow_mut();
+        let (bytes_max, files_below) = (state.rules.message_bytes_max, state.rules.files_below.clone());
+        if send.files.is_empty() {
+            check_text("a message", &send.text, bytes_max)?;
+        } else {
+            check_files(&send.files, &files_below)?;
+            within("a message", send.text.len(), bytes_max)?;
+        }
+        let Some(room) = state.rooms.get(key) else { return Err(Refusal::Busy { again_ms: 100 }) };
+        match &room.kind {
+            Kind::Room => {
+                if !room.law.exists {
+                    return Err(Refusal::NoSuchRoom { room: Arc::clone(&room.name) });
+                }
+                room.law.may_speak(asker.who(), now_ms())?;
+                if asker.session.is_some_and(|id| !room.here.contains_key(&id)) {
+                    return Err(Refusal::NotThere { room: Arc::clone(&room.name) });
+                }
+            }
+            Kind::Direct(_) => {}
+            Kind::Everyone => return Err(Refusal::NotAllowed { who_may: "admins, by announce," }),
+        }
+        state.pace(asker, key, now)
+    }
+
+    /// Both who write to each other have the conversation among theirs from now on.
+    fn belong(self: &Rc<Self>, key: Key) {
+        let mut new = Vec::new();
+        {
+            let mut state = self.state.borrow_mut();
+            let Some(room) = state.rooms.get(key) else { return };
+            let Kind::Direct(two) = room.kind.clone() else { return };
+            // Once in the life of this place is enough: it is looked up again when it was forgotten.
+            if room.law.exists {
+                return;
+            }
+            let called = [room.called(0), room.called(1)];
+            for (person, called) in two.into_iter().zip(called) {
+                if let Some(human) = state.humans.get_mut(&person.id) {
+                    human.mine.entry(Arc::clone(&called)).or_insert(0);
+                }
+                new.push((person.id, called));
+            }
+        }
+        for (person, called) in new {
+            self.keep_membership(&person, &called, Some(0));
+        }
+    }
+
+    async fn announce(self: &Rc<Self>, asker: &Asker, announce: Announce, back: Back) {
+        let key = match self.everyone().await {
+            Ok(key) => key,
+            Err(refusal) => return self.answer(back, Err(refusal)),
+        };
+        let bytes_max = self.state.borrow().rules.message_bytes_max;
+        let judged =
+            if asker.admin { Ok(()) } else { Err(Refusal::NotAllowed { who_may: "admins of this chat" }) };
+        let judged = judged
+            .and_then(|()| check_nonce(&announce.nonce))
+            .and_then(|()| check_text("a message", &announce.text, bytes_max));
+        if let Err(refusal) = judged {
+            return self.answer(back, Err(refusal));
+        }
+        let mentions = mentions(&announce.text);
+        let what = What::Message {
+            text: announce.text,
+            reply: None,
+            files: vec![],
+            action: false,
+            mentions,
+            edits: 0,
+        };
+        self.write(asker, key, 0, what, Some(&announce.nonce), Some(back));
+    }
+
+    async fn edit(self: &Rc<Self>, asker: &Asker, edit: Edit, back: Back) {
+        let Edit { room, offset, text, nonce, .. } = edit;
+        let bytes_max = self.state.borrow().rules.message_bytes_max;
+        let checked = check_nonce(&nonce).and_then(|()| check_text("a message", &text, bytes_max));
+        let target = match checked {
+            Ok(()) => self.target(asker, &room, offset, true).await,
+            Err(refusal) => Err(refusal),
+        };
+        let (key, side, mut what) = match target {
+            Ok((key, side, by, what)) if by.id == asker.person.id => (key, side, what),
+            Ok(_) => return self.answer(back, Err(Refusal::NotYours)),
+            Err(refusal) => return self.answer(back, Err(refusal)),
+        };
+        if let What::Message { text: said, mentions: named, .. } = &mut what {
+            (*said, *named) = (text.clone(), mentions(&text));
+        }
+        let changed = Change::Edit(event::to_entry(&asker.person, what));
+        let told = What::Edited { of: offset, text };
+        self.change(asker, (key, side), offset, changed, told, &nonce, back).await;
+    }
+
+    async fn delete(self: &Rc<Self>, asker: &Asker, delete: Delete, back: Back) {
+        let Delete { room, offset, nonce, .. } = delete;
+        let target = match check_nonce(&nonce) {
+            Ok(()) => self.target(asker, &room, offset, true).await,
+            Err(refusal) => Err(refusal),
+        };
+        let (key, side, by) = match target {
+            Ok((key, side, by, _)) => (key, side, by),
+            Err(refusal) => return self.answer(back, Err(refusal)),
+        };
+        let allowed = {
+            let state = self.state.borrow();
+            let room = state.rooms.get(key);
+            let moderates = room.is_some_and(|room| {
+                matches!(room.kind, Kind::Room | Kind::Everyone) && room.law.may_moderate(asker.who()).is_ok()
+            });
+            by.id == asker.person.id || moderates
+        };
+        if !allowed {
+            return self.answer(back, Err(Refusal::NotYours));
+        }
+        self.change(asker, (key, side), offset, Change::Remove, What::Deleted { of: offset }, &nonce, back)
+            .await;
+    }
+
+    #[allow(clippy::too_many_arguments)] // one step of two requests
+    async fn change(
+        self: &Rc<Self>,
+        asker: &Asker,
+        (key, side): (Key, Side),
+        offset: u64,
+        change: Change,
+        told: What,
+        nonce: &str,
+        back: Back,
+    ) {
+        let stream = self.state.borrow().rooms.get(key).map(|room| room.stream.clone());
+        let Some(stream) = stream else { return self.answer(back, Err(Refusal::Busy { again_ms: 100 })) };
+        // First the message, then the word of it: whoever reads between the two reads what holds.
+        match self.store.log().change(&stream, offset, change).await {
+            Ok(_) => self.write(asker, key, side, told, Some(nonce), Some(back)),
+            Err(error) => self.answer(back, Err(Refusal::Store(error))),
+        }
+    }
+
+    async fn react(self: &Rc<Self>, asker: &Asker, react: React, back: Back) {
+        let React { room, offset, emoji, add, nonce, .. } = react;
+        let emoji_is_fine = !emoji.is_empty()
+            && emoji.len() <= EMOJI_BYTES_MAX
+            && !emoji.chars().any(|c| c.is_control() || c.is_whitespace());
+        let checked = check_nonce(&nonce).and(if emoji_is_fine {
+            Ok(())
+        } else {
+            Err(Refusal::BadText { must: "a sign of 1 to 32 bytes without blanks" })
+        });
+        let target = match checked {
+            Ok(()) => self.target(asker, &room, offset, true).await,
+            Err(refusal) => Err(refusal),
+        };
+        match target {
+            Ok((key, side, ..)) => {
+                self.write(
+                    asker,
+                    key,
+                    side,
+                    What::Reaction { of: offset, emoji, add },
+                    Some(&nonce),
+                    Some(back),
+                );
+            }
+            Err(refusal) => self.answer(back, Err(refusal)),
+        }
+    }
+
+    /// A message somebody means to do something to, with its author. `speak`: it is as if they spoke.
+    async fn target(
+        &self,
+        asker: &Asker,
+        room: &str,
+        offset: u64,
+        speak: bool,
+    ) -> Result<(Key, Side, crate::event::Person, What), Refusal> {
+        let (key, side) = self.find(asker, room).await?;
+        let (stream, name) = {
+            let mut state = self.state.borrow_mut();
+            let Some(room) = state.rooms.get(key) else { return Err(Refusal::Busy { again_ms: 100 }) };
+            if matches!(room.kind, Kind::Room) {
+                room.law.may_enter(asker.who(), now_ms())?;
+                if speak {
+                    room.law.may_speak(asker.who(), now_ms())?;
+                }
+            }
+            let found = (room.stream.clone(), room.called(side));
+            if speak {
+                state.pace(asker, key, clock::now())?;
+            }
+            found
+        };
+        let entry = self.entry(&stream, offset).await?.ok_or(Refusal::NoSuchMessage { offset })?;
+        let event = from_entry(&name, 0, entry);
+        match event.what {
+            what @ What::Message { .. } => Ok((key, side, event.by, what)),
+            _ => Err(Refusal::NoSuchMessage { offset }),
+        }
+    }
+
+    /// One entry of a log.
+    pub(super) async fn entry(
+        &self,
+        stream: &madang_store::log::StreamId,
+        offset: u64,
+    ) -> Result<Option<Entry>, Refusal> {
+        let read = Read { from: From::Offset(offset), ..Read::newest(1) };
+        match self.store.log().read(stream, read).await? {
+            Piece::Page(page) => Ok(page.entries.into_iter().next().filter(|entry| entry.offset == offset)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn join(self: &Rc<Self>, asker: &Asker, join: Join, back: Back) {
+        let found = self.find(asker, &join.room).await;
+        let outcome = found.and_then(|(key, side)| self.come_into(asker, key, side, &join, &back));
+        match outcome {
+            // The answer is on its way with the place.
+            Ok(()) => self.flush(),
+            Err(refusal) => self.answer(back, Err(refusal)),
+        }
+    }
+
+    fn come_into(
+        self: &Rc<Self>,
+        asker: &Asker,
+        key: Key,
+        side: Side,
+        join: &Join,
+        back: &Back,
+    ) -> Result<(), Refusal> {
+        let Back::Session { session, tag } = back else {
+            return Err(Refusal::Malformed { why: "join needs a connection".into() });
+        };
+        let missing = {
+            let state = self.state.borrow();
+            let room = state.rooms.get(key).ok_or(Refusal::Busy { again_ms: 100 })?;
+            if matches!(room.kind, Kind::Room) {
+                room.law.may_enter(asker.who(), now_ms())?;
+            }
+            matches!(room.kind, Kind::Room) && !room.law.exists
+        };
+        if missing {
+            let may = self.may_make(asker);
+            if may.is_err() {
+                let mut state = self.state.borrow_mut();
+                let room = state.rooms.get(key).map(|room| Arc::clone(&room.name)).unwrap_or_default();
+                state.forget_if_idle(key);
+                return Err(Refusal::NoSuchRoom { room });
+            }
+            self.make(asker, key, false, false, None);
+        }
+        let mut state = self.state.borrow_mut();
+        let entered = state.enter(*session, key, side, join.since, Some(*tag));
+        if entered.is_err() {
+            state.forget_if_idle(key);
+            return entered;
+        }
+        let called = state.rooms.get(key).map(|room| room.called(side)).unwrap_or_default();
+        let human = state.humans.get_mut(&asker.person.id);
+        let is_new = human.is_some_and(|human| match human.mine.entry(Arc::clone(&called)) {
+            std::collections::btree_map::Entry::Vacant(free) => {
+                free.insert(0);
+                true
+            }
+            std::collections::btree_map::Entry::Occupied(_) => false,
+        });
+        drop(state);
+        self.presence_later();
+        if is_new && *called != *"*" {
+            self.keep_membership(&asker.person.id, &called, Some(0));
+        }
+        Ok(())
+    }
+
+    fn may_make(&self, asker: &Asker) -> Result<(), Refusal> {
+        let makers = self.state.borrow().rules.makers;
+        match makers {
+            Makers::Everyone => Ok(()),
+            Makers::Users if asker.admin || !asker.person.id.is_guest() => Ok(()),
+            Makers::Users => Err(Refusal::UsersOnly),
+            Makers::Admins if asker.admin => Ok(()),
+            Makers::Admins => Err(Refusal::NotAllowed { who_may: "admins of this chat" }),
+        }
+    }
+
+    /// Writes that a room is made. Its maker owns it; a guest only if they made it on purpose.
+    fn make(self: &Rc<Self>, asker: &Asker, key: Key, private: bool, invite_only: bool, back: Option<Back>) {
+        let mut maker = asker.clone();
+        if asker.person.id.is_guest() && back.is_none() && !private && !invite_only {
+            // Nobody's: a room that came to be because somebody looked in.
+            maker.person.id = crate::event::PersonId("".into());
+        }
+        self.write(&maker, key, 0, What::Created { private, invite_only }, None, back);
+    }
+
+    async fn create(self: &Rc<Self>, asker: &Asker, create: Create, back: Back) {
+        let Create { room, topic, private, invite_only, .. } = create;
+        let found = match Address::read(&room) {
+            Ok(Address::Room(_)) => self.find(asker, &room).await,
+            Ok(_) => Err(Refusal::BadRoom { must: "a room of a name without @ and *, to be made" }),
+            Err(refusal) => Err(refusal),
+        };
+        let judged = found.and_then(|(key, side)| {
+            self.may_make(asker)?;
+            if let Some(topic) = &topic {
+                check_topic(topic)?;
+            }
+            let state = self.state.borrow();
+            let have = state.rooms.get(key).ok_or(Refusal::Busy { again_ms: 100 })?;
+            if have.law.exists {
+                return Err(Refusal::RoomTaken { room: Arc::clone(&have.name) });
+            }
+            Ok((key, side))
+        });
+        let (key, side) = match judged {
+            Ok(place) => place,
+            Err(refusal) => return self.answer(back, Err(refusal)),
+        };
+        self.write(asker, key, side, What::Created { private, invite_only }, None, None);
+        if let Some(text) = topic.filter(|topic| !topic.is_empty()) {
+            self.write(asker, key, side, What::Topic { text }, None, None);
+        }
+        let join = Join { room, ..Join::default() };
+        match self.come_into(asker, key, side, &join, &back) {
+            Ok(()) => self.flush(),
+            Err(refusal) => self.answer(back, Err(refusal)),
+        }
+    }
+
+    pub(super) fn leave(self: &Rc<Self>, asker: &Asker, room: &str) -> Result<Reply, Refusal> {
+        let not_there = || Refusal::NotThere { room: room.into() };
+        let folded = match Address::read(room)? {
+            Address::Room(name) => name,
+            _ => room.into(),
+        };
+        let (key, _) = self.find_now(asker, &folded).ok_or_else(not_there)?;
+        let id = asker.session.ok_or_else(not_there)?;
+        let mut state = self.state.borrow_mut();
+        if matches!(state.rooms.get(key).map(|room| &room.kind), Some(Kind::Everyone)) {
+            return Err(Refusal::NotAllowed {
+                who_may: "nobody: everybody hears announcements, so nobody leaves them;",
+            });
+        }
+        state.leave(id, key, None);
+        let still = state.rooms.get(key).is_some_and(|room| room.people.contains_key(&asker.person.id));
+        if !still && let Some(human) = state.humans.get_mut(&asker.person.id) {
+            human.mine.remove(&folded);
+        }
+        state.forget_if_idle(key);
+        drop(state);
+        if !still {
+            self.keep_membership(&asker.person.id, &folded, None);
+        }
+        self.presence_later();
+        Ok(Reply::Done(Done {}))
+    }
+
+    pub(super) fn typing(&self, asker: &Asker, room: &str, now: Instant) -> Result<Reply, Refusal> {
+        let (key, side) =
+            self.find_now(asker, room).ok_or_else(|| Refusal::NotThere { room: room.into() })?;
+        let mut state = self.state.borrow_mut();
+        let Some(human) = state.humans.get_mut(&asker.person.id) else { return Err(Refusal::HelloFirst) };
+        let too_soon = human.typed.is_some_and(|last| now.saturating_duration_since(last) < TYPED_EVERY);
+        let Some(room) = state.rooms.get(key) else { return Ok(Reply::Done(Done {})) };
+        // In a large room nobody looks who is writing.
+        if too_soon || room.people.len() > NAMED_MAX || room.law.may_speak(asker.who(), now_ms()).is_err() {
+            return Ok(Reply::Done(Done {}));
+        }
+        if let Kind::Direct(two) = &room.kind {
+            let other = &two[usize::from(1 - side)];
+            let notice = Notice::Typing { room: room.called(1 - side), by: asker.person.clone() };
+            let sessions =
+                state.humans.get(&other.id).map(|human| human.sessions.clone()).unwrap_or_default();
+            for session in sessions {
+                state.post(session.worker, crate::post::ToWorker::Tell { session, notice: notice.clone() });
+            }
+        } else {
+            let notice = Arc::new(Notice::Typing { room: room.called(side), by: asker.person.clone() });
+            state.around(key, &notice, asker.session);
+        }
+        if let Some(human) = state.humans.get_mut(&asker.person.id) {
+            human.typed = Some(now);
+        }
+        Ok(Reply::Done(Done {}))
+    }
+
+    pub(super) fn away(&self, asker: &Asker, text: Option<String>) -> Result<Reply, Refusal> {
+        let text = text.filter(|text| !text.trim().is_empty());
+        if let Some(text) = &text {
+            check_text("a reason", text, AWAY_BYTES_MAX)?;
+        }
+        let text: Option<Arc<str>> = text.map(Into::into);
+        let mut state = self.state.borrow_mut();
+        let Some(human) = state.humans.get_mut(&asker.person.id) else { return Err(Refusal::HelloFirst) };
+        human.away.clone_from(&text);
+        let sessions = human.sessions.clone();
+        let mut keys: Vec<Key> = sessions
+            .iter()
+            .filter_map(|id| state.sessions.get(id))
+            .flat_map(|session| session.places.iter().map(|(key, _)| *key))
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            let Some(room) = state.rooms.get(key) else { continue };
+            if matches!(room.kind, Kind::Room) && room.people.len() <= NAMED_MAX {
+                let notice =
+                    Notice::Away { room: room.called(0), by: asker.person.clone(), text: text.clone() };
+                state.around(key, &Arc::new(notice), asker.session);
+            }
+        }
+        Ok(Reply::Done(Done {}))
+    }
+
+    /// Who came and went is told soon.
+    pub(super) fn presence_later(self: &Rc<Self>) {
+        let state = self.state.borrow();
+        if state.moved.is_empty() || state.presence_awaited.replace(true) {
+            return;
+        }
+        let mut wait = state.rules.presence_every;
+        drop(state);
+        let this = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(wait).await;
+                let now = clock::now();
+                let mut state = this.state.borrow_mut();
+                let next = state.tell_presence(now);
+                this.flush();
+                match next {
+                    Some(next) => wait = next.saturating_duration_since(now).max(Duration::from_millis(10)),
+                    None => {
+                        state.presence_awaited.set(false);
+                        return;
+                    }
+                }
+            }
+        });
+    }
+}
+
+fn within(what: &'static str, bytes: usize, max: usize) -> Result<(), Refusal> {
+    if bytes > max { Err(Refusal::TooLong { what, bytes, max }) } else { Ok(()) }
+}
+
+pub(super) fn check_nonce(nonce: &str) -> Result<(), Refusal> {
+    if nonce.is_empty() || nonce.len() > NONCE_BYTES_MAX {
+        return Err(Refusal::Malformed { why: format!("nonce: 1 to {NONCE_BYTES_MAX} bytes") });
+    }
+    Ok(())
+}
+
+fn check_text(what: &'static str, text: &str, max: usize) -> Result<(), Refusal> {
+    within(what, text.len(), max)?;
+    let bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t' | '\r');
+    if text.trim().is_empty() || text.chars().any(bad) {
+        return Err(Refusal::BadText { must: TEXT_MUST });
+    }
+    Ok(())
+}
+
+/// What a room is about: one line.
+pub(super) fn check_topic(topic: &str) -> Result<(), Refusal> {
+    within("a topic", topic.len(), TOPIC_BYTES_MAX)?;
+    if topic.chars().any(char::is_control) {
+        return Err(Refusal::BadText { must: "one line without control characters" });
+    }
+    Ok(())
+}
+
+fn check_files(files: &[File], below: &str) -> Result<(), Refusal> {
+    let fine = |file: &File| {
+        let url = file.url.strip_prefix(below).or_else(|| file.url.strip_prefix("files/"));
+        let is_plain =
+            |text: &str, max| !text.is_empty() && text.len() <= max && !text.chars().any(char::is_control);
+        let url_is_fine = url.is_some_and(|rest| {
+            is_plain(rest, 1000)
+                && !rest.split('/').any(|part| part == ".." || part.is_empty())
+                && !rest.contains(['\\', '?', '#'])
+        });
+        url_is_fine && is_plain(&file.name, FILE_NAME_BYTES_MAX) && is_plain(&file.media_type, 100)
+    };
+    if files.len() <= FILES_MAX && files.iter().all(fine) {
+        Ok(())
+    } else {
+        Err(Refusal::BadFile { must: FILE_MUST })
+    }
+}

@@ -1,0 +1,280 @@
+//! The one place where messages get their order: requests in, log, post to the workers.
+//!
+//! **Job.** Take requests, answer them, have what is written kept, tell the workers whose clients are there. **Runs on** a thread
+//! of its own, one for each chat. **Calls** `state`, `law` (who may), `store` (the log, key-value).
+//!
+//! Invariants
+//! 1. Requests of one connection are done in their order.
+//! 2. Nothing is acknowledged or told before it is on disk (`writing`).
+//! 3. Everything on its way is bounded: requests, appends, reads.
+//!
+//! Not here: connections (`floor`, the faces).
+
+mod counts;
+mod flows;
+mod greeting;
+mod keeping;
+mod order;
+mod reading;
+mod rooms;
+mod state;
+mod writing;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use madang_host::clock;
+use madang_store::Store;
+use tokio::sync::{Notify, Semaphore, mpsc};
+
+pub use self::counts::{Counts, HubCounts};
+pub use self::greeting::Directory;
+use self::state::{Asker, QUEUE_MAX, State};
+use self::writing::WritingQueue;
+use crate::ask::Ask;
+use crate::post::{Inbox, Once, SessionId, ToHub, ToWorker};
+use crate::refusal::Refusal;
+use crate::reply::{Done, Reply};
+use crate::rules::Rules;
+
+/// Reads of the log under way.
+const READS_MAX: usize = 64;
+/// Requests taken before their answers leave.
+const TAKEN_MAX: usize = 256;
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub(crate) enum Back {
+    Session { session: SessionId, tag: u64 },
+    Once(Once),
+}
+
+/// See the module.
+pub struct Hub {
+    name: Arc<str>,
+    store: Store,
+    directory: Option<Arc<dyn Directory>>,
+    state: RefCell<State>,
+    queue: WritingQueue,
+    writing: Cell<usize>,
+    reads: Rc<Semaphore>,
+    posted: Notify,
+    /// Nothing is on its way to the disk.
+    settled: Notify,
+    counts: Arc<HubCounts>,
+}
+
+/// What a hub needs.
+pub struct HubParts {
+    /// The chat's name.
+    pub name: Arc<str>,
+    /// Its settings.
+    pub rules: Rules,
+    /// Where everything is kept.
+    pub store: Store,
+    /// Users, where there are any.
+    pub directory: Option<Arc<dyn Directory>>,
+    /// The floors, by the worker's place.
+    pub workers: Vec<mpsc::Sender<Vec<ToWorker>>>,
+    /// For the admin surface.
+    pub counts: Arc<HubCounts>,
+}
+
+impl Hub {
+    /// Serves until it is told to end and everything written was told. To be run on a thread of its own, in a `LocalSet`.
+    pub async fn run(parts: HubParts, mut inbox: Inbox) {
+        let HubParts { name, rules, store, directory, workers, counts } = parts;
+        let (queue, written) = mpsc::unbounded_channel();
+        let hub = Rc::new(Self {
+            name,
+            store,
+            directory,
+            state: RefCell::new(State::new(rules, workers.len())),
+            queue,
+            writing: Cell::new(0),
+            reads: Rc::new(Semaphore::new(READS_MAX)),
+            posted: Notify::new(),
+            settled: Notify::new(),
+            counts,
+        });
+        tokio::task::spawn_local(Rc::clone(&hub).tell_written(written));
+        let keeping = tokio::task::spawn_local(Rc::clone(&hub).keep_history());
+        let posting = tokio::task::spawn_local(Rc::clone(&hub).post_all(workers));
+        while let Some(first) = inbox.recv().await {
+            let mut next = Some(first);
+            let mut taken = 0;
+            while let Some(message) = next {
+                if matches!(message, ToHub::End) {
+                    hub.state.borrow_mut().ending = true;
+                    break;
+                }
+                hub.take(message);
+                taken += 1;
+                next = if taken < TAKEN_MAX { inbox.try_recv() } else { None };
+            }
+            hub.flush();
+            if hub.state.borrow().ending {
+                break;
+            }
+        }
+        keeping.abort();
+        while hub.writing.get() > 0 {
+            hub.settled.notified().await;
+        }
+        hub.flush();
+        // The workers have taken it all when the post's own end is reached.
+        hub.state.borrow_mut().ending = true;
+        hub.posted.notify_one();
+        let _ = posting.await;
+    }
+
+    /// What was posted leaves, when everything that is ready now is done.
+    fn flush(&self) {
+        self.posted.notify_one();
+    }
+
+    /// Hands the post to the workers, in its order. The only one who does.
+    async fn post_all(self: Rc<Self>, workers: Vec<mpsc::Sender<Vec<ToWorker>>>) {
+        loop {
+            self.posted.notified().await;
+            for (at, worker) in workers.iter().enumerate() {
+                let batch = self.state.borrow_mut().out.get_mut(at).map(std::mem::take).unwrap_or_default();
+                if !batch.is_empty() {
+                    // A worker that has ended has no clients.
+                    let _ = worker.send(batch).await;
+                }
+            }
+            self.counts.watch(&self.state.borrow(), self.writing.get());
+            if self.state.borrow().ending && self.writing.get() == 0 {
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, back: Back, outcome: Result<Reply, Refusal>) {
+        if let Err(refusal) = &outcome {
+            self.counts.refused(refusal);
+        }
+        match back {
+            Back::Session { session, tag } => {
+                self.state.borrow_mut().post(session.worker, ToWorker::Answer { session, tag, outcome });
+                self.flush();
+            }
+            // Who asked may be gone.
+            Back::Once(once) => drop(once.send(outcome)),
+        }
+    }
+
+    fn take(self: &Rc<Self>, message: ToHub) {
+        match message {
+            ToHub::Hello { session, tag, claim } => self.hello(session, tag, claim),
+            ToHub::Ask { session, tag, ask } => self.asked(session, tag, ask),
+            ToHub::Once { claim, ask, answer } => {
+                let this = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    match this.asker_once(claim).await {
+                        Ok(asker) => this.flow(asker, ask, Back::Once(answer)).await,
+                        Err(refusal) => this.answer(Back::Once(answer), Err(refusal)),
+                    }
+                });
+            }
+            ToHub::Read { session, room, from } => self.read_page(session, room, from),
+            ToHub::Gone(session) => self.gone(session),
+            ToHub::End => {}
+        }
+    }
+
+    /// Does a request, or has it wait for the ones before it.
+    fn asked(self: &Rc<Self>, id: SessionId, tag: u64, ask: Ask) {
+        let now = clock::now();
+        let back = Back::Session { session: id, tag };
+        let mut state = self.state.borrow_mut();
+        let asks = state.asks();
+        let Some(session) = state.sessions.get_mut(&id) else {
+            drop(state);
+            return self.answer(back, Err(Refusal::HelloFirst));
+        };
+        if let Err(wait) = session.pace.take(asks, now) {
+            drop(state);
+            let again_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+            return self.answer(back, Err(Refusal::TooFast { again_ms }));
+        }
+        if session.busy {
+            let is_full = session.queue.len() >= QUEUE_MAX;
+            if !is_full {
+                session.queue.push_back((tag, ask));
+            }
+            drop(state);
+            if is_full {
+                self.answer(back, Err(Refusal::Busy { again_ms: 200 }));
+            }
+            return;
+        }
+        drop(state);
+        self.start(id, tag, ask);
+    }
+
+    fn start(self: &Rc<Self>, id: SessionId, tag: u64, ask: Ask) {
+        let back = Back::Session { session: id, tag };
+        let asker = match self.state.borrow().asker(id) {
+            Ok(asker) => asker,
+            Err(refusal) => return self.answer(back, Err(refusal)),
+        };
+        let Some((ask, back)) = self.at_once(&asker, ask, back) else { return };
+        if let Some(session) = self.state.borrow_mut().sessions.get_mut(&id) {
+            session.busy = true;
+        }
+        let this = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            this.flow(asker, ask, back).await;
+            this.go_on(id);
+            this.flush();
+        });
+    }
+
+    /// The request before is done: the next ones.
+    fn go_on(self: &Rc<Self>, id: SessionId) {
+        loop {
+            let next = {
+                let mut state = self.state.borrow_mut();
+                let Some(session) = state.sessions.get_mut(&id) else { return };
+                session.busy = false;
+                session.queue.pop_front()
+            };
+            let Some((tag, ask)) = next else { return };
+            self.start(id, tag, ask);
+            if self.state.borrow().sessions.get(&id).is_none_or(|session| session.busy) {
+                return;
+            }
+        }
+    }
+
+    /// What needs no wait is done here: the hot path of sending, and what only looks. Everything else is given back.
+    fn at_once(self: &Rc<Self>, asker: &Asker, ask: Ask, back: Back) -> Option<(Ask, Back)> {
+        match ask {
+            Ask::Ping(_) => self.answer(back, Ok(Reply::Done(Done {}))),
+            Ask::Send(send) => return self.send_at_once(asker, send, back),
+            Ask::Leave(leave) => {
+                let outcome = self.leave(asker, &leave.room);
+                self.answer(back, outcome);
+            }
+            Ask::Typing(typing) => {
+                let outcome = self.typing(asker, &typing.room, clock::now());
+                self.answer(back, outcome);
+            }
+            Ask::Away(away) => {
+                let outcome = self.away(asker, away.text);
+                self.answer(back, outcome);
+            }
+            other => return Some((other, back)),
+        }
+        None
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hub({})", self.name)
+    }
+}

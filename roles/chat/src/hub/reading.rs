@@ -1,0 +1,368 @@
+//! Looking: history, search, who is where, what is unread; and pages for those who fell behind.
+//!
+//! **Job.** Read the log and the state for somebody who may. **Called by** `hub`, `flows`. **Calls** the store.
+//!
+//! Invariants
+//! 1. Nothing of a conversation is read to anybody whom its law does not let in.
+//! 2. Pages, lists and reads under way are bounded.
+//!
+//! Not here: anything that changes a conversation.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use madang_store::log::{Before, Entry, From, History as Piece, Position, Read, Search as Words, StreamId};
+
+use super::Hub;
+use super::greeting::now_ms;
+use super::rooms::Saved;
+use super::state::{Asker, Key, Kind, Side};
+use super::writing::publish;
+use crate::ask::{History, Search};
+use crate::event::{Event, Rank, What, from_entry};
+use crate::notice::Notice;
+use crate::post::{RoomId, SessionId, ToWorker};
+use crate::refusal::Refusal;
+use crate::reply::{Done, Found, Known, Mine, Open, Past, People, Present, Reply, RoomList};
+
+/// Events one page gives at most.
+const PAGE_EVENTS_MAX: usize = 200;
+/// And about so many bytes.
+const PAGE_BYTES_MAX: usize = 128 * 1024;
+/// Unread messages are counted up to here.
+const UNREAD_MAX: usize = 100;
+const OPEN_MAX: usize = 200;
+const MINE_MAX: usize = 200;
+const PEOPLE_MAX: usize = 1000;
+const FOUND_MAX: usize = 50;
+/// A page that could not be read is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Hub {
+    /// A subscriber fell behind, or came back: a page of the log.
+    pub(super) fn read_page(self: &Rc<Self>, session: SessionId, room: RoomId, from: u64) {
+        let this = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let reads = Rc::clone(&this.reads);
+            // Never closed.
+            let Ok(_permit) = reads.acquire().await else { return };
+            let found = {
+                let state = this.state.borrow();
+                let places =
+                    state.sessions.get(&session).map(|session| session.places.as_slice()).unwrap_or_default();
+                places.iter().find_map(|(key, side)| {
+                    let have = state.rooms.get(*key).filter(|have| have.id(*key, *side) == room)?;
+                    Some((have.stream.clone(), have.called(*side)))
+                })
+            };
+            // It is not there any more: nobody waits for the page.
+            let Some((stream, name)) = found else { return };
+            let read = Read::from(from).entries(PAGE_EVENTS_MAX).bytes(PAGE_BYTES_MAX);
+            let message = match this.store.log().read(&stream, read).await {
+                Ok(Piece::Page(page)) => {
+                    let first =
+                        page.entries.first().map_or(page.position.first.max(from), |entry| entry.offset);
+                    let events = this.events(&stream, &name, &page.position, page.entries).await;
+                    let published = Arc::new(publish(room, name, first, events));
+                    ToWorker::Page { session, published, from, end: page.position.next }
+                }
+                _ => {
+                    tokio::time::sleep(AGAIN).await;
+                    ToWorker::NotRead { session, room }
+                }
+            };
+            this.state.borrow_mut().post(session.worker, message);
+            this.flush();
+        });
+    }
+
+    /// Entries as events; an edit has the text that its message has now.
+    async fn events(
+        &self,
+        stream: &StreamId,
+        name: &Arc<str>,
+        position: &Position,
+        entries: Vec<Entry>,
+    ) -> Vec<Event> {
+        let mut events: Vec<Event> =
+            entries.into_iter().map(|entry| from_entry(name, position.epoch, entry)).collect();
+        for event in &mut events {
+            if let What::Edited { of, text } = &mut event.what
+                && let Ok(Some(target)) = self.entry(stream, *of).await
+            {
+                *text = target.text;
+            }
+        }
+        events
+    }
+
+    pub(super) async fn history(&self, asker: &Asker, history: History) -> Result<Reply, Refusal> {
+        let History { room, before, after, limit, .. } = history;
+        if before.is_some() && after.is_some() {
+            return Err(Refusal::Malformed { why: "history: before or after, not both".into() });
+        }
+        let limit = limit.unwrap_or(50).clamp(1, PAGE_EVENTS_MAX);
+        let (stream, name) = self.readable(asker, &room).await?;
+        let read = match after {
+            Some(after) => Read { from: From::Offset(after.saturating_add(1)), ..Read::newest(limit) },
+            None => Read::before(before.unwrap_or(u64::MAX), limit),
+        };
+        match self.store.log().read(&stream, read.bytes(8 * PAGE_BYTES_MAX)).await? {
+            Piece::Page(page) => {
+                let Position { epoch, first, next, .. } = page.position;
+                let events = self.events(&stream, &name, &page.position, page.entries).await;
+                Ok(Reply::Past(Box::new(Past { room: name, epoch, first, next, events, more: page.more })))
+            }
+            _ => Ok(Reply::Past(Box::new(Past {
+                room: name,
+                epoch: 0,
+                first: 1,
+                next: 1,
+                events: vec![],
+                more: false,
+            }))),
+        }
+    }
+
+    /// A conversation somebody may read.
+    async fn readable(&self, asker: &Asker, room: &str) -> Result<(StreamId, Arc<str>), Refusal> {
+        let (key, side) = self.find(asker, room).await?;
+        self.readable_at(asker, key, side)
+    }
+
+    fn readable_at(&self, asker: &Asker, key: Key, side: Side) -> Result<(StreamId, Arc<str>), Refusal> {
+        let mut state = self.state.borrow_mut();
+        let Some(room) = state.rooms.get(key) else { return Err(Refusal::Busy { again_ms: 100 }) };
+        let found = (room.stream.clone(), room.called(side));
+        let judged = match room.kind {
+            Kind::Room if !room.law.exists => Err(Refusal::NoSuchRoom { room: Arc::clone(&room.name) }),
+            Kind::Room => room.law.may_read(asker.who(), now_ms()),
+            Kind::Direct(_) | Kind::Everyone => Ok(()),
+        };
+        state.forget_if_idle(key);
+        judged.map(|()| found)
+    }
+
+    pub(super) async fn search(&self, asker: &Asker, search: Search) -> Result<Reply, Refusal> {
+        let Search { words, room, before, limit, .. } = search;
+        if words.trim().is_empty() {
+            return Err(Refusal::BadText { must: "words to look for" });
+        }
+        let names: Vec<String> = match room {
+            Some(room) => vec![room],
+            None => self.mine(asker).into_iter().map(|(name, _)| name.to_string()).collect(),
+        };
+        let mut places = Vec::with_capacity(names.len());
+        for name in names {
+            match self.readable(asker, &name).await {
+                Ok(place) => places.push(place),
+                Err(refusal) if places.capacity() == 1 => return Err(refusal),
+                // What one may not read any more is not looked through.
+                Err(_) => {}
+            }
+        }
+        if places.is_empty() {
+            return Ok(Reply::Found(Found { found: vec![], before: None }));
+        }
+        let entries_max = limit.unwrap_or(20).clamp(1, FOUND_MAX);
+        let before = before.map(|text| cursor(&text, &places)).transpose()?;
+        let streams = places.iter().map(|(stream, _)| stream.clone()).collect();
+        let found = self.store.log().search(Words { streams, words, entries_max, before }).await?;
+        let next = if found.len() == entries_max { found.last().map(|last| last.cursor()) } else { None };
+        let next = next.and_then(|Before { at_ms, stream, offset }| {
+            let place = places.iter().position(|(have, _)| *have == stream)?;
+            places.get(place).map(|(_, name)| format!("{at_ms}:{offset}:{name}"))
+        });
+        let events = found.into_iter().filter_map(|found| {
+            let (_, name) = places.iter().find(|(stream, _)| *stream == found.stream)?;
+            Some(from_entry(name, found.epoch, found.entry))
+        });
+        Ok(Reply::Found(Found { found: events.collect(), before: next }))
+    }
+
+    /// What somebody calls their conversations, and how far they read there.
+    fn mine(&self, asker: &Asker) -> Vec<(Arc<str>, u64)> {
+        let state = self.state.borrow();
+        let human = state.humans.get(&asker.person.id);
+        human
+            .map(|human| {
+                human.mine.iter().take(MINE_MAX).map(|(name, read)| (Arc::clone(name), *read)).collect()
+            })
+            .unwrap_or_default()
+    }
+
+    pub(super) async fn rooms(self: &Rc<Self>, asker: &Asker) -> Result<Reply, Refusal> {
+        let mut mine = Vec::new();
+        for (name, read) in self.mine(asker) {
+            let Ok((key, side)) = self.find(asker, &name).await else { continue };
+            let (topic, private, role) = {
+                let state = self.state.borrow();
+                let Some(room) = state.rooms.get(key) else { continue };
+                (Arc::clone(&room.law.topic), room.law.private, room.law.rank(&asker.person.id))
+            };
+            let Ok((stream, name)) = self.readable_at(asker, key, side) else { continue };
+            let unread = self.unread(asker, &stream, &name, read).await?;
+            let (epoch, next, unread, mentions, last) = unread;
+            mine.push(Mine { room: name, topic, private, role, epoch, next, read, unread, mentions, last });
+        }
+        let (open, more) = self.open_rooms().await?;
+        Ok(Reply::Rooms(Box::new(RoomList { mine, open, more })))
+    }
+
+    async fn unread(
+        &self,
+        asker: &Asker,
+        stream: &StreamId,
+        name: &Arc<str>,
+        read: u64,
+    ) -> Result<(u64, u64, usize, usize, Option<Event>), Refusal> {
+        let Piece::Page(newest) = self.store.log().read(stream, Read::newest(UNREAD_MAX)).await? else {
+            return Ok((0, 1, 0, 0, None));
+        };
+        let Position { epoch, next, .. } = newest.position;
+        let folded = crate::names::fold(&asker.person.name);
+        let (mut unread, mut mentioned, mut last) = (0, 0, None);
+        for entry in newest.entries {
+            let event = from_entry(name, epoch, entry);
+            let What::Message { mentions, .. } = &event.what else { continue };
+            if event.offset > read && event.by.id != asker.person.id {
+                unread += 1;
+                mentioned += usize::from(mentions.iter().any(|name| crate::names::fold(name) == folded));
+            }
+            last = Some(event);
+        }
+        Ok((epoch, next, unread, mentioned, last))
+    }
+
+    /// Rooms that everybody may join, the fullest first.
+    pub(super) async fn open_rooms(&self) -> Result<(Vec<Open>, bool), Refusal> {
+        let saved = self.store.kv().scan(&self.space("room"), "", None, 1000).await?;
+        let mut open: std::collections::BTreeMap<Arc<str>, Open> = saved
+            .into_iter()
+            .filter_map(|(name, held)| {
+                let Saved { law, .. } = serde_json::from_slice(&held.value).ok()?;
+                let name: Arc<str> = name.into();
+                let room = Open { room: Arc::clone(&name), topic: law.topic, people: 0 };
+                (law.exists && !law.private && !law.invite_only).then_some((name, room))
+            })
+            .collect();
+        let state = self.state.borrow();
+        for (_, room) in &state.rooms {
+            if !matches!(room.kind, Kind::Room) {
+                continue;
+            }
+            if room.law.exists && !room.law.private && !room.law.invite_only {
+                let (name, topic) = (Arc::clone(&room.name), Arc::clone(&room.law.topic));
+                open.insert(Arc::clone(&name), Open { room: name, topic, people: room.people.len() });
+            } else {
+                // What was saved of it is older.
+                open.remove(&room.name);
+            }
+        }
+        let mut open: Vec<Open> = open.into_values().collect();
+        open.sort_by(|a, b| b.people.cmp(&a.people).then_with(|| a.room.cmp(&b.room)));
+        let more = open.len() > OPEN_MAX;
+        open.truncate(OPEN_MAX);
+        Ok((open, more))
+    }
+
+    pub(super) async fn who(&self, asker: &Asker, room: &str) -> Result<Reply, Refusal> {
+        let (key, side) = self.find(asker, room).await?;
+        let (_, name) = self.readable_at(asker, key, side)?;
+        let state = self.state.borrow();
+        let Some(room) = state.rooms.get(key) else {
+            return Ok(Reply::People(People { room: name, people: vec![], count: 0 }));
+        };
+        let away = |id| state.humans.get(id).and_then(|human| human.away.clone());
+        let here = room.people.keys().filter_map(|id| state.humans.get(id)).map(|human| {
+            let person = human.person.clone();
+            Present { role: room.law.rank(&person.id), here: true, away: human.away.clone(), person }
+        });
+        let mut people: Vec<Present> = match &room.kind {
+            Kind::Direct(two) => two
+                .iter()
+                .map(|person| {
+                    let here = state.humans.contains_key(&person.id);
+                    Present { role: Rank::None, here, away: away(&person.id), person: person.clone() }
+                })
+                .collect(),
+            _ => here.collect(),
+        };
+        let count = people.iter().filter(|present| present.here).count();
+        let absent = room.law.ranks.iter().filter(|(id, _)| !room.people.contains_key(*id));
+        people.extend(absent.map(|(id, ranked)| Present {
+            person: crate::event::Person { id: id.clone(), name: Arc::clone(&ranked.name) },
+            role: ranked.rank,
+            here: false,
+            away: None,
+        }));
+        people.sort_by(|a, b| b.role.cmp(&a.role).then_with(|| a.person.name.cmp(&b.person.name)));
+        people.truncate(PEOPLE_MAX);
+        Ok(Reply::People(People { room: name, people, count }))
+    }
+
+    pub(super) async fn whois(&self, asker: &Asker, name: &str) -> Result<Reply, Refusal> {
+        let name = name.strip_prefix('@').unwrap_or(name);
+        let person = self.person_named(name).await?;
+        let state = self.state.borrow();
+        let human = state.humans.get(&person.id);
+        let of = |id: &crate::event::PersonId| -> std::collections::BTreeSet<Key> {
+            let sessions = state.humans.get(id).map(|human| human.sessions.as_slice()).unwrap_or_default();
+            let places =
+                sessions.iter().filter_map(|id| state.sessions.get(id)).flat_map(|session| &session.places);
+            places.map(|(key, _)| *key).collect()
+        };
+        let both: Vec<Key> = of(&asker.person.id).intersection(&of(&person.id)).copied().collect();
+        let rooms = both.into_iter().filter_map(|key| state.rooms.get(key));
+        let rooms =
+            rooms.filter(|room| matches!(room.kind, Kind::Room)).map(|room| Arc::clone(&room.name)).collect();
+        Ok(Reply::Known(Box::new(Known {
+            guest: person.id.is_guest(),
+            here: human.is_some(),
+            away: human.and_then(|human| human.away.clone()),
+            since_ms: human.map(|human| human.since_ms),
+            rooms,
+            person,
+        })))
+    }
+
+    /// Everything up to there was read by somebody; their other connections are told.
+    pub(super) async fn mark_read(
+        self: &Rc<Self>,
+        asker: &Asker,
+        room: &str,
+        offset: u64,
+    ) -> Result<Reply, Refusal> {
+        let (key, side) = self.find(asker, room).await?;
+        let (_, name) = self.readable_at(asker, key, side)?;
+        let mut state = self.state.borrow_mut();
+        let told = state.rooms.get(key).map_or(u64::MAX, |room| room.told);
+        let offset = offset.min(told.saturating_sub(1).max(1));
+        let Some(human) = state.humans.get_mut(&asker.person.id) else { return Ok(Reply::Done(Done {})) };
+        let read = human.mine.entry(Arc::clone(&name)).or_insert(0);
+        if *read >= offset {
+            return Ok(Reply::Done(Done {}));
+        }
+        *read = offset;
+        let others: Vec<SessionId> =
+            human.sessions.iter().copied().filter(|id| Some(*id) != asker.session).collect();
+        for session in others {
+            let notice = Notice::Read { room: Arc::clone(&name), offset };
+            state.post(session.worker, ToWorker::Tell { session, notice });
+        }
+        drop(state);
+        self.keep_membership(&asker.person.id, &name, Some(offset));
+        Ok(Reply::Done(Done {}))
+    }
+}
+
+fn cursor(text: &str, places: &[(StreamId, Arc<str>)]) -> Result<Before, Refusal> {
+    let bad = || Refusal::Malformed { why: "before: what the last search gave".into() };
+    let mut parts = text.splitn(3, ':');
+    let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
+    let (at_ms, offset) = (number().ok_or_else(bad)?, number().ok_or_else(bad)?);
+    let name = parts.next().ok_or_else(bad)?;
+    let (stream, _) = places.iter().find(|(_, have)| **have == *name).ok_or_else(bad)?;
+    Ok(Before { at_ms, stream: stream.clone(), offset })
+}

@@ -1,0 +1,609 @@
+//! What the hub knows: connections, people, conversations, and what is on its way to the workers.
+//!
+//! **Job.** Hold it, and change it in whole steps that wait for nothing. **Called by** the rest of `hub`. **Calls** nothing that waits.
+//!
+//! Invariants
+//! 1. A connection is in a room's `here` exactly when the room is among its `places`.
+//! 2. Post for a worker is in the order of what happened: a connection joins between two publications, never during one.
+//! 3. Everything is bounded by `Rules`.
+//!
+//! Not here: the store (`writing`, `reading`, `flows`).
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use madang_store::log::StreamId;
+use slab::Slab;
+use tokio::sync::Notify;
+
+use crate::ask::{Ask, Seen};
+use crate::event::{Event, Person, PersonId, Rank};
+use crate::floor::Cut;
+use crate::law::{Law, Who};
+use crate::notice::Notice;
+use crate::pace::{Pace, Rate};
+use crate::post::{RoomId, SessionId, ToWorker};
+use crate::refusal::Refusal;
+use crate::reply::Joined;
+use crate::rules::Rules;
+
+/// Requests of one connection that wait for an earlier one of its own.
+pub(super) const QUEUE_MAX: usize = 256;
+/// Requests of any kind of one connection, unless messages alone may be more.
+const ASKS: Rate = Rate { burst: 200, every: Duration::from_millis(5) };
+/// People of a room whose names are told as they come and go; in larger ones only their number.
+pub(super) const NAMED_MAX: usize = 200;
+
+/// A conversation's place in the hub.
+pub(super) type Key = usize;
+
+/// Which of the two sides of direct messages; 0 for every other conversation.
+pub(super) type Side = u8;
+
+/// A connection.
+pub(super) struct Session {
+    pub(super) person: Option<PersonId>,
+    pub(super) places: Vec<(Key, Side)>,
+    pub(super) pace: Pace,
+    /// A request of its own is waiting for the store; later ones wait for it.
+    pub(super) busy: bool,
+    pub(super) queue: VecDeque<(u64, Ask)>,
+}
+
+/// Somebody who is connected.
+pub(super) struct Human {
+    pub(super) person: Person,
+    pub(super) admin: bool,
+    /// A guest whose name and key are kept while they are away; its record.
+    pub(super) kept: Option<bytes::Bytes>,
+    pub(super) sessions: Vec<SessionId>,
+    pub(super) pace: Pace,
+    pub(super) away: Option<Arc<str>>,
+    pub(super) since_ms: u64,
+    /// Conversations they belong to, as they call them, and the last offset they read there.
+    pub(super) mine: BTreeMap<Arc<str>, u64>,
+    pub(super) typed: Option<Instant>,
+}
+
+/// What kind of conversation.
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    Room,
+    /// Between these two, in the order of their ids.
+    Direct([Person; 2]),
+    Everyone,
+}
+
+/// Whether a conversation's law and place are known.
+pub(super) enum Known {
+    /// Not yet, or not any more; who needs it reads it.
+    No,
+    /// Being read; whoever waits is told.
+    Soon(Rc<Notify>),
+    Yes,
+}
+
+/// A conversation.
+pub(super) struct Room {
+    pub(super) name: Arc<str>,
+    pub(super) stream: StreamId,
+    pub(super) kind: Kind,
+    /// Makes its number different from those of the rooms that had its place before.
+    pub(super) life: u32,
+    pub(super) known: Known,
+    pub(super) law: Law,
+    pub(super) epoch: u64,
+    /// The oldest offset that is kept.
+    pub(super) first: u64,
+    /// The offset behind the last one that was told.
+    pub(super) told: u64,
+    /// Events since its law was saved.
+    pub(super) unsaved: u64,
+    pub(super) here: BTreeMap<SessionId, Side>,
+    pub(super) people: HashMap<PersonId, u32>,
+    /// Connections of each side on each worker.
+    pub(super) by_worker: Vec<[u32; 2]>,
+    /// On their way to the disk.
+    pub(super) writing: u32,
+    pub(super) spoke: HashMap<PersonId, Instant>,
+    pub(super) busy: Busy,
+    pub(super) gathered: Vec<Event>,
+    pub(super) came: BTreeSet<Person>,
+    pub(super) went: BTreeSet<Person>,
+    pub(super) presence_next: Option<Instant>,
+}
+
+/// How much is said in a room.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Busy {
+    since: Option<Instant>,
+    count: u32,
+    /// In the second before.
+    last: u32,
+}
+
+impl Busy {
+    /// One more message. Whether there are more than `most` a second.
+    pub(super) fn more(&mut self, now: Instant, most: u32) -> bool {
+        match self.since.map(|since| now.saturating_duration_since(since)) {
+            Some(passed) if passed < Duration::from_secs(1) => {}
+            Some(passed) => {
+                self.last = if passed < Duration::from_secs(2) { self.count } else { 0 };
+                (self.since, self.count) = (Some(now), 0);
+            }
+            None => (self.since, self.count) = (Some(now), 0),
+        }
+        self.count = self.count.saturating_add(1);
+        self.count.max(self.last) > most
+    }
+}
+
+impl Room {
+    /// The number by which workers know one side of it.
+    pub(super) fn id(&self, key: Key, side: Side) -> RoomId {
+        RoomId((u64::from(self.life) << 32) | ((key as u64) << 1) | u64::from(side))
+    }
+
+    /// What one side calls it.
+    pub(super) fn called(&self, side: Side) -> Arc<str> {
+        match &self.kind {
+            Kind::Direct(two) => {
+                let other = &two[usize::from(1 - side)];
+                format!("@{}", other.name).into()
+            }
+            _ => Arc::clone(&self.name),
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.here.is_empty()
+            && self.writing == 0
+            && self.gathered.is_empty()
+            && !matches!(self.known, Known::Soon(_))
+            && !matches!(self.kind, Kind::Everyone)
+    }
+
+    /// Where somebody who has seen this much begins, and whether that is of no use.
+    pub(super) fn begin(&self, since: Option<Seen>) -> (u64, bool) {
+        match since {
+            None => (self.told, false),
+            Some(seen) if seen.epoch != self.epoch => (self.first, true),
+            // Nothing of what it misses is gone: also when nothing is left of what it has seen.
+            Some(seen) if seen.offset.saturating_add(1) >= self.first => {
+                (seen.offset.saturating_add(1), false)
+            }
+            Some(_) => (self.first, true),
+        }
+    }
+}
+
+/// Whoever asks for something.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    pub(super) person: Person,
+    pub(super) admin: bool,
+    pub(super) session: Option<SessionId>,
+}
+
+impl Asker {
+    pub(super) fn who(&self) -> Who<'_> {
+        Who { id: &self.person.id, admin: self.admin }
+    }
+}
+
+/// See the module.
+pub(super) struct State {
+    pub(super) rules: Rules,
+    pub(super) sessions: HashMap<SessionId, Session>,
+    pub(super) humans: HashMap<PersonId, Human>,
+    /// Folded names of those who are connected.
+    pub(super) names: HashMap<String, PersonId>,
+    pub(super) rooms: Slab<Room>,
+    pub(super) by_stream: HashMap<StreamId, Key>,
+    pub(super) lives: u32,
+    pub(super) out: Vec<Vec<ToWorker>>,
+    /// Rooms in which somebody came or went since it was told.
+    pub(super) moved: BTreeSet<Key>,
+    /// Somebody will tell it.
+    pub(super) presence_awaited: Cell<bool>,
+    pub(super) ending: bool,
+}
+
+impl State {
+    pub(super) fn new(rules: Rules, workers: usize) -> Self {
+        Self {
+            rules,
+            sessions: HashMap::new(),
+            humans: HashMap::new(),
+            names: HashMap::new(),
+            rooms: Slab::new(),
+            by_stream: HashMap::new(),
+            lives: 0,
+            out: (0..workers).map(|_| Vec::new()).collect(),
+            moved: BTreeSet::new(),
+            presence_awaited: Cell::new(false),
+            ending: false,
+        }
+    }
+
+    /// How fast one connection may ask for anything: twice as fast as it may send.
+    pub(super) fn asks(&self) -> Rate {
+        let Rate { burst, every } = self.rules.rate;
+        Rate { burst: ASKS.burst.max(burst.saturating_mul(2)), every: ASKS.every.min(every / 2) }
+    }
+
+    pub(super) fn post(&mut self, worker: u16, message: ToWorker) {
+        if let Some(out) = self.out.get_mut(usize::from(worker)) {
+            out.push(message);
+        }
+    }
+
+    /// A conversation's place, made if it has none.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`].
+    pub(super) fn room(&mut self, stream: StreamId, name: Arc<str>, kind: Kind) -> Result<Key, Refusal> {
+        if let Some(key) = self.by_stream.get(&stream) {
+            return Ok(*key);
+        }
+        let max = self.rules.rooms_max;
+        if self.rooms.len() >= max {
+            return Err(Refusal::Full { what: "rooms", max });
+        }
+        self.lives = self.lives.wrapping_add(1);
+        let room = Room {
+            name,
+            stream: stream.clone(),
+            kind,
+            life: self.lives,
+            known: Known::No,
+            law: Law::default(),
+            epoch: 0,
+            first: 1,
+            told: 1,
+            unsaved: 0,
+            here: BTreeMap::new(),
+            people: HashMap::new(),
+            by_worker: vec![[0; 2]; self.out.len()],
+            writing: 0,
+            spoke: HashMap::new(),
+            busy: Busy::default(),
+            gathered: Vec::new(),
+            came: BTreeSet::new(),
+            went: BTreeSet::new(),
+            presence_next: None,
+        };
+        let key = self.rooms.insert(room);
+        self.by_stream.insert(stream, key);
+        Ok(key)
+    }
+
+    /// Forgets a conversation nobody is in; the store has it.
+    pub(super) fn forget_if_idle(&mut self, key: Key) {
+        if self.rooms.get(key).is_some_and(Room::is_idle) {
+            let room = self.rooms.remove(key);
+            self.by_stream.remove(&room.stream);
+            self.moved.remove(&key);
+        }
+    }
+
+    /// A connection is in a conversation from now on, from `since` on, or still.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`].
+    pub(super) fn enter(
+        &mut self,
+        id: SessionId,
+        key: Key,
+        side: Side,
+        since: Option<Seen>,
+        tag: Option<u64>,
+    ) -> Result<(), Refusal> {
+        let (members_max, places_max) = (self.rules.members_max, self.rules.rooms_per_session_max);
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let Some(room) = self.rooms.get_mut(key) else { return Ok(()) };
+        let is_new = !room.here.contains_key(&id);
+        if is_new && !matches!(room.kind, Kind::Everyone) {
+            if room.here.len() >= members_max {
+                return Err(Refusal::Full { what: "places in this room", max: members_max });
+            }
+            if session.places.len() >= places_max {
+                return Err(Refusal::Full { what: "rooms for one connection", max: places_max });
+            }
+        }
+        if is_new {
+            room.here.insert(id, side);
+            session.places.push((key, side));
+            if let Some(counts) = room.by_worker.get_mut(usize::from(id.worker)) {
+                counts[usize::from(side)] += 1;
+            }
+            if let Some(human) = session.person.as_ref().and_then(|person| self.humans.get(person)) {
+                let count = room.people.entry(human.person.id.clone()).or_default();
+                *count += 1;
+                if *count == 1 && !room.went.remove(&human.person) {
+                    room.came.insert(human.person.clone());
+                }
+                self.moved.insert(key);
+            }
+        }
+        let (next, reset) = room.begin(since);
+        let rank = session.person.as_ref().map_or(Rank::None, |person| room.law.rank(person));
+        let joined = Joined {
+            room: room.called(side),
+            epoch: room.epoch,
+            first: room.first,
+            next,
+            end: room.told,
+            reset,
+            topic: Arc::clone(&room.law.topic),
+            private: room.law.private,
+            invite_only: room.law.invite_only,
+            slow_ms: room.law.slow_ms,
+            role: rank,
+            people: room.people.len(),
+        };
+        // Everybody hears announcements, and nobody is told so who did not ask.
+        let silent = tag.is_none() && matches!(room.kind, Kind::Everyone);
+        let message = ToWorker::Joined {
+            session: id,
+            room: room.id(key, side),
+            tag,
+            joined: (!silent).then(|| Box::new(joined)),
+            next,
+            end: room.told,
+        };
+        self.post(id.worker, message);
+        Ok(())
+    }
+
+    /// A connection leaves a conversation. `why`: it is told, for it did not ask. Whether it was there.
+    pub(super) fn leave(&mut self, id: SessionId, key: Key, why: Option<Option<Arc<str>>>) -> bool {
+        let Some(room) = self.rooms.get(key) else { return false };
+        let Some(side) = room.here.get(&id).copied() else { return false };
+        let notice = why.map(|why| Notice::Left { room: room.called(side), why });
+        let left = ToWorker::Left { session: id, room: room.id(key, side), notice };
+        self.post(id.worker, left);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.places.retain(|(have, _)| *have != key);
+        }
+        self.out_of(id, key);
+        true
+    }
+
+    fn out_of(&mut self, id: SessionId, key: Key) {
+        let person = self.sessions.get(&id).and_then(|session| session.person.clone());
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let Some(side) = room.here.remove(&id) else { return };
+        if let Some(counts) = room.by_worker.get_mut(usize::from(id.worker)) {
+            counts[usize::from(side)] = counts[usize::from(side)].saturating_sub(1);
+        }
+        let Some(human) = person.as_ref().and_then(|person| self.humans.get(person)) else { return };
+        if let Some(count) = room.people.get_mut(&human.person.id) {
+            *count -= 1;
+            if *count == 0 {
+                room.people.remove(&human.person.id);
+                if !room.came.remove(&human.person) {
+                    room.went.insert(human.person.clone());
+                }
+                self.moved.insert(key);
+            }
+        }
+    }
+
+    /// A connection ended. What is to be kept of its person, if it was their last one and they are a guest who may come back.
+    pub(super) fn gone(&mut self, id: SessionId) -> Option<(Person, bytes::Bytes)> {
+        let places = self.sessions.get_mut(&id).map(|session| std::mem::take(&mut session.places))?;
+        for (key, _) in places {
+            self.out_of(id, key);
+            self.forget_if_idle(key);
+        }
+        let person = self.sessions.remove(&id)?.person?;
+        let human = self.humans.get_mut(&person)?;
+        human.sessions.retain(|have| *have != id);
+        if !human.sessions.is_empty() {
+            return None;
+        }
+        let human = self.humans.remove(&person)?;
+        self.names.remove(&crate::names::fold(&human.person.name));
+        Some((human.person, human.kept?))
+    }
+
+    /// Somebody speaks: whether their rate and the room's allow it.
+    ///
+    /// # Errors
+    /// [`Refusal::TooFast`], [`Refusal::SlowMode`].
+    pub(super) fn pace(&mut self, asker: &Asker, key: Key, now: Instant) -> Result<(), Refusal> {
+        let rate = self.rules.rate;
+        let ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        if let Some(human) = self.humans.get_mut(&asker.person.id) {
+            human.pace.take(rate, now).map_err(|wait| Refusal::TooFast { again_ms: ms(wait) })?;
+        }
+        let Some(room) = self.rooms.get_mut(key) else { return Ok(()) };
+        let slow = Duration::from_millis(room.law.slow_ms);
+        if slow.is_zero() || asker.admin || room.law.rank(&asker.person.id) >= Rank::Moderator {
+            return Ok(());
+        }
+        if room.spoke.len() > 1000 {
+            room.spoke.retain(|_, last| now.saturating_duration_since(*last) < slow);
+        }
+        let last = room.spoke.get(&asker.person.id);
+        if let Some(wait) =
+            last.and_then(|last| (*last + slow).checked_duration_since(now)).filter(|wait| !wait.is_zero())
+        {
+            return Err(Refusal::SlowMode { again_ms: ms(wait) });
+        }
+        room.spoke.insert(asker.person.id.clone(), now);
+        Ok(())
+    }
+
+    /// Who asks on this connection.
+    ///
+    /// # Errors
+    /// [`Refusal::HelloFirst`].
+    pub(super) fn asker(&self, id: SessionId) -> Result<Asker, Refusal> {
+        let session = self.sessions.get(&id).ok_or(Refusal::HelloFirst)?;
+        let human =
+            session.person.as_ref().and_then(|person| self.humans.get(person)).ok_or(Refusal::HelloFirst)?;
+        Ok(Asker { person: human.person.clone(), admin: human.admin, session: Some(id) })
+    }
+
+    /// Tells who came and went in rooms where it is time. When it is time for the next; none: nothing waits.
+    pub(super) fn tell_presence(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let every = self.rules.presence_every;
+        for key in std::mem::take(&mut self.moved) {
+            let Some(room) = self.rooms.get_mut(key) else { continue };
+            if !matches!(room.kind, Kind::Room) || (room.came.is_empty() && room.went.is_empty()) {
+                room.came.clear();
+                room.went.clear();
+                continue;
+            }
+            if let Some(due) = room.presence_next.filter(|due| *due > now) {
+                next = Some(next.map_or(due, |have| have.min(due)));
+                self.moved.insert(key);
+                continue;
+            }
+            let people = room.people.len();
+            // The larger the room, the rarer: what it costs stays the same.
+            let times = u32::try_from(people / NAMED_MAX).unwrap_or(u32::MAX).max(1);
+            room.presence_next = Some(now + every.saturating_mul(times));
+            let (came, went) = (std::mem::take(&mut room.came), std::mem::take(&mut room.went));
+            let named = people <= NAMED_MAX;
+            let list =
+                |people: BTreeSet<Person>| if named { people.into_iter().collect() } else { Arc::from([]) };
+            let notice =
+                Notice::Presence { room: room.called(0), joined: list(came), left: list(went), people };
+            self.around(key, &Arc::new(notice), None);
+        }
+        next
+    }
+
+    /// For everybody in a room who can take it.
+    pub(super) fn around(&mut self, key: Key, notice: &Arc<Notice>, except: Option<SessionId>) {
+        let Some(room) = self.rooms.get(key) else { return };
+        let id = room.id(key, 0);
+        let workers: Vec<usize> =
+            room.by_worker.iter().enumerate().filter(|(_, counts)| counts[0] > 0).map(|(at, _)| at).collect();
+        for worker in workers {
+            if let Some(out) = self.out.get_mut(worker) {
+                out.push(ToWorker::Around { room: id, notice: Arc::clone(notice), except });
+            }
+        }
+    }
+
+    /// Ends every connection of somebody.
+    pub(super) fn cut_person(&mut self, person: &PersonId, why: Cut) {
+        let sessions = self.humans.get(person).map(|human| human.sessions.clone()).unwrap_or_default();
+        for session in sessions {
+            self.post(session.worker, ToWorker::Cut { session, why });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(slot: u32) -> SessionId {
+        SessionId { worker: u16::try_from(slot % 2).unwrap(), slot, life: 1 }
+    }
+
+    fn state() -> (State, Key) {
+        let rules = Rules { members_max: 2, rooms_per_session_max: 2, ..Rules::default() };
+        let mut state = State::new(rules, 2);
+        let key = state.room(StreamId::new("lobby").unwrap(), "lobby".into(), Kind::Room).unwrap();
+        (state, key)
+    }
+
+    fn connect(state: &mut State, slot: u32, name: &str) {
+        let now = madang_host::clock::now();
+        let person = Person { id: PersonId(format!("u:{name}").into()), name: name.into() };
+        let pace = Pace::new(ASKS, now);
+        let session = Session {
+            person: Some(person.id.clone()),
+            places: vec![],
+            pace,
+            busy: false,
+            queue: VecDeque::new(),
+        };
+        state.sessions.insert(id(slot), session);
+        let human = state.humans.entry(person.id.clone()).or_insert_with(|| Human {
+            person,
+            admin: false,
+            kept: None,
+            sessions: vec![],
+            pace,
+            away: None,
+            since_ms: 0,
+            mine: BTreeMap::new(),
+            typed: None,
+        });
+        human.sessions.push(id(slot));
+    }
+
+    // Goal: places are bounded, and everything a connection held is free again when it is gone.
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let (mut state, key) = state();
+        for (slot, name) in [(1, "a"), (2, "b"), (3, "c")] {
+            connect(&mut state, slot, name);
+        }
+        state.enter(id(1), key, 0, None, Some(1)).unwrap();
+        state.enter(id(2), key, 0, None, Some(1)).unwrap();
+        state.enter(id(1), key, 0, None, Some(2)).unwrap();
+        assert!(matches!(state.enter(id(3), key, 0, None, Some(1)), Err(Refusal::Full { max: 2, .. })));
+        assert_eq!(state.rooms[key].by_worker, vec![[1, 0], [1, 0]]);
+        state.gone(id(1));
+        state.enter(id(3), key, 0, None, Some(1)).unwrap();
+        state.gone(id(2));
+        state.gone(id(3));
+        assert!(state.rooms.is_empty() && state.by_stream.is_empty() && state.humans.is_empty());
+    }
+
+    // Goal: who comes and goes between two tellings was never there; who is there twice is one.
+    #[test]
+    fn presence_tells_people_not_connections() {
+        let (mut state, key) = state();
+        state.rules.members_max = 10;
+        for (slot, name) in [(1, "a"), (2, "a"), (3, "b"), (4, "c")] {
+            connect(&mut state, slot, name);
+            state.enter(id(slot), key, 0, None, Some(1)).unwrap();
+        }
+        state.gone(id(4));
+        state.out.iter_mut().for_each(Vec::clear);
+        let now = madang_host::clock::now();
+        assert_eq!(state.tell_presence(now), None);
+        let told = |state: &mut State| match state.out[0].pop() {
+            Some(ToWorker::Around { notice, .. }) => match &*notice {
+                Notice::Presence { joined, left, people, .. } => (joined.len(), left.len(), *people),
+                _ => panic!("another notice"),
+            },
+            _ => panic!("nothing told"),
+        };
+        assert_eq!(told(&mut state), (2, 0, 2));
+        state.gone(id(1));
+        assert_eq!(state.tell_presence(now), None, "they are still there");
+        state.gone(id(3));
+        let due = state.tell_presence(now).expect("not so soon again");
+        assert_eq!(state.tell_presence(due), None);
+        assert_eq!(told(&mut state), (0, 1, 1));
+    }
+
+    // Goal: where a client begins that comes back, or that comes back too late.
+    #[test]
+    fn who_comes_back_begins_where_it_was() {
+        let (mut state, key) = state();
+        let room = &mut state.rooms[key];
+        (room.epoch, room.first, room.told) = (7, 10, 20);
+        let seen = |epoch, offset| Some(Seen { epoch, offset });
+        assert_eq!(room.begin(None), (20, false));
+        assert_eq!(room.begin(seen(7, 14)), (15, false));
+        assert_eq!(room.begin(seen(7, 19)), (20, false));
+        assert_eq!(room.begin(seen(7, 9)), (10, false), "it misses nothing that is gone");
+        assert_eq!(room.begin(seen(7, 8)), (10, true), "too old");
+        assert_eq!(room.begin(seen(6, 14)), (10, true), "of another life");
+    }
+}

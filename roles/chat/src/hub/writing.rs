@@ -1,0 +1,282 @@
+//! What is written: to the disk first, then acknowledged and told, in the order of offsets.
+//!
+//! **Job.** Append events, await them in their order, tell everybody. **Called by** `hub`, `flows`. **Calls** the store.
+//!
+//! Invariants
+//! 1. Nothing is acknowledged or told before it is on disk.
+//! 2. What is told of one conversation is in the order of its offsets.
+//! 3. A frame is built once, whoever gets it.
+//!
+//! Not here: whether it may be written (`hub`, `flows`).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use madang_host::clock;
+use madang_store::Answer;
+use madang_store::log::{Appended, Batch, Key as Nonce};
+use madang_wire::websocket::write_text;
+use tokio::sync::mpsc;
+
+use super::state::{Asker, Key, Kind, Known, Side, State};
+use super::{Back, Hub};
+use crate::event::{self, Event, Person, What};
+use crate::post::{Published, SessionId, ToWorker};
+use crate::refusal::Refusal;
+use crate::reply::{Kept, Reply};
+
+/// Appends on their way to the disk; who writes more waits or is refused.
+const WRITING_MAX: usize = 4096;
+/// A room with more events a second is busy: they are gathered for a moment before they are told.
+const BUSY_PER_SECOND: u32 = 200;
+/// So long; the clock of the runtime adds up to a millisecond.
+const GATHER: Duration = Duration::from_millis(1);
+/// Events that are told in one piece at most.
+const PIECE_EVENTS_MAX: usize = 256;
+/// A room's law is saved at least every so many events, so that reading it takes no longer than that.
+const UNSAVED_MAX: u64 = 500;
+
+/// On its way to the disk.
+pub(super) struct Writing {
+    back: Option<Back>,
+    key: Key,
+    side: Side,
+    by: Person,
+    what: What,
+    lawful: bool,
+    answer: Answer<Appended>,
+}
+
+/// The queue of what is on its way.
+pub(super) type WritingQueue = mpsc::UnboundedSender<Writing>;
+
+impl Hub {
+    /// Has an event written, as the next one of its conversation. `nonce`: the asker's own, to know it again.
+    pub(super) fn write(
+        &self,
+        asker: &Asker,
+        key: Key,
+        side: Side,
+        what: What,
+        nonce: Option<&str>,
+        back: Option<Back>,
+    ) {
+        let mut state = self.state.borrow_mut();
+        let Some(room) = state.rooms.get_mut(key) else { return };
+        if self.writing.get() >= WRITING_MAX {
+            drop(state);
+            if let Some(back) = back {
+                self.answer(back, Err(Refusal::Busy { again_ms: 200 }));
+            }
+            return;
+        }
+        let entry = event::to_entry(&asker.person, what.clone());
+        let mut batch = Batch { entries: vec![entry], ..Batch::default() };
+        if let Some(nonce) = nonce {
+            batch = batch.keyed(Nonce::new(&asker.person.id.0, nonce));
+        }
+        // It holds from here on: whoever asks next is judged by it. Should the disk refuse it, the law is read again.
+        let lawful = room.law.apply(&asker.person, &what);
+        let answer = self.store.log().append(&room.stream, batch);
+        room.writing += 1;
+        self.writing.set(self.writing.get() + 1);
+        let writing = Writing { back, key, side, by: asker.person.clone(), what, lawful, answer };
+        // Its reader lives as long as this hub.
+        let _ = self.queue.send(writing);
+    }
+
+    /// Awaits what is on its way, in order. To be spawned.
+    pub(super) async fn tell_written(self: Rc<Self>, mut queue: mpsc::UnboundedReceiver<Writing>) {
+        while let Some(mut writing) = queue.recv().await {
+            let result = (&mut writing.answer).await;
+            self.written(writing, result);
+            // What the same commit wrote is there too.
+            let mut more = 0;
+            while more < PIECE_EVENTS_MAX
+                && let Ok(mut next) = queue.try_recv()
+            {
+                let result = match (&mut next.answer).now_or_never() {
+                    Some(result) => result,
+                    None => {
+                        self.flush();
+                        (&mut next.answer).await
+                    }
+                };
+                self.written(next, result);
+                more += 1;
+            }
+            self.flush();
+        }
+    }
+
+    fn written(self: &Rc<Self>, writing: Writing, result: Result<Appended, madang_store::error::StoreError>) {
+        let Writing { back, key, side, by, what, lawful, .. } = writing;
+        self.writing.set(self.writing.get() - 1);
+        if self.writing.get() == 0 {
+            self.settled.notify_one();
+        }
+        let mut state = self.state.borrow_mut();
+        let Some(room) = state.rooms.get_mut(key) else { return };
+        room.writing -= 1;
+        let name = room.called(side);
+        let outcome = match result {
+            Ok(Appended { epoch, first, at_ms, duplicate, .. }) => {
+                if !duplicate {
+                    let event = Event { what, room: Arc::clone(&name), epoch, offset: first, at_ms, by };
+                    self.heard(&mut state, key, event, lawful);
+                }
+                Ok(Reply::Kept(Kept { room: name, epoch, offset: first, at_ms, duplicate }))
+            }
+            Err(error) => {
+                if lawful {
+                    // What was saved since may hold what was not written: the whole log is read again.
+                    room.known = Known::No;
+                    self.forget_law(room);
+                }
+                self.counts.refused_by_store();
+                Err(Refusal::Store(error))
+            }
+        };
+        state.forget_if_idle(key);
+        drop(state);
+        if let Some(back) = back {
+            self.answer(back, outcome);
+        }
+    }
+
+    /// Something was written in a conversation that is known here: by this machine, or by another.
+    pub(super) fn heard(self: &Rc<Self>, state: &mut State, key: Key, event: Event, lawful: bool) {
+        let now = clock::now();
+        let Some(room) = state.rooms.get_mut(key) else { return };
+        self.counts.event();
+        room.unsaved += 1;
+        if lawful || room.unsaved >= UNSAVED_MAX {
+            room.unsaved = 0;
+            self.save_law(room, event.offset + 1);
+        }
+        let busy = room.busy.more(now, BUSY_PER_SECOND);
+        if !room.gathered.is_empty() {
+            room.gathered.push(event);
+            if room.gathered.len() >= PIECE_EVENTS_MAX {
+                self.tell_gathered(state, key);
+            }
+        } else if busy {
+            room.gathered.push(event);
+            let this = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(GATHER).await;
+                this.tell_gathered(&mut this.state.borrow_mut(), key);
+                this.flush();
+            });
+        } else {
+            self.tell(state, key, vec![event]);
+        }
+    }
+
+    fn tell_gathered(&self, state: &mut State, key: Key) {
+        let gathered =
+            state.rooms.get_mut(key).map(|room| std::mem::take(&mut room.gathered)).unwrap_or_default();
+        if !gathered.is_empty() {
+            self.tell(state, key, gathered);
+        }
+    }
+
+    /// Tells events of one conversation. Those that do not follow each other are told apart.
+    fn tell(&self, state: &mut State, key: Key, mut events: Vec<Event>) {
+        while !events.is_empty() {
+            let follow = events.windows(2).position(|two| two[0].offset + 1 != two[1].offset);
+            let rest = follow.map_or_else(Vec::new, |at| events.split_off(at + 1));
+            self.tell_piece(state, key, events);
+            events = rest;
+        }
+    }
+
+    fn tell_piece(&self, state: &mut State, key: Key, events: Vec<Event>) {
+        let Some(first) = events.first().map(|event| event.offset) else { return };
+        let count = events.len() as u64;
+        self.come_in(state, key);
+        let Some(room) = state.rooms.get_mut(key) else { return };
+        let sides: &[Side] = if matches!(room.kind, Kind::Direct(_)) { &[0, 1] } else { &[0] };
+        let mut messages = Vec::new();
+        for &side in sides {
+            if room.by_worker.iter().all(|counts| counts[usize::from(side)] == 0) {
+                continue;
+            }
+            let published = Arc::new(publish(room.id(key, side), room.called(side), first, events.clone()));
+            let there = room.by_worker.iter().enumerate().filter(|(_, counts)| counts[usize::from(side)] > 0);
+            messages.extend(there.map(|(worker, _)| (worker, Arc::clone(&published))));
+        }
+        room.told = room.told.max(first + count);
+        for (worker, published) in messages {
+            if let Some(out) = state.out.get_mut(worker) {
+                out.push(ToWorker::Published(published));
+            }
+        }
+        events.iter().for_each(|event| show_the_door(state, key, event));
+    }
+
+    /// Everybody whom direct messages concern hears them, on every connection.
+    fn come_in(&self, state: &mut State, key: Key) {
+        let Some(room) = state.rooms.get(key) else { return };
+        let Kind::Direct(two) = &room.kind else { return };
+        let mut lacking: Vec<(SessionId, Side)> = Vec::new();
+        for (side, person) in [0, 1].into_iter().zip(two) {
+            let sessions =
+                state.humans.get(&person.id).map(|human| human.sessions.as_slice()).unwrap_or_default();
+            lacking.extend(sessions.iter().filter(|id| !room.here.contains_key(id)).map(|id| (*id, side)));
+        }
+        for (id, side) in lacking {
+            // Who has no place left finds it in the list of rooms.
+            let _ = state.enter(id, key, side, None, None);
+        }
+    }
+}
+
+/// Who was kicked or banned is out, and who was invited is in, as soon as it is told.
+fn show_the_door(state: &mut State, key: Key, event: &Event) {
+    let (who, why, word) = match &event.what {
+        What::Kicked { who, why } => (who, why, "kicked"),
+        What::Banned { who, why, .. } => (who, why, "banned"),
+        What::Invited { who } => {
+            let sessions = state.humans.get(&who.id).map(|human| human.sessions.clone()).unwrap_or_default();
+            for id in sessions {
+                if !state.rooms.get(key).is_some_and(|room| room.here.contains_key(&id)) {
+                    // Who has no place left may still join.
+                    let _ = state.enter(id, key, 0, None, None);
+                }
+            }
+            return;
+        }
+        _ => return,
+    };
+    let sessions = state.humans.get(&who.id).map(|human| human.sessions.clone()).unwrap_or_default();
+    let text: Arc<str> = match why {
+        Some(why) => format!("{word} by {}: {why}", event.by.name).into(),
+        None => format!("{word} by {}", event.by.name).into(),
+    };
+    for id in sessions {
+        state.leave(id, key, Some(Some(Arc::clone(&text))));
+    }
+}
+
+/// Events as they are handed to workers. Their `room` becomes what the readers call it.
+pub(super) fn publish(
+    room: crate::post::RoomId,
+    name: Arc<str>,
+    first: u64,
+    mut events: Vec<Event>,
+) -> Published {
+    let mut frames = Vec::with_capacity(256 * events.len());
+    let mut json = Vec::with_capacity(256);
+    for event in &mut events {
+        event.room = Arc::clone(&name);
+        json.clear();
+        // Numbers and text: nothing that could not be written.
+        let _ = serde_json::to_writer(&mut json, event);
+        write_text(&mut frames, &json);
+    }
+    Published { room, name, first, count: events.len() as u64, frames: Bytes::from(frames), events }
+}
