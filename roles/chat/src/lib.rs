@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ask;
+pub mod config;
 pub mod cursor;
 pub mod event;
 pub mod floor;
