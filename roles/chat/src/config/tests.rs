@@ -23,7 +23,7 @@ fn read(body: &str) -> (ChatSettings, Vec<String>) {
     let text = Text(format!("[chat.town]\n{body}"));
     let tree = source::load("x".as_ref(), &Default::default(), &text, &mut report);
     let mut root = Reader::root(&tree, &ROOT, &mut report);
-    let mut all = root.named("chat", &CHAT, |r, name| ChatSettings::read(r, name));
+    let mut all = root.named("chat", &CHAT, ChatSettings::read);
     let told = report.problems.iter().map(|problem| problem.message.clone()).collect();
     (all.remove(0), told)
 }
