@@ -17,3 +17,4 @@ pub mod interim;
 pub mod response;
 mod tunnel;
 pub mod upstream;
+pub mod websocket;

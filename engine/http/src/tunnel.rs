@@ -5,7 +5,7 @@
 //!
 //! Not here: what is spoken (websocket, …: the roles).
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -47,6 +47,10 @@ impl AsyncRead for Tunnel {
             let take = (self.early.len() - taken).min(buf.remaining());
             buf.put_slice(&self.early[taken..taken + take]);
             self.taken += take;
+            if self.taken == self.early.len() {
+                // It may stay open for days.
+                (self.early, self.taken) = (Vec::new(), 0);
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -62,6 +66,19 @@ impl AsyncWrite for Tunnel {
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
         self.connection.sent(count);
         Poll::Ready(Ok(count))
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.connection.sent(count);
+        Poll::Ready(Ok(count))
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
