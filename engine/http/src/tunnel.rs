@@ -1,6 +1,6 @@
-//! Both directions of an upgraded HTTP/1 connection.
+//! Both directions of a connection that is a role's own: upgraded from HTTP/1, or of the role's own address.
 //!
-//! **Job.** Give the role that took the connection over its bytes, still counted and still cut at the drain deadline.
+//! **Job.** Give the role its bytes, still counted and still cut at the drain deadline.
 //! **Called by** the role's task. **Calls** `host::net::stream`.
 //!
 //! Not here: what is spoken (websocket, …: the roles).
@@ -15,7 +15,7 @@ use madang_host::net::stream::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// An upgraded connection.
-pub(crate) struct Tunnel {
+pub struct Tunnel {
     stream: Stream,
     early: Vec<u8>,
     taken: usize,
@@ -23,7 +23,8 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) fn new(stream: Stream, early: Vec<u8>, connection: Rc<Connection>) -> Self {
+    /// `early` is read before anything of `stream`.
+    pub fn new(stream: Stream, early: Vec<u8>, connection: Rc<Connection>) -> Self {
         Self { stream, early, taken: 0, connection }
     }
 

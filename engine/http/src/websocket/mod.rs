@@ -139,11 +139,11 @@ pub struct Offer<'a> {
 ///
 /// # Errors
 /// [`NotAccepted`]: the exchange has its answer already (400, 403, 405, 426).
-pub fn accept<H: Handler + 'static>(
+pub fn accept(
     exchange: &mut Exchange,
     hall: &Rc<Hall>,
     offer: &Offer<'_>,
-    open: impl FnOnce(&Rc<Socket>) -> Rc<H> + 'static,
+    open: impl FnOnce(&Rc<Socket>) -> Rc<dyn Handler> + 'static,
 ) -> Result<(), NotAccepted> {
     handshake::answer(exchange, &offer.origins, offer.protocol)?;
     let (hall, limits) = (Rc::clone(hall), offer.limits);
@@ -153,7 +153,7 @@ pub fn accept<H: Handler + 'static>(
     let alone = exchange.head.version() == Version::Http11;
     exchange.response.body = Body::Upgrade(Box::new(move |duplex| {
         let socket = Socket::new(duplex, connection, &hall, limits);
-        let handler: Rc<dyn Handler> = open(&socket);
+        let handler = open(&socket);
         let serving = serve::Serve::new(socket, handler, alone);
         if alone {
             tokio::task::spawn_local(serving);

@@ -52,6 +52,11 @@ impl Outbox {
         self.begun = true;
     }
 
+    /// The frame that waits, if it is one.
+    pub(super) fn only(&self) -> Option<&Bytes> {
+        self.frames.front().filter(|_| self.frames.len() == 1)
+    }
+
     /// What can be written at once; how many of the slices were filled.
     pub(super) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;

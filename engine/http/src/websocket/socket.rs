@@ -240,12 +240,17 @@ impl Socket {
     pub(super) fn write_out(&self) {
         loop {
             let outbox = self.outbox.borrow();
-            let mut slices = [IoSlice::new(&[]); GATHERED_MAX];
-            let filled = outbox.gather(&mut slices);
-            if filled == 0 {
-                break;
-            }
-            let written = self.io(|duplex, cx| duplex.poll_write_vectored(cx, &slices[..filled]));
+            let written = match outbox.only() {
+                Some(one) => self.io(|duplex, cx| duplex.poll_write(cx, one)),
+                None => {
+                    let mut slices = [IoSlice::new(&[]); GATHERED_MAX];
+                    let filled = outbox.gather(&mut slices);
+                    if filled == 0 {
+                        break;
+                    }
+                    self.io(|duplex, cx| duplex.poll_write_vectored(cx, &slices[..filled]))
+                }
+            };
             drop(outbox);
             match written {
                 Poll::Pending => return self.blocked.set(true),
