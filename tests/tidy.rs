@@ -17,12 +17,13 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("madang-web", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-importers", &[]),
     ("madang-supervise", &["madang-host", "madang-http", "madang-settings"]),
-    ("madang-chat", &["madang-host", "madang-store", "madang-wire"]),
+    ("madang-chat", &["madang-host", "madang-http", "madang-settings", "madang-store", "madang-wire"]),
     ("madang-console", &["madang-host", "madang-http", "madang-settings"]),
     (
         "madang",
         &[
             "madang-balance",
+            "madang-chat",
             "madang-console",
             "madang-host",
             "madang-http",

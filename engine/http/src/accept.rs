@@ -108,7 +108,10 @@ async fn secured(
 }
 
 /// Reads the PROXY header; what came behind it stays in `early`.
-async fn read_proxy_header(
+///
+/// # Errors
+/// The name of what was wrong: no header, a malformed one, a limit.
+pub async fn read_proxy_header(
     stream: &mut Plain,
     early: &mut Vec<u8>,
     connection: &Connection,

@@ -15,5 +15,6 @@ mod http1;
 mod http2;
 pub mod interim;
 pub mod response;
-mod tunnel;
+pub mod tunnel;
 pub mod upstream;
+pub mod websocket;

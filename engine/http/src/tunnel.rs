@@ -1,11 +1,11 @@
-//! Both directions of an upgraded HTTP/1 connection.
+//! Both directions of a connection that is a role's own: upgraded from HTTP/1, or of the role's own address.
 //!
-//! **Job.** Give the role that took the connection over its bytes, still counted and still cut at the drain deadline.
+//! **Job.** Give the role its bytes, still counted and still cut at the drain deadline.
 //! **Called by** the role's task. **Calls** `host::net::stream`.
 //!
 //! Not here: what is spoken (websocket, …: the roles).
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -15,7 +15,7 @@ use madang_host::net::stream::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// An upgraded connection.
-pub(crate) struct Tunnel {
+pub struct Tunnel {
     stream: Stream,
     early: Vec<u8>,
     taken: usize,
@@ -23,7 +23,8 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) fn new(stream: Stream, early: Vec<u8>, connection: Rc<Connection>) -> Self {
+    /// `early` is read before anything of `stream`.
+    pub fn new(stream: Stream, early: Vec<u8>, connection: Rc<Connection>) -> Self {
         Self { stream, early, taken: 0, connection }
     }
 
@@ -47,6 +48,10 @@ impl AsyncRead for Tunnel {
             let take = (self.early.len() - taken).min(buf.remaining());
             buf.put_slice(&self.early[taken..taken + take]);
             self.taken += take;
+            if self.taken == self.early.len() {
+                // It may stay open for days.
+                (self.early, self.taken) = (Vec::new(), 0);
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -62,6 +67,19 @@ impl AsyncWrite for Tunnel {
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
         self.connection.sent(count);
         Poll::Ready(Ok(count))
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.connection.sent(count);
+        Poll::Ready(Ok(count))
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)

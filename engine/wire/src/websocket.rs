@@ -138,6 +138,11 @@ impl Reader {
         Ok(Taken { bytes, event })
     }
 
+    /// Whether a message has begun and its end is awaited.
+    pub fn is_within_message(&self) -> bool {
+        self.kind.is_some()
+    }
+
     fn head(&self, input: &[u8]) -> Result<Option<Head>, FrameError> {
         let [first, second, rest @ ..] = input else { return Ok(None) };
         let (fin, opcode, short) = (first & 0x80 != 0, first & 0x0f, usize::from(second & 0x7f));

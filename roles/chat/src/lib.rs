@@ -11,11 +11,14 @@
 #![forbid(unsafe_code)]
 
 pub mod ask;
+pub mod config;
 pub mod cursor;
 pub mod event;
 pub mod floor;
+pub mod here;
 pub mod hub;
 pub mod law;
+pub mod listen;
 pub mod names;
 pub mod notice;
 pub mod pace;
@@ -24,3 +27,4 @@ pub mod refusal;
 pub mod reply;
 pub mod rules;
 pub mod session;
+pub mod web;

@@ -244,7 +244,7 @@ impl Upstream {
         let answered = attempt::run(self, stream, reused, exchange, head, &mut nothing).await?;
         answer::fill(self, exchange, answered, &mut nothing, watch);
         let (status, fields) = (exchange.response.status, &mut exchange.response.fields);
-        let want = websocket::written(head, "sec-websocket-key").map(websocket::accept);
+        let want = websocket::written(head, "sec-websocket-key").map(crate::websocket::proof);
         let fits = want.is_none_or(|want| fields.get("sec-websocket-accept") == Some(want.as_bytes()));
         let why = match status {
             101 if fits => {

@@ -1,32 +1,20 @@
 //! What two HTTP versions have to tell each other about a websocket (RFC 6455 4, RFC 8441 5).
 //!
-//! **Job.** The key and the proof of HTTP/1.1, which HTTP/2 does not have: made where a client of HTTP/2 reaches a server of
-//! HTTP/1.1, answered where it is the other way round. **Called by** `request_head`, `answer`, `http2`. **Calls** SHA-1, base64.
+//! **Job.** The key of HTTP/1.1, which HTTP/2 does not have: made where a client of HTTP/2 reaches a server of
+//! HTTP/1.1, answered where it is the other way round. **Called by** `request_head`, `answer`, `http2`. **Calls** base64.
 //!
 //! Invariants
 //! 1. A server that cannot prove that it read our key did not agree: nothing of it is passed on as a tunnel.
 //!
-//! Not here: what is spoken over a websocket; copying it (`answer`).
+//! Not here: the proof (`crate::websocket`), what is spoken over a websocket; copying it (`answer`).
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
-/// RFC 6455 1.3.
-const PROOF: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A fresh key: 16 bytes, base64 (RFC 6455 4.1). It keeps caches and mistaken servers away and is no secret.
 pub(super) fn key() -> String {
     let (first, second) = (madang_host::random::seed(), madang_host::random::seed());
     STANDARD.encode([first.to_le_bytes(), second.to_le_bytes()].concat())
-}
-
-/// What a server answers to a key (RFC 6455 4.2.2).
-pub(super) fn accept(key: &[u8]) -> String {
-    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-    context.update(key);
-    context.update(PROOF);
-    STANDARD.encode(context.finish())
 }
 
 /// The value of a field in a head that we wrote ourselves; `name` in lower case.
@@ -41,10 +29,9 @@ pub(super) fn written<'h>(head: &'h [u8], name: &str) -> Option<&'h [u8]> {
 mod tests {
     use super::*;
 
-    // Goal: the proof is the one of RFC 6455 1.3; keys have the right form and differ.
+    // Goal: keys have the right form and differ.
     #[test]
-    fn the_proof_is_that_of_the_rfc() {
-        assert_eq!(accept(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    fn keys_are_sixteen_bytes_each_other_ones() {
         let (one, other) = (key(), key());
         assert_eq!(STANDARD.decode(&one).unwrap().len(), 16);
         assert_ne!(one, other);

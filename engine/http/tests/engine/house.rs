@@ -18,6 +18,8 @@ use madang_http::accept::HttpAcceptor;
 use madang_http::body::{Body, BodyFault, BodyStream, Frame};
 use madang_http::endpoint::{Endpoint, HttpLimits, Pool, Serving};
 use madang_http::exchange::{Exchange, Outcome, Reply, Service};
+use madang_http::websocket::{self, Closed, Hall, Handler, Limits, Offer, Origins, Socket};
+use madang_wire::websocket::write_text;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -27,6 +29,7 @@ pub(crate) struct Setup {
     pub limits: HttpLimits,
     pub phases: PhaseLimits,
     pub proxy_trusted: Vec<ipnet::IpNet>,
+    pub websocket: madang_http::websocket::Limits,
 }
 
 /// A running engine.
@@ -34,6 +37,8 @@ pub(crate) struct House {
     pub address: SocketAddr,
     pub worker: Rc<Worker>,
     pub told: Rc<RefCell<Vec<String>>>,
+    /// Open websockets, in the order in which they came.
+    pub sockets: Rc<RefCell<Vec<Rc<Socket>>>>,
     _accepting: Accepting,
 }
 
@@ -45,7 +50,13 @@ pub(crate) fn with_house<F: Future<Output = ()>>(setup: Setup, test: impl FnOnce
         let gate = Gate::new(GateLimits { connections_max: 1000, per_address_max: 0 });
         let worker = Worker::here(0, gate, setup.phases);
         let told = Rc::new(RefCell::new(Vec::new()));
-        let service = Rc::new(Paths { told: Rc::clone(&told) });
+        let sockets = Rc::default();
+        let service = Rc::new(Paths {
+            told: Rc::clone(&told),
+            hall: Hall::new(&worker),
+            websocket: setup.websocket,
+            sockets: Rc::clone(&sockets),
+        });
         let (limits, proxy_trusted) = (setup.limits, setup.proxy_trusted);
         let serving = Serving { service, limits, tls: None, proxy_trusted, h2c: true };
         let endpoint = Endpoint::new(Rc::clone(&worker), Pool::new(), serving);
@@ -55,7 +66,7 @@ pub(crate) fn with_house<F: Future<Output = ()>>(setup: Setup, test: impl FnOnce
         let gate = Arc::new(ListenerGate::default());
         let accepting =
             worker.listen("test".into(), false, listener, gate, Rc::new(HttpAcceptor { endpoint })).unwrap();
-        let house = Rc::new(House { address, worker, told, _accepting: accepting });
+        let house = Rc::new(House { address, worker, told, sockets, _accepting: accepting });
         tokio::time::timeout(Duration::from_secs(60), test(house)).await.expect("the test hangs");
     });
 }
@@ -97,6 +108,32 @@ pub(crate) async fn read_until(stream: &mut TcpStream, enough: impl Fn(&str) -> 
 /// One path per behaviour.
 struct Paths {
     told: Rc<RefCell<Vec<String>>>,
+    hall: Rc<Hall>,
+    websocket: Limits,
+    sockets: Rc<RefCell<Vec<Rc<Socket>>>>,
+}
+
+/// Says back what it hears, and tells what happens to it.
+struct Shouting {
+    socket: Rc<Socket>,
+    told: Rc<RefCell<Vec<String>>>,
+}
+
+impl Handler for Shouting {
+    fn text(&self, text: &str) {
+        let mut frame = Vec::new();
+        write_text(&mut frame, text.to_uppercase().as_bytes());
+        self.socket.send(&frame.into());
+    }
+    fn drained(&self) {
+        self.told.borrow_mut().push("drained".to_owned());
+    }
+    fn ending(&self) {
+        self.text("ending");
+    }
+    fn closed(&self, why: Closed) {
+        self.told.borrow_mut().push(format!("closed {}", why.name()));
+    }
 }
 
 impl Service for Paths {
@@ -150,6 +187,21 @@ impl Service for Paths {
                         let _ = duplex.shutdown().await;
                     })
                 }));
+                Reply::Now(exchange)
+            }
+            "/ws" => {
+                let (told, sockets) = (Rc::clone(&self.told), Rc::clone(&self.sockets));
+                let protocol =
+                    websocket::offered(&exchange.head).find(|one| *one == "shout").map(|_| "shout");
+                let origins = Origins::SameHostAnd(&[]);
+                let offer = Offer { origins, protocol, limits: self.websocket };
+                let accepted = websocket::accept(&mut exchange, &self.hall, &offer, move |socket| {
+                    sockets.borrow_mut().push(Rc::clone(socket));
+                    Rc::new(Shouting { socket: Rc::clone(socket), told })
+                });
+                if let Err(refused) = accepted {
+                    self.told.borrow_mut().push(refused.name().to_owned());
+                }
                 Reply::Now(exchange)
             }
             "/never" => {

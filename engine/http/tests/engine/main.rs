@@ -7,3 +7,4 @@ mod house;
 mod http1;
 mod http2;
 mod upstream_http2;
+mod websocket;

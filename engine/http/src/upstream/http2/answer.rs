@@ -28,7 +28,7 @@ use crate::body::{Body, BodyFault, BodyStream, Frame};
 use crate::exchange::Exchange;
 use crate::http2::duplex::H2Duplex;
 use crate::upstream::answer::is_copied;
-use crate::upstream::{Fault, FaultKind, Replay, Step, Upstream, Watch, websocket};
+use crate::upstream::{Fault, FaultKind, Replay, Step, Upstream, Watch};
 
 /// Fills the exchange's answer. On an error it is as it was.
 pub(super) fn fill(
@@ -113,7 +113,7 @@ fn switch(
     let response = &mut exchange.response;
     response.status = 101;
     if let Some(key) = exchange.head.get("sec-websocket-key").filter(|_| exchange.head.protocol().is_none()) {
-        response.fields.set("sec-websocket-accept", websocket::accept(key));
+        response.fields.set("sec-websocket-accept", crate::websocket::proof(key));
     }
     response.fields.set("upgrade", "websocket");
     response.body = Body::Upgrade(Box::new(move |mut client| {

@@ -1,0 +1,129 @@
+//! The chat as browsers and programs reach it by HTTP, below a folder of a site.
+//!
+//! **Job.** Find what a path below the folder means and answer it. **Called by** `roles/web`, through the engine's `Service`.
+//! **Calls** `ws`.
+//!
+//! | path | what |
+//! |---|---|
+//! | `ws` | the JSON protocol over a websocket |
+//!
+//! Invariants
+//! 1. What is answered has `nosniff`; nothing that clients wrote is ever a page.
+//!
+//! Not here: what requests mean (`hub`), who may reach the site (`roles/web`).
+
+mod ws;
+
+use std::rc::Rc;
+
+use madang_host::connection::Connection;
+use madang_http::exchange::{Exchange, Outcome, Reply, Service};
+use madang_http::websocket::{self, Limits, Offer, Origins};
+use madang_wire::request::{RequestHead, Version};
+
+use crate::config;
+use crate::here::Here;
+use crate::post::Claim;
+use crate::refusal::Refusal;
+
+/// The sub-protocol of the JSON protocol.
+const PROTOCOL: &str = "madang.chat.v1";
+
+/// A chat below folders of a site, on one worker.
+pub struct ChatService {
+    here: Rc<Here>,
+    /// With a slash at the end.
+    folders: Vec<String>,
+}
+
+impl ChatService {
+    /// For a route with these folders.
+    pub fn new(here: &Rc<Here>, folders: Vec<String>) -> Rc<Self> {
+        Rc::new(Self { here: Rc::clone(here), folders })
+    }
+
+    fn upgrade(&self, exchange: &mut Exchange) {
+        let signed_in = match who(&self.here, &exchange.head) {
+            Ok(signed_in) => signed_in,
+            Err(refusal) => return refuse(exchange, &refusal),
+        };
+        let settings = self.here.settings();
+        let origins = match &settings.origins {
+            config::Origins::Any => Origins::Any,
+            config::Origins::Only(named) => Origins::SameHostAnd(named),
+        };
+        let protocol = websocket::offered(&exchange.head).any(|one| one == PROTOCOL).then_some(PROTOCOL);
+        let limits = Limits {
+            message_bytes_max: settings.frame_bytes_max,
+            outbox_bytes_max: settings.outbox_bytes_max,
+            ping: settings.ping,
+            stalled: settings.stalled,
+        };
+        let here = Rc::clone(&self.here);
+        let offer = Offer { origins, protocol, limits };
+        // A refusal is the answer, and noted.
+        let _ = websocket::accept(exchange, &self.here.hall, &offer, move |socket| {
+            ws::Talk::open(&here, socket, signed_in)
+        });
+    }
+}
+
+impl Service for ChatService {
+    fn call(&self, mut exchange: Box<Exchange>) -> Reply {
+        if exchange.head.version() != Version::Http2 {
+            exchange.connection.set_role("chat");
+        }
+        let path = exchange.head.path();
+        let below = self.folders.iter().find_map(|folder| path.strip_prefix(folder.as_str()));
+        match below {
+            // `/chat` itself: what its page names is below `/chat/`.
+            None => {
+                let to = format!("{path}/");
+                exchange.response.status = 308;
+                exchange.response.fields.set("location", to);
+            }
+            Some("ws") => self.upgrade(&mut exchange),
+            Some(_) => {
+                exchange.response.status = 404;
+                exchange.notes.error = Some("no-such-page");
+            }
+        }
+        Reply::Now(exchange)
+    }
+
+    fn record(&self, _: &Exchange, _: Outcome) {}
+
+    fn refused(&self, _: &Connection, _: u16, _: &'static str) {}
+}
+
+/// Who a request shows to be, by its token or cookie; `None`: nobody. A cookie that is not good is none: it may be an old one,
+/// and whoever sends it can still come as a guest.
+fn who(here: &Here, head: &RequestHead) -> Result<Option<Claim>, Refusal> {
+    let Some(logins) = here.logins() else { return Ok(None) };
+    if let Some(given) = head.get_str("authorization") {
+        let token = given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        return token.map(|(_, token)| logins.check(token.trim())).transpose();
+    }
+    let name = logins.cookie();
+    let mut cookies = head.get_all("cookie").filter_map(|line| std::str::from_utf8(line).ok());
+    let token = cookies.find_map(|line| {
+        line.split(';').find_map(|one| one.trim().strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+    });
+    Ok(token.and_then(|token| logins.check(&token).ok()))
+}
+
+/// Says why not.
+fn refuse(exchange: &mut Exchange, refusal: &Refusal) {
+    let status = refusal.status();
+    let told = serde_json::json!({ "error": ws::Told::of(refusal) });
+    exchange.response.text(status, format!("{told}\n"));
+    exchange.response.fields.set("content-type", "application/json");
+    exchange.response.fields.set("x-content-type-options", "nosniff");
+    if let Some(again_ms) = refusal.again_ms() {
+        exchange.response.fields.set("retry-after", again_ms.div_ceil(1000).to_string());
+    }
+    if status == 401 {
+        exchange.response.fields.set("www-authenticate", "Bearer");
+    }
+    exchange.notes.error = Some(refusal.name());
+}

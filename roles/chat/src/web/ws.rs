@@ -1,0 +1,265 @@
+//! The JSON protocol over one websocket.
+//!
+//! **Job.** Read requests, hand them to the session, write answers and what happens. **Made by** `super` for each upgrade.
+//! **Calls** [`crate::session`], `http::websocket`.
+//!
+//! Invariants
+//! 1. A request gets exactly one answer; what cannot be read gets one with the number 0.
+//! 2. Before hello was granted nothing reaches the hub but hello.
+//! 3. A client has a bounded number of requests under way, and a bounded number of faults.
+//!
+//! Not here: what requests mean (`hub`), frames (`http::websocket`).
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use madang_http::websocket::{Closed, Handler, Socket, code};
+use madang_wire::websocket::write_text;
+use serde::Serialize;
+
+use crate::ask::{Ask, Asked, Hello, Request};
+use crate::floor::{Cut, Face};
+use crate::here::{Here, Silent};
+use crate::notice::Notice;
+use crate::post::{Claim, Published};
+use crate::refusal::Refusal;
+use crate::reply::Reply;
+use crate::session::Session;
+
+/// Requests of one client that wait for their answers.
+const WAITING_MAX: u32 = 64;
+/// Faults of one client before it is ended; one is forgotten every second.
+const FAULTS_MAX: u64 = 100;
+
+/// How far a client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Silent,
+    /// Hello was said with this number and is not answered yet.
+    Asked(u64),
+    In,
+}
+
+/// One websocket.
+pub(super) struct Talk {
+    here: Rc<Here>,
+    socket: Rc<Socket>,
+    session: RefCell<Option<Session>>,
+    stage: Cell<Stage>,
+    /// Who the cookie or the token of the upgrade says it is.
+    signed_in: Option<Claim>,
+    waiting: Cell<u32>,
+    /// How many, and when the last one was.
+    faults: Cell<(u64, u64)>,
+}
+
+impl Talk {
+    pub(super) fn open(here: &Rc<Here>, socket: &Rc<Socket>, signed_in: Option<Claim>) -> Rc<dyn Handler> {
+        let this = Rc::new(Self {
+            here: Rc::clone(here),
+            socket: Rc::clone(socket),
+            session: RefCell::default(),
+            stage: Cell::new(Stage::Silent),
+            signed_in,
+            waiting: Cell::new(0),
+            faults: Cell::default(),
+        });
+        let session = here.floor.enter(Rc::clone(&this) as Rc<dyn Face>);
+        this.session.replace(Some(session));
+        let me = Rc::downgrade(&this);
+        here.await_hello(me);
+        this
+    }
+
+    fn answer(&self, id: u64, outcome: &Result<Reply, Refusal>) {
+        match outcome {
+            Ok(reply) => self.socket.queue(self.frame(&Ok1 { id, ok: reply })),
+            Err(refusal) => {
+                self.socket.queue(self.frame(&Err1 { id, error: Told::of(refusal) }));
+                self.fault();
+            }
+        }
+    }
+
+    fn refuse(&self, id: u64, refusal: Refusal) {
+        self.answer(id, &Err(refusal));
+        self.socket.flush();
+    }
+
+    /// A frame of text with this in it.
+    fn frame(&self, what: &impl Serialize) -> Bytes {
+        let write = |out: &mut Vec<u8>| {
+            // Maps have text for keys and numbers are numbers: nothing here can fail.
+            let _ = serde_json::to_writer(out, what);
+        };
+        self.here.with_json(write, |json| {
+            let mut frame = Vec::new();
+            write_text(&mut frame, json);
+            frame.into()
+        })
+    }
+
+    /// Somebody who does nothing but make mistakes is a program that has gone wild.
+    fn fault(&self) {
+        let (count, at_ms) = self.faults.get();
+        let now_ms = self.here.now_ms();
+        let count = count.saturating_sub(now_ms.saturating_sub(at_ms) / 1000) + 1;
+        self.faults.set((count, now_ms));
+        if count > FAULTS_MAX {
+            self.cut(Cut::TooManyErrors);
+        }
+    }
+
+    fn hello(&self, id: u64, hello: Hello) {
+        let refused = match self.stage.get() {
+            Stage::Silent => match self.claim(hello) {
+                Ok(claim) => {
+                    self.stage.set(Stage::Asked(id));
+                    let said = self.with_session(|session| session.hello(id, claim));
+                    if said.is_err() {
+                        self.stage.set(Stage::Silent);
+                    }
+                    said.err()
+                }
+                Err(refusal) => Some(refusal),
+            },
+            Stage::Asked(_) | Stage::In => Some(Refusal::HelloTwice),
+        };
+        if let Some(refusal) = refused {
+            self.refuse(id, refusal);
+        }
+    }
+
+    /// A token says more than a cookie, and both more than a name.
+    fn claim(&self, hello: Hello) -> Result<Claim, Refusal> {
+        if let Some(token) = hello.token {
+            return self.here.logins().ok_or(Refusal::BadToken)?.check(&token);
+        }
+        if let Some(claim) = &self.signed_in {
+            return Ok(claim.clone());
+        }
+        let name = hello.name.ok_or(Refusal::UsersOnly)?;
+        Ok(Claim::Guest { name, key: hello.key, keeps: true })
+    }
+
+    fn ask(&self, id: u64, ask: Ask) {
+        if self.stage.get() != Stage::In {
+            return self.refuse(id, Refusal::HelloFirst);
+        }
+        if let Ask::Ping(_) = ask {
+            self.answer(id, &Ok(Reply::Done(crate::reply::Done {})));
+            return self.socket.flush();
+        }
+        if self.waiting.get() >= WAITING_MAX {
+            return self.refuse(id, Refusal::TooFast { again_ms: 200 });
+        }
+        match self.with_session(|session| session.ask(id, ask)) {
+            Ok(()) => self.waiting.set(self.waiting.get() + 1),
+            Err(refusal) => self.refuse(id, refusal),
+        }
+    }
+
+    fn with_session(&self, call: impl FnOnce(&Session) -> Result<(), Refusal>) -> Result<(), Refusal> {
+        self.session.borrow().as_ref().map_or(Err(Refusal::ShuttingDown), call)
+    }
+}
+
+/// `{"id":N,"ok":{…}}`.
+#[derive(Serialize)]
+struct Ok1<'r> {
+    id: u64,
+    ok: &'r Reply,
+}
+
+/// `{"id":N,"error":{…}}`.
+#[derive(Serialize)]
+struct Err1 {
+    id: u64,
+    error: Told,
+}
+
+/// A refusal as clients read it.
+#[derive(Serialize)]
+pub(super) struct Told {
+    name: &'static str,
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again_ms: Option<u64>,
+}
+
+impl Told {
+    pub(super) fn of(refusal: &Refusal) -> Self {
+        Self { name: refusal.name(), text: refusal.to_string(), again_ms: refusal.again_ms() }
+    }
+}
+
+impl Handler for Talk {
+    fn text(&self, text: &str) {
+        match Request::read(text) {
+            Ok(Request { id, ask: Asked::Hello(hello) }) => self.hello(id, hello),
+            Ok(Request { id, ask: Asked::Ask(ask) }) => self.ask(id, ask),
+            Err((id, refusal)) => self.refuse(id.unwrap_or(0), refusal),
+        }
+    }
+
+    fn drained(&self) {
+        if let Some(session) = &*self.session.borrow() {
+            session.caught_up();
+        }
+    }
+
+    fn closed(&self, _: Closed) {
+        let session = self.session.take();
+        drop(session);
+    }
+}
+
+impl Face for Talk {
+    fn takes(&self) -> bool {
+        self.socket.takes()
+    }
+
+    fn published(&self, published: &Published) {
+        self.socket.queue(published.frames.clone());
+    }
+
+    fn answered(&self, tag: u64, outcome: &Result<Reply, Refusal>) {
+        if self.stage.get() == Stage::Asked(tag) {
+            let mut stage = Stage::Silent;
+            if let Ok(Reply::Welcome(welcome)) = outcome {
+                stage = Stage::In;
+                if let Some(connection) = self.socket.connection() {
+                    connection.set_user(Some(welcome.you.name.as_ref().into()));
+                }
+            }
+            self.stage.set(stage);
+        } else {
+            self.waiting.set(self.waiting.get().saturating_sub(1));
+        }
+        self.answer(tag, outcome);
+    }
+
+    fn told(&self, notice: &Notice) {
+        self.socket.queue(self.frame(notice));
+    }
+
+    fn flush(&self) {
+        self.socket.flush();
+    }
+
+    fn cut(&self, why: Cut) {
+        match why {
+            Cut::TooSlow | Cut::Idle => self.socket.cut(why.close_code(), why.text()),
+            _ => self.socket.close(why.close_code(), why.text()),
+        }
+    }
+}
+
+impl Silent for Talk {
+    fn is_silent(&self) -> bool {
+        self.stage.get() != Stage::In
+    }
+}
+
+const _: () = assert!(code::TOO_SLOW == 4000 && code::IDLE == 4004);
