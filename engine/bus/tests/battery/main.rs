@@ -1,6 +1,6 @@
 //! Goal: topics and presence behave the same inside one machine and over NATS.
 //! Method: one battery of behaviours over both: readers on one bus, and readers on buses of different machines.
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at what it did not expect
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at what it did not expect
 
 mod reader;
 mod topics;

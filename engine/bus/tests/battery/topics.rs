@@ -102,7 +102,7 @@ pub fn many_writers(places: &Places) {
     let _reading = reader.read("town", 0);
     let threads: Vec<_> = (0..4)
         .map(|who: usize| {
-            let bus = if who % 2 == 0 { places.here.clone() } else { places.there.clone() };
+            let bus = if who.is_multiple_of(2) { places.here.clone() } else { places.there.clone() };
             madang_host::thread::start("writer", move || {
                 let (handle, _mailbox) = bus.open(Limits::default());
                 let topic = handle.topic("town").unwrap();
