@@ -40,7 +40,6 @@ pub(crate) struct Exchange {
 }
 
 /// A topic's shared side.
-#[allow(dead_code)] // carriers to other machines
 pub(crate) struct Line {
     pub(crate) name: Arc<str>,
     exchange: Weak<Exchange>,
@@ -49,6 +48,8 @@ pub(crate) struct Line {
     pub(crate) sent: AtomicU64,
     /// When the carrier last noted that there is something new here; likewise.
     pub(crate) noted: AtomicU64,
+    /// What the carrier calls it.
+    pub(crate) address: OnceLock<Bytes>,
 }
 
 #[derive(Default)]
@@ -83,7 +84,6 @@ impl Exchange {
     }
 
     /// Given once, before the first handle.
-    #[allow(dead_code)] // carriers to other machines
     pub(crate) fn carried_by(&self, carrier: Arc<dyn Carrier>) {
         let _ = self.carrier.set(carrier);
     }
@@ -116,6 +116,7 @@ impl Exchange {
             readers: RwLock::default(),
             sent: AtomicU64::new(0),
             noted: AtomicU64::new(0),
+            address: OnceLock::new(),
         });
         topics.insert(name, Arc::downgrade(&line));
         Ok(Topic(line))
@@ -140,7 +141,6 @@ impl Exchange {
     }
 }
 
-#[allow(dead_code)] // carriers to other machines
 impl Line {
     /// Puts an event into every mailbox but that of `but`, and collects whom to wake.
     fn hand_out(&self, what: &What, but: u64, wake: &mut Vec<Waker>) {

@@ -45,20 +45,39 @@
 #![forbid(unsafe_code)]
 
 mod carrier;
+pub mod config;
 pub mod error;
 mod exchange;
 pub mod mailbox;
 mod metrics;
+mod nats;
 
 use std::sync::Arc;
 
 use madang_host::telemetry::metrics::Gauge;
 
 pub use self::carrier::Reach;
+use self::config::BusSettings;
+use self::error::BusError;
 use self::exchange::Exchange;
 pub use self::exchange::{Batch, Handle, MESSAGE_MAX, NAME_MAX, Subscription, Topic};
 use self::mailbox::{Limits, Mailbox};
 pub use self::metrics::{CarrierNumbers, LocalNumbers};
+use self::nats::Nats;
+
+/// How the way to other machines fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// The server answers.
+    Connected,
+    /// The server is away. It is tried again for ever.
+    Away,
+    /// The server or the way to it says this; it is tried again.
+    Trouble {
+        /// What it says.
+        why: String,
+    },
+}
 
 /// A running bus. Cheap to clone; the last one that is dropped ends the way to other machines.
 #[derive(Clone)]
@@ -72,6 +91,25 @@ impl Bus {
     /// The bus of one machine.
     pub fn local() -> Self {
         Self(Arc::new(Owner { exchange: Exchange::new() }))
+    }
+
+    /// Starts what the settings say. `tell` hears how the way to other machines fares, from any thread.
+    ///
+    /// A server that is away is no error: the machine works on its own until it is there. Blocks for a moment: at start, not
+    /// on a worker.
+    ///
+    /// # Errors
+    /// [`BusError::Failed`]: a file of the settings cannot be used.
+    pub fn start(
+        settings: &BusSettings,
+        tell: impl Fn(Told) + Send + Sync + 'static,
+    ) -> Result<Self, BusError> {
+        let exchange = Exchange::new();
+        if let BusSettings::Nats(settings) = settings {
+            let carrier = Nats::start(settings, Box::new(tell))?;
+            exchange.carried_by(carrier);
+        }
+        Ok(Self(Arc::new(Owner { exchange })))
     }
 
     /// A handle and its mailbox, for one thread.

@@ -3,6 +3,8 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at what it did not expect
 
 mod reader;
+#[path = "../support/mod.rs"]
+mod support;
 mod topics;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,12 +30,13 @@ const BATTERY: &[(&str, Behaviour)] = &[
     ("names and sizes beyond the limits are refused", topics::refusals),
 ];
 
-/// Runs the whole battery and tells every behaviour that is not there.
-fn run(kind: &str, places: impl Fn(usize) -> Places) {
+/// Runs the whole battery and tells every behaviour that is not there. All places are made before the first behaviour.
+fn run(kind: &str, places: impl Fn(usize) -> Places, ready: impl Fn(&Places)) {
+    let made: Vec<Places> = (0..BATTERY.len()).map(places).collect();
     let mut failed = Vec::new();
-    for (number, (name, behaviour)) in BATTERY.iter().enumerate() {
-        let places = places(number);
-        if catch_unwind(AssertUnwindSafe(|| behaviour(&places))).is_err() {
+    for ((name, behaviour), places) in BATTERY.iter().zip(&made) {
+        ready(places);
+        if catch_unwind(AssertUnwindSafe(|| behaviour(places))).is_err() {
             failed.push(*name);
         }
     }
@@ -42,8 +45,25 @@ fn run(kind: &str, places: impl Fn(usize) -> Places) {
 
 #[test]
 fn one_machine_does_it_all() {
-    run("one machine", |_| {
-        let bus = Bus::local();
-        Places { here: bus.clone(), there: bus }
-    });
+    run(
+        "one machine",
+        |_| {
+            let bus = Bus::local();
+            Places { here: bus.clone(), there: bus }
+        },
+        |_| {},
+    );
+}
+
+#[test]
+fn two_machines_over_nats_do_it_all() {
+    let server = support::Server::start();
+    run(
+        "NATS",
+        |number| {
+            let cluster = format!("b{number}");
+            Places { here: server.bus(&cluster), there: server.bus(&cluster) }
+        },
+        |places| support::acquainted(&[&places.here, &places.there]),
+    );
 }
