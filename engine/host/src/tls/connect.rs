@@ -118,6 +118,11 @@ impl ClientTls {
         Self { config: Arc::new(config), name: self.name.clone() }
     }
 
+    /// As rustls has it, for libraries that make the handshake themselves.
+    pub fn rustls(&self) -> &ClientConfig {
+        &self.config
+    }
+
     pub(crate) async fn handshake(&self, stream: Plain) -> io::Result<TlsStream<Plain>> {
         self.over(stream).await
     }

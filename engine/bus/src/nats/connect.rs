@@ -1,0 +1,146 @@
+//! Connecting to NATS: addresses, logins, TLS, and when to try again.
+//!
+//! **Job.** Make the client library's options of our settings, and hear from it how the connection fares.
+//! **Called by** `nats`. **Calls** `host::tls`.
+//!
+//! Invariants
+//! 1. A connection that fails is tried again for ever, 50 ms to 3 s apart, spread by chance: a hundred machines do not come
+//!    back to a restarted server in one moment.
+//! 2. No secret is told.
+//!
+//! Not here: what is made good after a reconnect (`link`).
+
+use std::str::FromStr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::{ConnectOptions, Event, ServerAddr};
+use madang_host::draws::Draws;
+use madang_host::tls::connect::{ClientTls, ClientTlsSettings};
+
+use super::{Out, count};
+use crate::Told;
+use crate::config::NatsSettings;
+use crate::error::BusError;
+
+/// The longest time between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(3);
+/// How long one attempt may take.
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+/// A server that answers no ping for two of these is taken for gone.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// Messages of one subscription between the connection and us; more are lost, and a gap is told.
+const SUBSCRIPTION_MAX: usize = 8192;
+
+/// Whether the client library can read an address.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_address(address: &str) -> Result<(), String> {
+    let told = |error: std::io::Error| {
+        let text = error.to_string();
+        text.rsplit(": ").next().unwrap_or(&text).to_owned()
+    };
+    let parsed = ServerAddr::from_str(address).map_err(told)?;
+    if parsed.host().is_empty() { Err("it names no host".to_owned()) } else { Ok(()) }
+}
+
+/// The addresses as the client library has them, without users: it does not log in by them.
+pub(super) fn servers(settings: &NatsSettings) -> Result<Vec<ServerAddr>, BusError> {
+    let parse = |address: &crate::config::Address| {
+        ServerAddr::from_str(&address.place())
+            .map_err(|_| BusError::Failed { why: format!("{address} is not an address") })
+    };
+    settings.servers.iter().map(parse).collect()
+}
+
+pub(super) fn options(settings: &NatsSettings, out: &Arc<Out>) -> Result<ConnectOptions, BusError> {
+    let failed = |why: String| BusError::Failed { why };
+    let draws = Mutex::new(Draws::new(madang_host::random::seed()));
+    let teller = Arc::clone(out);
+    let mut options = ConnectOptions::new()
+        .name("madang")
+        .retry_on_initial_connect()
+        .connection_timeout(ATTEMPT_MAX)
+        .ping_interval(PING_EVERY)
+        .subscription_capacity(SUBSCRIPTION_MAX)
+        .skip_subject_validation(true) // ours are made by `subject`
+        .reconnect_delay_callback(move |attempts| {
+            pause(attempts, &mut draws.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+        .event_callback(move |event| {
+            teller.heard(&event);
+            std::future::ready(())
+        });
+    let tls = settings.servers.iter().any(crate::config::Address::is_tls);
+    if tls || settings.ca.is_some() || settings.certificate.is_some() {
+        let ours = ClientTlsSettings {
+            ca: settings.ca.clone(),
+            certificate: settings.certificate.clone(),
+            raw: true,
+            ..ClientTlsSettings::default()
+        };
+        // The client library gives the name of each server at the handshake.
+        let ours = ClientTls::new(&ours, "localhost").map_err(|error| failed(error.to_string()))?;
+        options = options.tls_client_config(ours.rustls().clone()).require_tls(tls);
+    }
+    options = match settings.servers.iter().find_map(crate::config::Address::login) {
+        Some((user, Some(password))) => options.user_and_password(user, password),
+        Some((token, None)) => options.token(token),
+        None => options,
+    };
+    if let Some(file) = &settings.credentials {
+        let told = |error: std::io::Error| failed(format!("{}: {error}", file.display()));
+        let text = std::fs::read_to_string(file).map_err(told)?;
+        options = options
+            .credentials(&text)
+            .map_err(|_| failed(format!("{} is not a file of credentials", file.display())))?;
+    }
+    Ok(options)
+}
+
+/// Before the attempt with this number: half of it is certain, half is chance.
+fn pause(attempts: usize, draws: &mut Draws) -> Duration {
+    let doubled = 100_u64 << attempts.min(6);
+    let longest = Duration::from_millis(doubled).min(PAUSE_MAX);
+    longest / 2 + draws.up_to(longest / 2)
+}
+
+impl Out {
+    /// The client library tells something about the connection.
+    fn heard(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.connected.store(true, Ordering::Relaxed);
+                count(&self.numbers.connects, 1);
+                (self.tell)(Told::Connected);
+            }
+            Event::Disconnected | Event::Closed => {
+                self.connected.store(false, Ordering::Relaxed);
+                (self.tell)(Told::Away);
+            }
+            Event::ServerError(error) => (self.tell)(Told::Trouble { why: error.to_string() }),
+            Event::ClientError(error) => (self.tell)(Told::Trouble { why: error.to_string() }),
+            // Readers are told by gaps, the rest needs nobody.
+            Event::SlowConsumer(_) | Event::LameDuckMode | Event::Draining => {}
+        }
+        self.wake.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_spread_and_never_far_apart() {
+        let mut draws = Draws::new(1);
+        for attempts in 0..50 {
+            let pause = pause(attempts, &mut draws);
+            assert!(pause >= Duration::from_millis(50) && pause <= PAUSE_MAX, "{attempts}: {pause:?}");
+        }
+        let pauses: std::collections::BTreeSet<_> = (0..20).map(|_| pause(9, &mut draws)).collect();
+        assert!(pauses.len() > 15, "not the same every time");
+    }
+}
