@@ -18,7 +18,10 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("madang-web", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-importers", &[]),
     ("madang-supervise", &["madang-host", "madang-http", "madang-settings"]),
-    ("madang-chat", &["madang-host", "madang-http", "madang-settings", "madang-store", "madang-wire"]),
+    (
+        "madang-chat",
+        &["madang-bus", "madang-host", "madang-http", "madang-settings", "madang-store", "madang-wire"],
+    ),
     ("madang-console", &["madang-host", "madang-http", "madang-settings"]),
     (
         "madang",

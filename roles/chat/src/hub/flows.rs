@@ -283,7 +283,7 @@ impl Hub {
 
     /// A message somebody means to do something to, with its author. `speak`: it is as if they spoke.
     async fn target(
-        &self,
+        self: &Rc<Self>,
         asker: &Asker,
         room: &str,
         offset: u64,
@@ -484,6 +484,7 @@ impl Hub {
         }
         if let Kind::Direct(two) = &room.kind {
             let other = &two[usize::from(1 - side)];
+            self.carry_typing(room, &asker.person);
             let notice = Notice::Typing { room: room.called(1 - side), by: asker.person.clone() };
             let sessions =
                 state.humans.get(&other.id).map(|human| human.sessions.clone()).unwrap_or_default();
@@ -491,6 +492,7 @@ impl Hub {
                 state.post(session.worker, crate::post::ToWorker::Tell { session, notice: notice.clone() });
             }
         } else {
+            self.carry_typing(room, &asker.person);
             let notice = Arc::new(Notice::Typing { room: room.called(side), by: asker.person.clone() });
             state.around(key, &notice, asker.session);
         }

@@ -187,7 +187,7 @@ impl Hub {
     }
 
     /// The connection is this person's from now on.
-    async fn seat(&self, id: SessionId, greeted: Greeted) -> Result<Reply, Refusal> {
+    async fn seat(self: &Rc<Self>, id: SessionId, greeted: Greeted) -> Result<Reply, Refusal> {
         let Greeted { person, admin, key, kept } = greeted;
         let mine = if person.id.is_guest() { BTreeMap::new() } else { self.memberships(&person.id).await? };
         let everyone = self.everyone().await?;

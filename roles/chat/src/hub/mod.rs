@@ -10,6 +10,7 @@
 //!
 //! Not here: connections (`floor`, the faces).
 
+mod across;
 mod counts;
 mod flows;
 mod greeting;
@@ -24,10 +25,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use madang_bus::Bus;
 use madang_host::clock;
 use madang_store::Store;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
+use self::across::Across;
 pub use self::counts::{Counts, HubCounts};
 pub use self::greeting::Directory;
 use self::state::{Asker, QUEUE_MAX, State};
@@ -56,6 +59,7 @@ pub struct Hub {
     store: Store,
     directory: Option<Arc<dyn Directory>>,
     state: RefCell<State>,
+    across: Option<Across>,
     queue: WritingQueue,
     writing: Cell<usize>,
     reads: Rc<Semaphore>,
@@ -75,6 +79,8 @@ pub struct HubParts {
     pub store: Store,
     /// Users, where there are any.
     pub directory: Option<Arc<dyn Directory>>,
+    /// The way to other machines, where there are any.
+    pub bus: Option<Bus>,
     /// The floors, by the worker's place.
     pub workers: Vec<mpsc::Sender<Vec<ToWorker>>>,
     /// For the admin surface.
@@ -84,9 +90,11 @@ pub struct HubParts {
 impl Hub {
     /// Serves until it is told to end and everything written was told. To be run on a thread of its own, in a `LocalSet`.
     pub async fn run(parts: HubParts, mut inbox: Inbox) {
-        let HubParts { name, rules, store, directory, workers, counts } = parts;
+        let HubParts { name, rules, store, directory, bus, workers, counts } = parts;
         let (queue, written) = mpsc::unbounded_channel();
+        let (across, mailbox) = bus.as_ref().map(|bus| Across::open(bus, &name)).unzip();
         let hub = Rc::new(Self {
+            across,
             name,
             store,
             directory,
@@ -99,6 +107,7 @@ impl Hub {
             counts,
         });
         tokio::task::spawn_local(Rc::clone(&hub).tell_written(written));
+        let hearing = mailbox.map(|mailbox| tokio::task::spawn_local(Rc::clone(&hub).hear(mailbox)));
         let keeping = tokio::task::spawn_local(Rc::clone(&hub).keep_history());
         let posting = tokio::task::spawn_local(Rc::clone(&hub).post_all(workers));
         while let Some(first) = inbox.recv().await {
@@ -119,6 +128,7 @@ impl Hub {
             }
         }
         keeping.abort();
+        hearing.inspect(|hearing| hearing.abort());
         while hub.writing.get() > 0 {
             hub.settled.notified().await;
         }

@@ -59,7 +59,7 @@ impl Hub {
         }
     }
 
-    async fn place(&self, asker: &Asker, room: &str) -> Result<(Key, Side), Refusal> {
+    async fn place(self: &Rc<Self>, asker: &Asker, room: &str) -> Result<(Key, Side), Refusal> {
         let (key, side) = self.find(asker, room).await?;
         let state = self.state.borrow();
         let room = state.rooms.get(key).ok_or(Refusal::Busy { again_ms: 100 })?;
@@ -77,7 +77,7 @@ impl Hub {
         judge(&state.rooms.get(key).ok_or(Refusal::Busy { again_ms: 100 })?.law)
     }
 
-    async fn judge_set(&self, asker: &Asker, set: Set) -> Result<(Key, Side, Vec<What>), Refusal> {
+    async fn judge_set(self: &Rc<Self>, asker: &Asker, set: Set) -> Result<(Key, Side, Vec<What>), Refusal> {
         let Set { room, topic, private, invite_only, slow_ms, .. } = set;
         let (key, side) = self.place(asker, &room).await?;
         if let Some(topic) = &topic {
@@ -109,7 +109,7 @@ impl Hub {
         Ok((key, side, events))
     }
 
-    async fn judge_deed(&self, asker: &Asker, ask: Ask) -> Result<(Key, Side, Vec<What>), Refusal> {
+    async fn judge_deed(self: &Rc<Self>, asker: &Asker, ask: Ask) -> Result<(Key, Side, Vec<What>), Refusal> {
         let (deed, make): (Deed, Judge<'_>) = match ask {
             Ask::Role(ask) => {
                 let role = ask.role;

@@ -97,7 +97,7 @@ impl Hub {
         events
     }
 
-    pub(super) async fn history(&self, asker: &Asker, history: History) -> Result<Reply, Refusal> {
+    pub(super) async fn history(self: &Rc<Self>, asker: &Asker, history: History) -> Result<Reply, Refusal> {
         let History { room, before, after, limit, .. } = history;
         if before.is_some() && after.is_some() {
             return Err(Refusal::Malformed { why: "history: before or after, not both".into() });
@@ -126,7 +126,7 @@ impl Hub {
     }
 
     /// A conversation somebody may read.
-    async fn readable(&self, asker: &Asker, room: &str) -> Result<(StreamId, Arc<str>), Refusal> {
+    async fn readable(self: &Rc<Self>, asker: &Asker, room: &str) -> Result<(StreamId, Arc<str>), Refusal> {
         let (key, side) = self.find(asker, room).await?;
         self.readable_at(asker, key, side)
     }
@@ -144,7 +144,7 @@ impl Hub {
         judged.map(|()| found)
     }
 
-    pub(super) async fn search(&self, asker: &Asker, search: Search) -> Result<Reply, Refusal> {
+    pub(super) async fn search(self: &Rc<Self>, asker: &Asker, search: Search) -> Result<Reply, Refusal> {
         let Search { words, room, before, limit, .. } = search;
         if words.trim().is_empty() {
             return Err(Refusal::BadText { must: "words to look for" });
@@ -236,7 +236,7 @@ impl Hub {
     }
 
     /// Rooms that everybody may join, the fullest first.
-    pub(super) async fn open_rooms(&self) -> Result<(Vec<Open>, bool), Refusal> {
+    pub(super) async fn open_rooms(self: &Rc<Self>) -> Result<(Vec<Open>, bool), Refusal> {
         let saved = self.store.kv().scan(&self.space("room"), "", None, 1000).await?;
         let mut open: std::collections::BTreeMap<Arc<str>, Open> = saved
             .into_iter()
@@ -267,7 +267,7 @@ impl Hub {
         Ok((open, more))
     }
 
-    pub(super) async fn who(&self, asker: &Asker, room: &str) -> Result<Reply, Refusal> {
+    pub(super) async fn who(self: &Rc<Self>, asker: &Asker, room: &str) -> Result<Reply, Refusal> {
         let (key, side) = self.find(asker, room).await?;
         let (_, name) = self.readable_at(asker, key, side)?;
         let state = self.state.borrow();
@@ -302,7 +302,7 @@ impl Hub {
         Ok(Reply::People(People { room: name, people, count }))
     }
 
-    pub(super) async fn whois(&self, asker: &Asker, name: &str) -> Result<Reply, Refusal> {
+    pub(super) async fn whois(self: &Rc<Self>, asker: &Asker, name: &str) -> Result<Reply, Refusal> {
         let name = name.strip_prefix('@').unwrap_or(name);
         let person = self.person_named(name).await?;
         let state = self.state.borrow();

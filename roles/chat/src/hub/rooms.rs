@@ -45,7 +45,7 @@ enum Reader {
 
 impl Hub {
     /// The conversation somebody means, with its law known.
-    pub(super) async fn find(&self, asker: &Asker, room: &str) -> Result<(Key, Side), Refusal> {
+    pub(super) async fn find(self: &Rc<Self>, asker: &Asker, room: &str) -> Result<(Key, Side), Refusal> {
         let (key, side) = match Address::read(room)? {
             Address::Room(name) => (self.room_named(&name)?, 0),
             Address::Everyone => return Ok((self.everyone().await?, 0)),
@@ -78,7 +78,7 @@ impl Hub {
         self.state.borrow_mut().room(stream, Arc::clone(name), Kind::Room)
     }
 
-    pub(super) async fn everyone(&self) -> Result<Key, Refusal> {
+    pub(super) async fn everyone(self: &Rc<Self>) -> Result<Key, Refusal> {
         let stream = StreamId::new(&format!("chat/{}/everyone", self.name))?;
         let key = self.state.borrow_mut().room(stream, "*".into(), Kind::Everyone)?;
         self.known(key).await?;
@@ -118,7 +118,7 @@ impl Hub {
     }
 
     /// Waits until a conversation's law is known.
-    pub(super) async fn known(&self, key: Key) -> Result<(), Refusal> {
+    pub(super) async fn known(self: &Rc<Self>, key: Key) -> Result<(), Refusal> {
         loop {
             match self.reader(key)? {
                 Reader::Nobody => return Ok(()),
@@ -126,10 +126,17 @@ impl Hub {
                 Reader::You(soon) => {
                     let read = self.read_law(key).await;
                     let mut state = self.state.borrow_mut();
+                    let mut missed = false;
                     if let Some(room) = state.rooms.get_mut(key) {
                         room.known = if read.is_ok() { Known::Yes } else { Known::No };
+                        missed = room.missed;
                     }
                     soon.notify_waiters();
+                    if missed {
+                        drop(state);
+                        self.catch_up(key);
+                        return read;
+                    }
                     if read.is_err() {
                         state.forget_if_idle(key);
                     }
@@ -149,6 +156,9 @@ impl Hub {
             Known::No => {
                 let soon = Rc::new(Notify::new());
                 room.known = Known::Soon(Rc::clone(&soon));
+                if let Some(across) = self.across.as_ref().filter(|_| room.listening.is_none()) {
+                    room.listening = across.listen(room, key);
+                }
                 Reader::You(soon)
             }
         })

@@ -94,6 +94,12 @@ pub(super) struct Room {
     /// Makes its number different from those of the rooms that had its place before.
     pub(super) life: u32,
     pub(super) known: Known,
+    /// What other machines write there is heard while this is held.
+    pub(super) listening: Option<madang_bus::Subscription>,
+    /// What lacks is being read.
+    pub(super) catching_up: bool,
+    /// Something was told by others that could not be taken yet.
+    pub(super) missed: bool,
     pub(super) law: Law,
     pub(super) epoch: u64,
     /// The oldest offset that is kept.
@@ -162,6 +168,7 @@ impl Room {
         self.here.is_empty()
             && self.writing == 0
             && self.gathered.is_empty()
+            && !self.catching_up
             && !matches!(self.known, Known::Soon(_))
             && !matches!(self.kind, Kind::Everyone)
     }
@@ -260,6 +267,9 @@ impl State {
             kind,
             life: self.lives,
             known: Known::No,
+            listening: None,
+            catching_up: false,
+            missed: false,
             law: Law::default(),
             epoch: 0,
             first: 1,

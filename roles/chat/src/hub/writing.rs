@@ -124,6 +124,10 @@ impl Hub {
         let name = room.called(side);
         let outcome = match result {
             Ok(Appended { epoch, first, at_ms, duplicate, .. }) => {
+                if lawful && self.across.is_some() {
+                    // What other machines wrote before it may have come after it.
+                    room.law.apply(&by, &what);
+                }
                 if !duplicate {
                     let event = Event { what, room: Arc::clone(&name), epoch, offset: first, at_ms, by };
                     self.heard(&mut state, key, event, lawful);
@@ -147,8 +151,8 @@ impl Hub {
         }
     }
 
-    /// Something was written in a conversation that is known here: by this machine, or by another.
-    pub(super) fn heard(self: &Rc<Self>, state: &mut State, key: Key, event: Event, lawful: bool) {
+    /// Something was written by this machine.
+    fn heard(self: &Rc<Self>, state: &mut State, key: Key, event: Event, lawful: bool) {
         let now = clock::now();
         let Some(room) = state.rooms.get_mut(key) else { return };
         self.counts.event();
@@ -172,20 +176,38 @@ impl Hub {
                 this.flush();
             });
         } else {
-            self.tell(state, key, vec![event]);
+            let events = vec![event];
+            self.carry(room, &events);
+            self.tell(state, key, events);
         }
     }
 
-    fn tell_gathered(&self, state: &mut State, key: Key) {
-        let gathered =
-            state.rooms.get_mut(key).map(|room| std::mem::take(&mut room.gathered)).unwrap_or_default();
+    pub(super) fn tell_gathered(self: &Rc<Self>, state: &mut State, key: Key) {
+        let Some(room) = state.rooms.get_mut(key) else { return };
+        let gathered = std::mem::take(&mut room.gathered);
         if !gathered.is_empty() {
+            self.carry(room, &gathered);
             self.tell(state, key, gathered);
         }
     }
 
+    /// Tells events of one conversation that come after what was told. If another machine wrote between, the log is read.
+    pub(super) fn tell(self: &Rc<Self>, state: &mut State, key: Key, mut events: Vec<Event>) {
+        let Some(told) = state.rooms.get(key).map(|room| room.told) else { return };
+        events.retain(|event| event.offset >= told);
+        let Some(first) = events.first().map(|event| event.offset) else { return };
+        let last = first + events.len() as u64 - 1;
+        let is_whole = first == told && events.last().is_some_and(|event| event.offset == last);
+        if is_whole || self.across.is_none() {
+            return self.tell_all(state, key, events);
+        }
+        let this = Rc::clone(self);
+        // Not within what is being done.
+        tokio::task::spawn_local(async move { this.catch_up(key) });
+    }
+
     /// Tells events of one conversation. Those that do not follow each other are told apart.
-    fn tell(&self, state: &mut State, key: Key, mut events: Vec<Event>) {
+    pub(super) fn tell_all(&self, state: &mut State, key: Key, mut events: Vec<Event>) {
         while !events.is_empty() {
             let follow = events.windows(2).position(|two| two[0].offset + 1 != two[1].offset);
             let rest = follow.map_or_else(Vec::new, |at| events.split_off(at + 1));

@@ -1,0 +1,95 @@
+//! Several machines that share a database and a bus are one chat.
+use std::rc::Rc;
+
+use madang_bus::Bus;
+use madang_chat::ask::{Create, Invite, Kick};
+use madang_chat::floor::Floor;
+use madang_chat::notice::Notice;
+use madang_chat::refusal::Refusal;
+use madang_chat::reply::Reply;
+
+use crate::harness::{Client, fast, say, store, with_hubs};
+
+/// What clients of a room heard, once each has `count` messages: it must be the same.
+async fn same(clients: &[&Client], room: &str, count: usize) -> Vec<String> {
+    let mut all = Vec::new();
+    for client in clients {
+        let heard = client.messages(room, count).await;
+        assert_eq!(heard.len(), count, "nothing twice");
+        assert!(heard.windows(2).all(|two| two[0].0 < two[1].0), "in order: {heard:?}");
+        all.push(heard);
+    }
+    assert!(all.windows(2).all(|two| two[0] == two[1]), "all heard the same");
+    all.swap_remove(0).into_iter().map(|(_, text)| text).collect()
+}
+
+// Goal: what is written on two machines at the same time is heard on three in one order, once.
+#[test]
+fn three_machines_hear_one_order() {
+    let (_folder, store) = store();
+    let bus = Bus::local();
+    with_hubs(3, fast(), &store, Some(&bus), |floors: Vec<Rc<Floor>>| async move {
+        let (a, b, c) = (
+            Client::new(&floors[0], "a").await,
+            Client::new(&floors[1], "b").await,
+            Client::new(&floors[2], "c").await,
+        );
+        for client in [&a, &b, &c] {
+            client.join("lobby", None).await;
+        }
+        let mut tags = Vec::new();
+        for n in 0..200 {
+            tags.push((&a, a.begin(say("lobby", &format!("a{n}"), &n.to_string()))));
+            tags.push((&b, b.begin(say("lobby", &format!("b{n}"), &n.to_string()))));
+            if n % 50 == 0 {
+                // Lets the machines work in between.
+                c.send("lobby", &format!("c{n}"), &n.to_string()).await.unwrap();
+            }
+        }
+        for (client, tag) in tags {
+            assert!(matches!(client.answer(tag).await, Ok(Reply::Kept(kept)) if !kept.duplicate));
+        }
+        let heard = same(&[&a, &b, &c], "lobby", 404).await;
+        let of = |who: char| heard.iter().filter(|text| text.starts_with(who)).cloned().collect::<Vec<_>>();
+        assert_eq!(
+            of('a'),
+            (0..200).map(|n| format!("a{n}")).collect::<Vec<_>>(),
+            "each in the order it was sent"
+        );
+        assert_eq!(of('b'), (0..200).map(|n| format!("b{n}")).collect::<Vec<_>>());
+    });
+}
+
+// Goal: direct messages and invitations find people on other machines, in conversations nobody there had open.
+#[test]
+fn people_are_found_on_other_machines() {
+    let (_folder, store) = store();
+    let bus = Bus::local();
+    with_hubs(2, fast(), &store, Some(&bus), |floors: Vec<Rc<Floor>>| async move {
+        let (mina, kim) = (Client::new(&floors[0], "mina").await, Client::new(&floors[1], "kim").await);
+        mina.send("@kim", "psst", "1").await.unwrap();
+        kim.send("@mina", "yes?", "1").await.unwrap();
+        assert_eq!(same(&[&mina], "@kim", 2).await, ["psst", "yes?"]);
+        assert_eq!(same(&[&kim], "@mina", 2).await, ["psst", "yes?"]);
+
+        mina.ask(Create { room: "den".into(), private: true, ..Create::default() }).await.unwrap();
+        mina.send("den", "before", "2").await.unwrap();
+        mina.ask(Invite { room: "den".into(), who: "kim".into(), ..Invite::default() }).await.unwrap();
+        kim.until(|ear| {
+            let notices = ear.notices.borrow();
+            notices
+                .iter()
+                .any(|notice| matches!(notice, Notice::Joined(joined) if &*joined.room == "den"))
+                .then_some(())
+        })
+        .await;
+        kim.send("den", "hello", "3").await.unwrap();
+        mina.messages("den", 2).await;
+        mina.ask(Kick { room: "den".into(), who: "kim".into(), ..Kick::default() }).await.unwrap();
+        kim.until(|ear| {
+            ear.notices.borrow().iter().any(|notice| matches!(notice, Notice::Left { .. })).then_some(())
+        })
+        .await;
+        assert_eq!(kim.send("den", "still?", "4").await, Err(Refusal::Private));
+    });
+}
