@@ -40,6 +40,7 @@
 //! ```
 //!
 //! - [`Handle`], [`Topic`], [`mailbox::Mailbox`]: publish, subscribe, read.
+//! - [`presence::Presence`]: who is where, on all machines.
 //!
 //! Not here: keeping anything (`engine/store`), what messages mean (roles).
 #![forbid(unsafe_code)]
@@ -51,6 +52,7 @@ mod exchange;
 pub mod mailbox;
 mod metrics;
 mod nats;
+pub mod presence;
 
 use std::sync::Arc;
 

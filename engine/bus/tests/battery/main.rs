@@ -2,6 +2,7 @@
 //! Method: one battery of behaviours over both: readers on one bus, and readers on buses of different machines.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at what it did not expect
 
+mod presence;
 mod reader;
 #[path = "../support/mod.rs"]
 mod support;
@@ -27,6 +28,9 @@ const BATTERY: &[(&str, Behaviour)] = &[
     ("a subscription that ended gets nothing", topics::nothing_after_the_end),
     ("a slow reader is told once and goes on behind the gap", topics::lagging),
     ("many writers at once keep each one's order", topics::many_writers),
+    ("people are counted over all nodes", presence::merged),
+    ("a node that comes later learns who is there", presence::a_newcomer_learns_everything),
+    ("nodes that leave or die are out of the view", presence::who_leaves_is_gone),
     ("names and sizes beyond the limits are refused", topics::refusals),
 ];
 
