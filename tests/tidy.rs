@@ -14,6 +14,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("madang-http", &["madang-host", "madang-settings", "madang-wire"]),
     ("madang-store", &["madang-host", "madang-settings"]),
     ("madang-bus", &["madang-host", "madang-settings"]),
+    ("madang-identity", &["madang-host", "madang-http", "madang-settings", "madang-store", "madang-wire"]),
     ("madang-balance", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-web", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-importers", &[]),

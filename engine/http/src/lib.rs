@@ -17,4 +17,5 @@ pub mod interim;
 pub mod response;
 pub mod tunnel;
 pub mod upstream;
+pub mod url;
 pub mod websocket;
