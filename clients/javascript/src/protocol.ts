@@ -1,0 +1,89 @@
+// What is said on the wire: requests and their answers, events. Types only; nothing of this is left when it runs.
+//
+// Job: be the one place where the JSON protocol `madang.chat.v1` has names in TypeScript. Used by every file here and by whoever uses the
+// client. Not here: when something is said (`chat`), where a reader is in a conversation (`room`).
+//
+// Offsets and epochs are integers below 2^53; times are milliseconds since 1970.
+
+/** Somebody, as they are named beside what they did. */
+export interface Person { id: string; name: string }
+/** Who this connection is. */
+export interface You extends Person { guest: boolean; admin: boolean }
+/** What one connection may do. Bytes are bytes of UTF-8. */
+export interface Limits { message_bytes: number; rooms: number; burst: number; per_second: number; file_bytes: number }
+/** A place in a conversation: the last offset that was seen; 0 is before the first. */
+export interface Position { epoch: number; offset: number }
+/** A file beside a message, as `POST files` answered it. */
+export interface Attachment { name: string; url: string; bytes: number; type: string }
+export type Role = "owner" | "moderator" | "member" | "none";
+
+export interface Hello { chat: string; you: You; key?: string; limits: Limits; now_ms: number }
+/** The answer of `join`: `next` is the offset that comes next, `first` the oldest kept, `end` the offset behind the newest. */
+export interface Joined {
+  room: string; epoch: number; first: number; next: number; end: number; reset: boolean; topic: string; private: boolean; invite_only: boolean;
+  slow_ms: number; role: Role; people: number;
+}
+/** A thing that is on disk. `duplicate`: this nonce was there before; nothing was written again. */
+export interface Written { room: string; epoch: number; offset: number; at_ms: number; duplicate: boolean }
+export interface Page { room: string; epoch: number; first: number; next: number; events: Kept[]; more: boolean }
+export interface Mine {
+  room: string; topic: string; private: boolean; role: Role; epoch: number; next: number; read: number; unread: number; mentions: number; last?: Kept;
+}
+export interface Open { room: string; topic: string; people: number }
+export interface Member extends Person { role: Role; here: boolean; away?: string }
+export interface Whois extends Person { guest: boolean; here: boolean; away?: string; since_ms?: number }
+interface At { epoch: number; offset: number }
+interface Aimed { room: string; who: string; why?: string }
+interface Timed extends Aimed { minutes?: number }
+type Nothing = Record<string, never>;
+
+/** Every request: what it takes and what it gives. */
+export interface Requests {
+  hello: [{ name?: string; key?: string; token?: string }, Hello];
+  join: [{ room: string; since?: Position }, Joined];
+  leave: [{ room: string }, Nothing];
+  send: [{ room: string; text: string; nonce: string; reply?: number; files?: Attachment[]; action?: boolean }, Written];
+  edit: [{ room: string; offset: number; nonce: string; text: string }, Written];
+  delete: [{ room: string; offset: number; nonce: string }, Written];
+  react: [{ room: string; offset: number; nonce: string; emoji: string; add: boolean }, Written];
+  history: [{ room: string; before?: number; after?: number; limit?: number }, Page];
+  search: [{ words: string; room?: string; before?: unknown; limit?: number }, { found: Kept[]; before?: unknown }];
+  rooms: [Nothing, { mine: Mine[]; open: Open[]; more: boolean }];
+  who: [{ room: string }, { people: Member[]; count: number }];
+  whois: [{ who: string }, Whois];
+  typing: [{ room: string }, Nothing];
+  read: [{ room: string; offset: number }, Nothing];
+  create: [{ room: string; topic?: string; private?: boolean; invite_only?: boolean }, Joined];
+  set: [{ room: string; topic?: string; private?: boolean; invite_only?: boolean; slow_ms?: number }, At];
+  role: [{ room: string; who: string; role: Role }, At];
+  invite: [Aimed, At];
+  kick: [Aimed, At];
+  ban: [Timed, At];
+  unban: [Aimed, At];
+  mute: [Timed, At];
+  unmute: [Aimed, At];
+  announce: [{ text: string; nonce: string }, Written];
+  away: [{ text?: string }, Nothing];
+  ping: [Nothing, Nothing];
+}
+/** The requests that carry a nonce: they go through the queue and are done once. */
+export type Lasting = "send" | "edit" | "delete" | "react" | "announce";
+
+interface Entry<N extends string> { on: N; room: string; epoch: number; offset: number; at_ms: number; by: Person }
+interface About<N extends string> extends Entry<N> { who: Person; why?: string; until_ms?: number }
+export interface Message extends Entry<"message"> {
+  text: string; reply?: number; files?: Attachment[]; action?: boolean; edits?: number; mentions?: string[];
+}
+export interface Reaction extends Entry<"reaction"> { of: number; emoji: string; add: boolean }
+/** What is kept in the log of a conversation: it has an offset, comes once and in order, and history gives it again. */
+export type Kept =
+  | Message | Reaction | Entry<"removed"> | (Entry<"edited"> & { of: number; text: string }) | (Entry<"deleted"> & { of: number })
+  | (Entry<"topic"> & { text: string }) | (Entry<"settings"> & { private: boolean; invite_only: boolean; slow_ms: number })
+  | (Entry<"role"> & { who: Person; role: Role }) | About<"invited"> | About<"kicked"> | About<"banned"> | About<"unbanned"> | About<"muted">
+  | About<"unmuted"> | Entry<"created">;
+/** What passes: it has no offset and is not said again. */
+export type Passing =
+  | { on: "gap"; room: string; from: number; to: number } | ({ on: "joined" } & Joined) | { on: "left"; room: string; why?: string }
+  | { on: "presence"; room: string; joined?: Person[]; left?: Person[]; people: number } | { on: "typing"; room: string; by: Person }
+  | { on: "read"; room: string; offset: number } | { on: "away"; room?: string; who: Person; text?: string };
+export type ChatEvent = Kept | Passing;

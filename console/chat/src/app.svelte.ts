@@ -1,0 +1,374 @@
+// The page as a whole: who we are, which conversations there are, which one is looked at.
+//
+// Job: join the client's events to the conversations, do what people ask for, say what went wrong. Used by every component. Calls `talk`.
+// Not here: how anything looks.
+import { Chat, ChatError, type ChatEvent, type Open, type Pending, type Room, type State, type You } from "@madang/chat";
+import { SvelteMap } from "svelte/reactivity";
+import { read as command } from "./commands";
+import { keep, kept, prefs } from "./prefs.svelte";
+import { Talk } from "./talk.svelte";
+import { fold } from "./text";
+
+export interface Upload { id: number; name: string; bytes: number; part: number; failed: string; file?: { name: string; url: string; bytes: number; type: string } }
+export type Side = "people" | "search" | undefined;
+export type Box = "switcher" | "create" | "room" | "settings" | "help" | { who: string } | undefined;
+
+/** A connection may be lost for so long before anybody is told. */
+const CALM_MS = 1500;
+
+export class App {
+  readonly chat: Chat;
+  state = $state<State>("connecting");
+  /** Told to people: a short loss is none of their business. */
+  offline = $state(false);
+  you = $state.raw<You | undefined>();
+  welcome = $state(false);
+  refused = $state.raw<ChatError | undefined>();
+  talks = new SvelteMap<string, Talk>();
+  open_rooms = $state.raw<Open[]>([]);
+  active = $state<string | undefined>();
+  /** On a phone: what is seen. */
+  pane = $state<"list" | "talk">("list");
+  side = $state<Side>(undefined);
+  box = $state.raw<Box>(undefined);
+  outbox = $state.raw<Pending[]>([]);
+  failed = $state.raw<{ nonce: string; room: string; fields: Readonly<Record<string, unknown>>; why: string }[]>([]);
+  unsent = $state.raw<Pending[]>([]);
+  said = $state.raw<{ text: string; bad: boolean } | undefined>();
+  /** What a screen reader reads out. */
+  heard = $state("");
+  words = $state("");
+  reply = $state.raw<{ room: string; offset: number; name: string; text: string } | undefined>();
+  editing = $state.raw<{ room: string; offset: number; text: string } | undefined>();
+  scrolled_to_end = true;
+  seen = $state(true);
+  #said_timer: ReturnType<typeof setTimeout> | undefined;
+  #calm_timer: ReturnType<typeof setTimeout> | undefined;
+  #begun = false;
+  #fresh: string[] = [];
+
+  talk = $derived(this.active === undefined ? undefined : this.talks.get(this.active));
+  unread = $derived([...this.talks.values()].reduce((sum, talk) => sum + (talk.direct ? talk.unread : talk.mentions), 0));
+  any_unread = $derived([...this.talks.values()].some((talk) => talk.unread > 0));
+
+  constructor(address: string | URL) {
+    this.chat = new Chat(address, { persist: true });
+    this.chat.on("state", (state) => this.#to(state));
+    this.chat.on("ready", () => void this.#ready());
+    this.chat.on("refused", (error) => { this.refused = error; });
+    this.chat.on("joined", (room) => this.#joined(room));
+    this.chat.on("left", ({ room, why }) => this.#left(room, why));
+    this.chat.on("event", (event) => this.#event(event));
+    this.chat.on("outbox", (list) => { this.outbox = [...list]; });
+    this.chat.on("unsent", (list) => { this.unsent = list; });
+  }
+
+  get w() { return prefs.w; }
+  get known(): boolean { return this.you !== undefined; }
+
+  start(): void {
+    const hash = decodeURIComponent(location.hash.slice(1));
+    this.active = hash || kept("room") || undefined;
+    this.pane = hash ? "talk" : "list";
+    addEventListener("hashchange", () => {
+      const name = decodeURIComponent(location.hash.slice(1));
+      if (!name) this.pane = "list";
+      else if (name !== this.active || this.pane !== "talk") void this.go(name);
+    });
+    const look = () => { this.seen = document.visibilityState === "visible"; if (this.seen && this.scrolled_to_end) this.talk?.look(); };
+    addEventListener("focus", look);
+    document.addEventListener("visibilitychange", look);
+    this.chat.open();
+  }
+
+  come_in(name: string): void {
+    this.refused = undefined;
+    this.chat.forget();
+    this.chat.open({ name });
+  }
+
+  async sign_in(name: string, password: string): Promise<string | undefined> {
+    const answer = await fetch(new URL("/auth/login", this.chat.base), {
+      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ name, password }),
+    }).catch(() => undefined);
+    if (!answer) return this.w.errors["offline"];
+    if (!answer.ok) {
+      const said = (await answer.json().catch(() => ({}))) as { error?: { name?: string; text?: string } };
+      return this.w.errors[said.error?.name ?? "bad-login"] ?? said.error?.text ?? this.w.errors["bad-login"];
+    }
+    this.refused = undefined;
+    this.chat.forget();
+    this.chat.open();
+    return undefined;
+  }
+
+  sign_out(): void {
+    if (this.you && !this.you.guest) void fetch(new URL("/auth/logout", this.chat.base), { method: "POST" }).catch(() => {});
+    this.chat.close();
+    this.chat.forget();
+    this.box = undefined;
+    this.you = undefined;
+    this.talks.clear();
+    this.refused = new ChatError("bad-name", "");
+    history.replaceState(null, "", location.pathname);
+    location.reload();
+  }
+
+  // --- what the client tells ---
+
+  #to(state: State): void {
+    this.state = state;
+    clearTimeout(this.#calm_timer);
+    if (state === "open") this.offline = false;
+    else if (this.you && !this.offline) this.#calm_timer = setTimeout(() => { this.offline = this.state !== "open"; }, CALM_MS);
+  }
+
+  async #ready(): Promise<void> {
+    if (this.you && this.you.id !== this.chat.you?.id) this.talks.clear();
+    this.you = this.chat.you;
+    this.refused = undefined;
+    const rooms = await this.try(() => this.chat.request("rooms", {}), true);
+    if (!rooms) return;
+    this.open_rooms = rooms.open;
+    for (const mine of rooms.mine) {
+      this.#talk(mine.room).mine(mine);
+      if (!this.chat.rooms.get(mine.room)?.joined) {
+        void this.patiently(() => this.chat.join(mine.room, { since: { epoch: mine.epoch, offset: mine.next - 1 } }));
+      }
+    }
+    if (!this.#begun) {
+      this.#begun = true;
+      const mine = rooms.mine.filter(({ room }) => room !== "*").map(({ room }) => room);
+      const first = this.active ?? mine[0] ?? rooms.open[0]?.room ?? "lobby";
+      const wide = matchMedia("(min-width: 48rem)").matches;
+      await this.#open(first);
+      if (wide) this.pane = "talk";
+    }
+    this.welcome = true;
+  }
+
+  #talk(name: string): Talk {
+    let talk = this.talks.get(name);
+    if (!talk) this.talks.set(name, (talk = new Talk(this, name)));
+    return talk;
+  }
+
+  #joined(room: Room): void {
+    const talk = this.#talk(room.name);
+    if (room.joined) talk.enter(room.joined);
+    room.on("joined", (joined) => talk.enter(joined));
+    this.open_rooms = this.open_rooms.filter((one) => one.room !== room.name);
+    if (this.active === room.name) void this.#show(talk);
+  }
+
+  #left(name: string, why: string | undefined): void {
+    this.talks.get(name)?.left();
+    this.talks.delete(name);
+    if (this.active === name) {
+      this.active = undefined;
+      this.pane = "list";
+    }
+    if (why) this.say(this.w.errors[why] ?? this.w.kicked_out(name), true);
+    void this.refresh();
+  }
+
+  #event(event: ChatEvent): void {
+    if (event.on === "away") {
+      for (const talk of this.talks.values()) talk.away(event.who, event.text);
+      return;
+    }
+    const talk = event.room === undefined ? undefined : this.talks.get(event.room);
+    if (!talk) return;
+    talk.heard(event);
+    if (event.on === "message" && event.by.id !== this.you?.id) this.#message(talk, event.by.name, event.text, Boolean(event.mentions?.some((name) => this.is_me(name))));
+    if (talk.name === this.active && this.seen && document.hasFocus() && this.scrolled_to_end) talk.look();
+  }
+
+  #message(talk: Talk, name: string, text: string, called: boolean): void {
+    if (talk.name === this.active) this.#read_out(this.w.said(name, text));
+    else if (talk.direct || called) this.#read_out(`${talk.title}. ${this.w.said(name, text)}`);
+    if (prefs.notify && (called || talk.direct) && !(document.hasFocus() && talk.name === this.active)) {
+      const note = new Notification(talk.direct ? name : `${name} · ${talk.title}`, { body: text.slice(0, 200), tag: `${this.chat.base.href}${talk.name}`, icon: "./icon.svg" });
+      note.onclick = () => { window.focus(); void this.go(talk.name); note.close(); };
+    }
+  }
+
+  /** Several at once are counted, not read out one by one. */
+  #read_out(text: string): void {
+    this.#fresh.push(text);
+    if (this.#fresh.length > 1) return;
+    setTimeout(() => {
+      const { length } = this.#fresh;
+      this.heard = length > 3 ? this.w.fresh(length) : this.#fresh.join(". ");
+      this.#fresh = [];
+    }, 400);
+  }
+
+  // --- what people do ---
+
+  is_me(name: string): boolean {
+    return this.you !== undefined && fold(name) === fold(this.you.name);
+  }
+  at_end(talk: Talk): boolean {
+    return talk.name !== this.active || this.scrolled_to_end;
+  }
+
+  /** Goes to a conversation, by its name; enters it if need be. */
+  async go(name: string, offset?: number): Promise<void> {
+    this.box = undefined;
+    await this.#open(name);
+    if (offset !== undefined) await this.talks.get(name)?.go(offset);
+  }
+
+  async #open(name: string): Promise<void> {
+    if (this.active && this.active !== name) {
+      const before = this.talks.get(this.active);
+      if (before) before.line = undefined;
+    }
+    if (!this.talks.get(name)?.joined) {
+      const room = await this.patiently(() => this.chat.join(name));
+      if (!room) {
+        if (!this.talks.has(name)) {
+          if (this.active === name) this.active = undefined;
+          return;
+        }
+      }
+      if (room) name = room.name;
+    }
+    const fresh = this.active !== name;
+    this.active = name;
+    this.pane = "talk";
+    keep("room", name);
+    if (location.hash !== `#${encodeURIComponent(name)}`) history.pushState(null, "", `#${encodeURIComponent(name)}`);
+    const talk = this.#talk(name);
+    if (fresh) { this.reply = undefined; this.editing = undefined; }
+    await this.#show(talk);
+  }
+
+  async #show(talk: Talk): Promise<void> {
+    talk.line = talk.unread ? talk.read : undefined;
+    if (talk.joined && talk.lines.length < 30) await talk.older();
+    void talk.who();
+  }
+
+  back(): void {
+    this.pane = "list";
+    if (location.hash) history.pushState(null, "", location.pathname + location.search);
+  }
+
+  /** The conversations in the order in which they are listed. */
+  get listed(): Talk[] {
+    const all = [...this.talks.values()];
+    const by_name = (a: Talk, b: Talk) => a.name.localeCompare(b.name);
+    return [
+      ...all.filter(({ name }) => name === "*"), ...all.filter((talk) => talk.name !== "*" && !talk.direct).sort(by_name),
+      ...all.filter((talk) => talk.direct).sort((a, b) => b.last_ms - a.last_ms || by_name(a, b)),
+    ];
+  }
+
+  step(by: 1 | -1): void {
+    const list = this.listed, at = list.findIndex(({ name }) => name === this.active);
+    const next = list[(at + by + list.length) % list.length];
+    if (next) void this.go(next.name);
+  }
+
+  async refresh(): Promise<void> {
+    const rooms = await this.try(() => this.chat.request("rooms", {}), true);
+    if (rooms) this.open_rooms = rooms.open;
+  }
+
+  async leave(talk: Talk): Promise<void> {
+    await this.try(async () => {
+      await this.chat.leave(talk.name);
+      talk.left();
+      this.talks.delete(talk.name);
+      this.active = undefined;
+      this.back();
+      await this.refresh();
+    });
+  }
+
+  async create(room: string, more: { topic?: string; private?: boolean; invite_only?: boolean }): Promise<boolean> {
+    const made = await this.try(() => this.chat.create(room.replace(/^#/, ""), more));
+    if (made) await this.go(made.name);
+    return made !== undefined;
+  }
+
+  /** A line of the composer: something to say, or a command. True: it was taken. */
+  async enter(talk: Talk, line: string, files: Upload[]): Promise<boolean> {
+    const what = command(line), { name } = talk;
+    const about = (who: string, why?: string) => ({ room: name, who, ...(why && { why }) });
+    switch (what.do) {
+      case "say": this.send(name, { text: what.text, ...(what.action && { action: true }), ...(files.length && { files: files.flatMap(({ file }) => file ?? []) }), ...(this.reply?.room === name && { reply: this.reply.offset }) }); this.reply = undefined; return true;
+      case "msg":
+        await this.go(`@${what.who}`);
+        if (what.text && this.talks.has(`@${what.who}`)) this.send(`@${what.who}`, { text: what.text });
+        return true;
+      case "announce": return Boolean(await this.try(() => this.chat.announce(what.text)));
+      case "topic": return Boolean(await this.try(() => this.chat.request("set", { room: name, topic: what.text })));
+      case "join": await this.go(what.room); return true;
+      case "create": return this.create(what.room, {});
+      case "leave": await this.leave(talk); return true;
+      case "invite": case "unban": case "unmute": return Boolean(await this.try(() => this.chat.request(what.do, about(what.who))));
+      case "kick": return Boolean(await this.try(() => this.chat.request("kick", about(what.who, what.why))));
+      case "ban": case "mute": return Boolean(await this.try(() => this.chat.request(what.do, { ...about(what.who, what.why), ...(what.minutes && { minutes: what.minutes }) })));
+      case "role": return Boolean(await this.try(() => this.chat.request("role", { room: name, who: what.who, role: what.role })));
+      case "away": return Boolean(await this.try(() => this.chat.request("away", what.text === undefined ? {} : { text: what.text || this.w.away })));
+      case "search": this.side = "search"; this.words = what.words; return true;
+      case "help": this.box = "help"; return true;
+      case "usage": this.say(this.w.commands[what.word as keyof typeof this.w.commands] ?? "", true); return false;
+      case "unknown": this.say(this.w.unknown_command(what.word), true); return false;
+    }
+  }
+
+  send(room: string, fields: Record<string, unknown>): void {
+    const { nonce, written } = this.chat.queue("send", room, fields);
+    written.catch((error: ChatError) => {
+      if (error.code !== "cancelled") this.failed = [...this.failed, { nonce, room, fields, why: this.why(error) }];
+    });
+  }
+
+  drop(nonce: string): void {
+    this.failed = this.failed.filter((one) => one.nonce !== nonce);
+  }
+
+  // --- what may fail ---
+
+  why(error: unknown): string {
+    return error instanceof ChatError ? (this.w.errors[error.code] ?? error.message) : String(error);
+  }
+
+  /** Does it, or says why not. `quiet`: only to those who look at the log of the browser. */
+  async try<T>(what: () => Promise<T>, quiet = false): Promise<T | undefined> {
+    try {
+      return await what();
+    } catch (error) {
+      if (!quiet) this.say(this.why(error), true);
+      else if (!(error instanceof ChatError)) throw error;
+      return undefined;
+    }
+  }
+
+  /** The same for what may be asked again when the server says so. */
+  async patiently<T>(what: () => Promise<T>): Promise<T | undefined> {
+    for (let turn = 0; turn < 20; turn++) {
+      try {
+        return await what();
+      } catch (error) {
+        if (!(error instanceof ChatError)) throw error;
+        if (!error.passing || error.code === "offline") {
+          if (error.code !== "offline") this.say(this.why(error), true);
+          return undefined;
+        }
+        await new Promise((done) => setTimeout(done, error.again_ms ?? 500));
+      }
+    }
+    return undefined;
+  }
+
+  say(text: string, bad = false): void {
+    clearTimeout(this.#said_timer);
+    this.said = { text, bad };
+    this.#said_timer = setTimeout(() => { this.said = undefined; }, 6000);
+  }
+}
