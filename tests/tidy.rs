@@ -16,7 +16,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("madang-balance", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-web", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-importers", &[]),
-    ("madang-supervise", &["madang-host", "madang-http", "madang-settings"]),
+    ("madang-supervise", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-chat", &["madang-host", "madang-store", "madang-wire"]),
     ("madang-console", &["madang-host", "madang-http", "madang-settings"]),
     (
