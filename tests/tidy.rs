@@ -23,12 +23,16 @@ const GRAPH: &[(&str, &[&str])] = &[
         "madang-chat",
         &["madang-bus", "madang-host", "madang-http", "madang-settings", "madang-store", "madang-wire"],
     ),
+    ("madang-supervise", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
+    ("madang-chat", &["madang-host", "madang-store", "madang-wire"]),
+    ("madang-chat-client", &["madang-host", "madang-wire"]),
     ("madang-console", &["madang-host", "madang-http", "madang-settings"]),
     (
         "madang",
         &[
             "madang-balance",
             "madang-chat",
+            "madang-chat-client",
             "madang-console",
             "madang-host",
             "madang-http",
@@ -50,7 +54,7 @@ fn root() -> PathBuf {
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for top in ["engine", "roles", "importers", "madang", "tests", "benches"] {
+    for top in ["engine", "roles", "importers", "clients", "madang", "tests", "benches"] {
         walk(&root().join(top), &mut found);
     }
     assert!(found.len() > 40, "only {} sources found", found.len());
@@ -156,6 +160,7 @@ fn every_path_that_a_document_names_exists() {
         "engine/",
         "roles/",
         "importers/",
+        "clients/",
         "madang/src",
         "docs/",
         "tests/",

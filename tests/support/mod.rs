@@ -16,6 +16,8 @@ pub mod house;
 pub mod http2_upstream;
 pub mod metrics;
 pub mod proxied;
+pub mod spoken;
+pub mod terminal;
 pub mod tls;
 pub mod tls_upstream;
 pub mod upstream;

@@ -2,11 +2,12 @@
 //!
 //! **Job.** Read what a peer sent strictly and once, write what goes out.
 //! **Promises.** No socket, no clock, no randomness, no async: the dependency list proves it. Ambiguity is an error with a name.
-//! **Called by** `host` (PROXY, dates) and `http` (heads, bodies).
+//! **Called by** `host` (PROXY, dates) and `http` (heads, bodies), by whoever shows what others wrote ([`clean`]).
 //!
 //! Not here: who sent it and what it means (`http`, `roles`).
 #![forbid(unsafe_code)]
 
+pub mod clean;
 pub mod client_hello;
 pub mod date;
 mod grammar;

@@ -17,6 +17,7 @@ macro_rules! say {
 mod alerts;
 mod apps;
 mod ask;
+mod chat;
 mod check;
 mod data;
 mod deploy;
@@ -182,6 +183,12 @@ enum Command {
         #[command(flatten)]
         file: FileArg,
     },
+    /// Talk from the terminal: one to one, without a server
+    ///
+    /// One side waits, the other comes; then both read and write. `nc` can be either side. The side that waits outlives its
+    /// guests: when it ends, the talk ends; when a guest leaves, it waits for the next.
+    #[command(after_help = chat::EXAMPLES)]
+    Chat(chat::ChatArgs),
     /// How to trust this machine's own certificates (tls = "local")
     Trust {
         #[command(flatten)]
@@ -263,6 +270,7 @@ pub fn main() -> ExitCode {
             data::restore(&file.config, &from, force, output)
         }
         Some(Command::Export { stream, file }) => data::export(&file.config, stream.as_deref()),
+        Some(Command::Chat(args)) => chat::chat(&args),
         Some(Command::Trust { file }) => trust::trust(&file.config),
         Some(Command::Hash) => trust::hash(),
         Some(Command::Schema { docs }) => check::schema(docs),

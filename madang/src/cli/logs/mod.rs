@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use madang_host::clock;
-use madang_supervise::log::clean::clean;
 use madang_supervise::log::level::Level;
 use madang_supervise::log::line::{Line, Source};
+use madang_wire::clean::clean;
 use serde_json::{Value, json};
 
 use super::ask::ask;

@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 use madang_host::clock;
 use madang_host::telemetry::rotate::Rotation;
 use madang_host::telemetry::writer::{LogSender, Target};
+use madang_wire::clean::clean;
 
 use crate::config::AppSettings;
-use crate::log::clean::clean;
 use crate::log::level::Level;
 use crate::log::line::{Line, Source, write};
 use crate::log::rate::{Rate, counted};

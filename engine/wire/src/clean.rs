@@ -1,13 +1,13 @@
-//! Bytes of a program as text that does nothing to a terminal.
+//! Bytes from outside as text that does nothing to a terminal.
 //!
 //! **Job.** Take colours away, write every other control character and every byte that is no text so that it can be seen.
-//! **Called by** `keeper::journal`, `madang logs`.
+//! **Called by** whoever shows what others wrote: the lines of apps, the words of people who talk.
 //!
 //! Invariants
 //! 1. What comes out is UTF-8 without control characters but tabs, and without those that reorder text (UAX 9): no
 //!    program's line can move the operator's cursor, retitle a window or hide what it says.
 //!
-//! Not here: how long a line may be (`host::process::output`).
+//! Not here: how long a line may be (`host::process::output`, the chat client).
 
 use std::fmt::Write as _;
 

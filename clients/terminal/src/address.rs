@@ -1,0 +1,175 @@
+//! Where the other side is.
+//!
+//! **Job.** Read what stands on the command line: `tcp://HOST:PORT`, `tls://HOST:PORT`, `unix:PATH`. **Called by** the
+//! command line, `connect`.
+//!
+//! Not here: names to addresses (`connect`), what is spoken there.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// A way to the other side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// TCP, and TLS over it where `tls` says so.
+    Tcp {
+        /// A name or an IP address, the latter without brackets.
+        host: String,
+        /// 1 to 65535; 0 only to listen on any free one.
+        port: u16,
+        /// Whether TLS is spoken.
+        tls: bool,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why something is no address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAnAddress {
+    /// As written.
+    pub text: String,
+    /// What was wrong.
+    pub why: &'static str,
+}
+
+impl fmt::Display for NotAnAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.text, self.why)
+    }
+}
+impl std::error::Error for NotAnAddress {}
+
+const TALK_FORMS: &str = "write tcp://HOST:PORT, tls://HOST:PORT or unix:PATH";
+const LISTEN_FORMS: &str = "write IP:PORT (127.0.0.1:7000), only a PORT, or unix:PATH";
+
+impl Way {
+    /// The other side of a one-to-one talk.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn to_talk(text: &str) -> Result<Self, NotAnAddress> {
+        let fail = |why| NotAnAddress { text: text.to_owned(), why };
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix(path).ok_or_else(|| fail("the path is missing"));
+        }
+        let (rest, tls) = match (text.strip_prefix("tcp://"), text.strip_prefix("tls://")) {
+            (Some(rest), _) => (rest, false),
+            (_, Some(rest)) => (rest, true),
+            _ => return Err(fail(TALK_FORMS)),
+        };
+        let (host, port) =
+            host_and_port(rest.strip_suffix('/').unwrap_or(rest)).ok_or_else(|| fail(TALK_FORMS))?;
+        match port {
+            None => Err(fail("the port is missing: tcp://HOST:PORT")),
+            Some(0) => Err(fail("there is no port 0 to connect to")),
+            Some(port) => Ok(Self::Tcp { host, port, tls }),
+        }
+    }
+
+    /// Where to wait for the other side: [`Way::Tcp`] has an IP address as its host.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn to_listen(text: &str) -> Result<Self, NotAnAddress> {
+        let fail = |why| NotAnAddress { text: text.to_owned(), why };
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix(path).ok_or_else(|| fail("the path is missing"));
+        }
+        let text = text.strip_prefix("tcp://").unwrap_or(text);
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let address = match (text.parse::<SocketAddr>(), text.parse::<u16>()) {
+            (Ok(address), _) => address,
+            (_, Ok(port)) => SocketAddr::new(loopback, port),
+            _ => match text.strip_prefix("localhost:").map(str::parse) {
+                Some(Ok(port)) => SocketAddr::new(loopback, port),
+                _ => return Err(fail(LISTEN_FORMS)),
+            },
+        };
+        Ok(Self::Tcp { host: address.ip().to_string(), port: address.port(), tls: false })
+    }
+}
+
+fn unix(path: &str) -> Option<Way> {
+    let path = path.strip_prefix("//").unwrap_or(path);
+    (!path.is_empty()).then(|| Way::Unix(PathBuf::from(path)))
+}
+
+/// `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`.
+pub(crate) fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(behind) => behind.split_once(']').filter(|(host, _)| host.contains(':'))?,
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port = match rest.strip_prefix(':') {
+        Some(port) => Some(port.parse().ok()?),
+        None if rest.is_empty() => None,
+        None => return None,
+    };
+    let sound = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '%');
+    (!host.is_empty() && host.chars().all(sound)).then(|| (host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_side_is_read_from_one_word() {
+        check("tcp://127.0.0.1:7000", Ok("127.0.0.1:7000"));
+        check("tcp://example.org:7000/", Ok("example.org:7000"));
+        check("tls://[::1]:7000", Ok("[::1]:7000"));
+        check("unix:/run/talk.sock", Ok("unix:/run/talk.sock"));
+        check("unix:///run/talk.sock", Ok("unix:/run/talk.sock"));
+        check("tcp://127.0.0.1", Err("the port is missing: tcp://HOST:PORT"));
+        check("tcp://127.0.0.1:0", Err("there is no port 0 to connect to"));
+        check("tcp://127.0.0.1:70000", Err(TALK_FORMS));
+        check("tcp://::1:7000", Err(TALK_FORMS));
+        check("tcp://a b:7000", Err(TALK_FORMS));
+        check("tcp://:7000", Err(TALK_FORMS));
+        check("127.0.0.1:7000", Err(TALK_FORMS));
+        check("unix:", Err("the path is missing"));
+
+        #[track_caller]
+        fn check(text: &str, want: Result<&str, &str>) {
+            let read = Way::to_talk(text);
+            assert_eq!(
+                read.as_ref().map(ToString::to_string).map_err(|error| error.why),
+                want.map(str::to_owned)
+            );
+        }
+    }
+
+    #[test]
+    fn where_to_listen_is_this_machine_unless_said_otherwise() {
+        check("127.0.0.1:7000", Ok("127.0.0.1:7000"));
+        check("tcp://0.0.0.0:0", Ok("0.0.0.0:0"));
+        check("[::1]:7000", Ok("[::1]:7000"));
+        check("7000", Ok("127.0.0.1:7000"));
+        check("localhost:7000", Ok("127.0.0.1:7000"));
+        check("unix:talk.sock", Ok("unix:talk.sock"));
+        check("example.org:7000", Err(LISTEN_FORMS));
+        check("tls://127.0.0.1:7000", Err(LISTEN_FORMS));
+        check("", Err(LISTEN_FORMS));
+
+        #[track_caller]
+        fn check(text: &str, want: Result<&str, &str>) {
+            let read = Way::to_listen(text);
+            assert_eq!(
+                read.as_ref().map(ToString::to_string).map_err(|error| error.why),
+                want.map(str::to_owned)
+            );
+        }
+    }
+}
