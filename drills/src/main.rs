@@ -1,0 +1,32 @@
+//! `madang-chat-drill`: load on a chat server, counted delivery by delivery.
+//!
+//! **Job.** Read the command line, do the one thing it asks for, end with its exit code.
+//! **Calls** `madang_drills`. **Called by** `benches/chat/bench.py` and people.
+//!
+//! Not here: starting and measuring the servers of a comparison (`benches/chat/bench.py`).
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use madang_drills::load;
+
+/// Load and rehearsals for chat servers. Loopback only; ends only what it started.
+#[derive(Debug, Parser)]
+#[command(name = "madang-chat-drill", version)]
+enum Command {
+    /// Fills rooms with people of one server and sends at a given pace; orders on standard input, results as JSON lines
+    Load(load::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        Command::Load(options) => load::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            eprintln!("madang-chat-drill: {trouble}");
+            ExitCode::FAILURE
+        }
+    }
+}
