@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use madang_drills::load;
+use madang_drills::{crash, load};
 
 /// Load and rehearsals for chat servers. Loopback only; ends only what it started.
 #[derive(Debug, Parser)]
@@ -16,17 +16,21 @@ use madang_drills::load;
 enum Command {
     /// Fills rooms with people of one server and sends at a given pace; orders on standard input, results as JSON lines
     Load(load::Options),
+    /// Kills a server of its own again and again while clients talk; exit code 1 when anything was lost, doubled or disordered
+    Crash(crash::Options),
 }
 
 fn main() -> ExitCode {
-    let done = match Command::parse() {
-        Command::Load(options) => load::run(&options),
+    let kept = match Command::parse() {
+        Command::Load(options) => load::run(&options).map(|()| true).map_err(|failure| failure.to_string()),
+        Command::Crash(options) => crash::run(&options).map_err(|failure| failure.to_string()),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(trouble) => {
-            eprintln!("madang-chat-drill: {trouble}");
-            ExitCode::FAILURE
+    match kept {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("madang-chat-drill: {failure}");
+            ExitCode::from(2)
         }
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! Not here: when something is said (`pace`), what it counts for (`tally`).
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -19,12 +19,15 @@ use madang_host::clock;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
+use super::orders::Orders;
 use super::tally::Tally;
 use super::{Failure, Options};
 use crate::speak::{Protocol, Seat, Talk, What, stamp};
 
 const OPENING_MAX: u32 = 64;
 const EVENTS_MAX: usize = 1024;
+/// What is no connection's place.
+const ORDERS: usize = usize::MAX;
 const SCRATCH_BYTES: usize = 256 * 1024;
 /// Without anybody being seated for so long, nobody will be.
 const SEATING: Duration = Duration::from_secs(30);
@@ -61,6 +64,7 @@ pub(super) struct Crowd {
     scratch: Vec<u8>,
     out: Vec<u8>,
     events: Vec<epoll::Event>,
+    orders: Orders,
 }
 
 impl Crowd {
@@ -84,7 +88,11 @@ impl Crowd {
             scratch: vec![0; SCRATCH_BYTES],
             out: Vec::new(),
             events: Vec::with_capacity(EVENTS_MAX),
+            orders: Orders::default(),
         };
+        let orders = epoll::EventData::new_u64(ORDERS as u64);
+        epoll::add(&crowd.epoll, io::stdin(), orders, epoll::EventFlags::IN)
+            .map_err(kernel("wait for orders on standard input, a pipe or a terminal"))?;
         let mut unheard = Tally::new(0);
         let mut last_seated = (0, clock::now());
         while crowd.seated < of {
@@ -174,6 +182,10 @@ impl Crowd {
         }
         for event in &events {
             let at = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
+            if at == ORDERS {
+                self.orders.read()?;
+                continue;
+            }
             let flags = event.flags;
             if flags.contains(epoll::EventFlags::OUT) {
                 self.write(at, b"")?;
@@ -184,6 +196,20 @@ impl Crowd {
         }
         self.events = events;
         Ok(())
+    }
+
+    /// The next order; until it comes, servers that ask for a sign of life get it. `None`: there will be none.
+    pub(super) fn order(&mut self) -> Result<Option<String>, Failure> {
+        let mut unheard = Tally::new(self.said);
+        loop {
+            if let Some(line) = self.orders.take() {
+                return Ok(Some(line));
+            }
+            if self.orders.ended {
+                return Ok(None);
+            }
+            self.turn(Duration::from_millis(100), &mut unheard)?;
+        }
     }
 
     fn read(&mut self, at: usize, tally: &mut Tally) -> Result<(), Failure> {
@@ -275,7 +301,7 @@ impl Crowd {
     }
 
     /// The server closed a connection. Whoever reads and is seated is counted; before that nothing can be measured.
-    fn end(&mut self, at: usize, error: Option<std::io::Error>) -> Result<(), Failure> {
+    fn end(&mut self, at: usize, error: Option<io::Error>) -> Result<(), Failure> {
         let person = &mut self.people[at];
         let number = person.seat.number;
         if !person.ready {

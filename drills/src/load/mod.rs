@@ -14,10 +14,11 @@
 //! Not here: the server, and what it spends (`benches/chat/bench.py`).
 
 mod crowd;
+mod orders;
 mod pace;
 mod tally;
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 use std::{fmt, io};
@@ -159,8 +160,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let began = clock::now();
     let mut crowd = Crowd::open(options, began)?;
     tell(&serde_json::json!({ "ready": crowd.people(), "seconds": began.elapsed().as_secs_f64() }));
-    for line in io::stdin().lock().lines() {
-        let line = line.map_err(|error| Failure::Io { doing: "read orders", error })?;
+    while let Some(line) = crowd.order()? {
         let Some((rate, seconds)) = order(&line) else { return Err(Failure::Order { line }) };
         let outcome = send(&mut crowd, options, rate, seconds)?;
         tell(&outcome);
