@@ -11,6 +11,7 @@
 //! Not here: faults of the network and of several machines.
 
 mod book;
+mod diary;
 mod ledger;
 #[cfg(test)]
 mod ledger_tests;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use madang_host::clock;
 
 use book::{Book, Stage};
+use diary::Diary;
 use plan::Plan;
 use report::Report;
 use server::{Server, StartError};
@@ -158,8 +160,8 @@ async fn drill(options: &Options, folder: &std::path::Path) -> Result<Report, Fa
         let places = plan.places(client);
         let audits: Vec<usize> =
             (0..places.len()).filter(|at| conversations.insert(places[*at].conversation.clone())).collect();
-        let client =
-            websocket::Client::new(Rc::clone(&drill.book), drill.server.addresses, &plan, client, &audits);
+        let diary = Diary::new(&drill.book, &plan, client);
+        let client = websocket::Client::new(diary, drill.server.addresses, &audits);
         tokio::task::spawn_local(client.live());
     }
     drill.everybody("clients said hello").await?;

@@ -9,8 +9,7 @@
 //!
 //! Not here: what is right (`ledger`), when it is cut off (`plan`).
 
-use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
@@ -20,9 +19,10 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
-use super::book::{Book, Stage};
-use super::ledger::{Finding, Print, Promise, Seen, View};
-use super::plan::{Cuts, Message, Place, Plan};
+use super::book::Stage;
+use super::diary::Diary;
+use super::ledger::{Finding, Print, Seen, View};
+use super::plan::Message;
 use super::server::Addresses;
 
 /// So many messages wait for their answers at once.
@@ -32,20 +32,13 @@ const SILENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(20);
 const PAGE: u64 = 200;
 
-/// One client and all it knows.
+/// One client.
 pub(super) struct Client {
-    book: Rc<Book>,
     addresses: Addresses,
-    number: u32,
     key: Option<String>,
-    places: Vec<Place>,
-    views: Vec<View>,
-    to_say: VecDeque<Message>,
-    cuts: Cuts,
-    arrived: Option<Stage>,
     /// Whose logs it reads, and what it has of them.
     audits: Vec<(usize, Vec<Seen>)>,
-    lost_at: Option<Instant>,
+    diary: Diary,
 }
 
 /// Of one connection.
@@ -55,7 +48,6 @@ struct Talk {
     asked: HashMap<u64, Asked>,
     /// How far each place's log went when it was joined.
     ends: Vec<Option<u64>>,
-    caught_up: bool,
     until_cut: (u64, bool),
     pause_until: Option<Instant>,
 }
@@ -127,27 +119,13 @@ impl Told {
 }
 
 impl Client {
-    /// A client that has not connected yet.
-    pub(super) fn new(
-        book: Rc<Book>,
-        addresses: Addresses,
-        plan: &Plan,
-        number: u32,
-        audits: &[usize],
-    ) -> Self {
-        let places = plan.places(number);
+    /// A client that has not connected yet; the conversations at `audits` it reads in the end.
+    pub(super) fn new(diary: Diary, addresses: Addresses, audits: &[usize]) -> Self {
         Self {
-            book,
             addresses,
-            number,
             key: None,
-            views: places.iter().map(|_| View::default()).collect(),
-            places,
-            to_say: plan.messages(number).into(),
-            cuts: plan.cuts(number),
-            arrived: None,
             audits: audits.iter().map(|place| (*place, Vec::new())).collect(),
-            lost_at: None,
+            diary,
         }
     }
 
@@ -159,36 +137,18 @@ impl Client {
                 tokio::time::sleep(RETRY).await;
                 continue;
             };
-            let until_cut = self.cuts.draw();
-            let ends = self.places.iter().map(|_| None).collect();
-            let mut talk = Talk {
-                socket,
-                next_id: 1,
-                asked: HashMap::new(),
-                ends,
-                caught_up: false,
-                until_cut,
-                pause_until: None,
-            };
+            let until_cut = self.diary.cuts.draw();
+            let ends = vec![None; self.diary.places.len()];
+            let mut talk =
+                Talk { socket, next_id: 1, asked: HashMap::new(), ends, until_cut, pause_until: None };
             let over = self.talk(&mut talk).await;
-            // What had no answer is sent again first, in its order.
-            let mut waiting: Vec<Message> = talk.asked.into_values().filter_map(Asked::message).collect();
-            waiting.sort_by_key(|message| std::cmp::Reverse(message.number));
-            for message in waiting {
-                self.to_say.push_front(message);
-            }
+            self.diary.unanswered(talk.asked.into_values().filter_map(Asked::message).collect());
             match over {
                 Ok(()) => break,
-                Err(Lost) => {
-                    self.lost_at.get_or_insert_with(clock::now);
-                    self.book.counts.borrow_mut().reconnects += 1;
-                }
+                Err(Lost) => self.diary.lost(),
             }
         }
-        for (place, view) in self.places.iter().zip(&self.views) {
-            self.book.judge_view(self.number, &place.conversation, view);
-        }
-        self.book.arrived();
+        self.diary.close();
     }
 
     async fn connect(&self) -> Result<WebSocketStream<TcpStream>, Lost> {
@@ -201,9 +161,9 @@ impl Client {
 
     async fn talk(&mut self, talk: &mut Talk) -> Result<(), Lost> {
         let key = self.key.as_ref().map(|key| serde_json::json!({ "key": key })).unwrap_or_default();
-        let name = serde_json::json!({ "do": "hello", "name": Plan::name(self.number) });
+        let name = serde_json::json!({ "do": "hello", "name": self.diary.name });
         talk.ask(Asked::Hello, merged(name, key)).await?;
-        let mut stage = self.book.stage.subscribe();
+        let mut stage = self.diary.book.stage.subscribe();
         let mut now = stage.borrow_and_update().clone();
         let mut greeted = false;
         loop {
@@ -233,41 +193,35 @@ impl Client {
     /// Does what the stage asks for; whether everything is done.
     async fn act(&mut self, talk: &mut Talk, stage: &Stage) -> Result<bool, Lost> {
         if *stage == Stage::Enter {
-            self.arrive(stage);
+            self.diary.arrive(stage);
             return Ok(false);
         }
         if talk.pause_until.is_some() {
             return Ok(false);
         }
-        for place in 0..self.places.len() {
+        for place in 0..self.diary.places.len() {
             let asked = talk.asked.values().any(|asked| matches!(asked, Asked::Join(at) if *at == place));
             if talk.ends[place].is_none() && !asked {
-                let view = &self.views[place];
+                let view = &self.diary.views[place];
                 let since = view.epoch.zip(view.next()).map(
                     |(epoch, next)| serde_json::json!({ "since": { "epoch": epoch, "offset": next - 1 } }),
                 );
-                let join = serde_json::json!({ "do": "join", "room": self.places[place].called });
+                let join = serde_json::json!({ "do": "join", "room": self.diary.places[place].called });
                 talk.ask(Asked::Join(place), merged(join, since.unwrap_or_default())).await?;
             }
         }
         let joined = talk.ends.iter().all(Option::is_some);
-        if joined
-            && !talk.caught_up
-            && self.views.iter().zip(&talk.ends).all(|(view, end)| view.next() >= *end)
-        {
-            talk.caught_up = true;
-            if let Some(lost_at) = self.lost_at.take() {
-                self.book.resumed(clock::now().duration_since(lost_at));
-            }
+        if joined {
+            self.diary.caught_up(|place| talk.ends[place]);
         }
         match stage {
-            Stage::Join if joined => self.arrive(stage),
+            Stage::Join if joined => self.diary.arrive(stage),
             Stage::Send if joined => {
                 while talk.asked.len() < WINDOW
-                    && let Some(message) = self.to_say.pop_front()
+                    && let Some(message) = self.diary.to_say.pop_front()
                 {
-                    self.book.sending(self.print(&message), message.number);
-                    let room = &self.places[message.place].called;
+                    self.diary.sending(&message);
+                    let room = &self.diary.places[message.place].called;
                     let send = serde_json::json!(
                         { "do": "send", "room": room, "text": message.text, "nonce": message.nonce() });
                     talk.ask(Asked::Send(message), send).await?;
@@ -277,20 +231,13 @@ impl Client {
                 let busy = talk.asked.values().any(|asked| matches!(asked, Asked::History(_)));
                 if !busy && let Some((place, entries)) = self.audits.first() {
                     let after = entries.last().map_or(0, |last| last.offset);
-                    let room = &self.places[*place].called;
+                    let room = &self.diary.places[*place].called;
                     let history =
                         serde_json::json!({ "do": "history", "room": room, "after": after, "limit": PAGE });
                     talk.ask(Asked::History(*place), history).await?;
                 }
             }
-            Stage::Finish(ends) => {
-                let end = |place: &Place| ends.get(&place.conversation).copied();
-                return Ok(self
-                    .places
-                    .iter()
-                    .zip(&self.views)
-                    .all(|(place, view)| view.next() >= end(place)));
-            }
+            Stage::Finish(ends) => return Ok(self.diary.has_seen(ends)),
             _ => {}
         }
         Ok(false)
@@ -301,38 +248,38 @@ impl Client {
         let told: Told = match serde_json::from_str(text) {
             Ok(told) => told,
             Err(error) => {
-                self.said(format!("what is no JSON of the protocol ({error}): {text}"));
+                self.diary.said(format!("what is no JSON of the protocol ({error}): {text}"));
                 return Err(Lost);
             }
         };
         if let Some(id) = told.id {
             let Some(asked) = talk.asked.remove(&id) else {
-                self.said(format!("an answer that nobody asked for: {text}"));
+                self.diary.said(format!("an answer that nobody asked for: {text}"));
                 return Err(Lost);
             };
             return match (told.ok, told.error) {
                 (Some(answer), None) => self.answered(talk, asked, answer),
                 (None, Some(refused)) => self.refused(talk, asked, &refused).map(|()| false),
                 _ => {
-                    self.said(format!("neither yes nor no: {text}"));
+                    self.diary.said(format!("neither yes nor no: {text}"));
                     Err(Lost)
                 }
             };
         }
-        let Some(place) = self.places.iter().position(|place| place.called == told.room) else {
+        let Some(place) = self.diary.places.iter().position(|place| place.called == told.room) else {
             return Ok(false);
         };
         if told.on == "gap" {
-            self.said(format!("that {} to {} of {} are gone", told.from, told.to, told.room));
+            self.diary.said(format!("that {} to {} of {} are gone", told.from, told.to, told.room));
         }
         if told.on == "left" {
-            self.said(format!("that it is out of {}", told.room));
+            self.diary.said(format!("that it is out of {}", told.room));
         }
         if let Some(seen) = told.seen() {
-            self.book.counts.borrow_mut().delivered += 1;
-            let conversation = &self.places[place].conversation;
-            if let Err(finding) = self.views[place].saw(self.number, conversation, &seen) {
-                self.book.found(finding);
+            self.diary.book.counts.borrow_mut().delivered += 1;
+            let conversation = &self.diary.places[place].conversation;
+            if let Err(finding) = self.diary.views[place].saw(self.diary.number, conversation, &seen) {
+                self.diary.book.found(finding);
                 return Err(Lost); // begin anew where it stands
             }
         }
@@ -346,35 +293,32 @@ impl Client {
                 return Ok(true);
             }
             Asked::Join(place) => {
-                let conversation = &self.places[place].conversation;
-                let view = &mut self.views[place];
+                let conversation = &self.diary.places[place].conversation;
+                let view = &mut self.diary.views[place];
                 if answer.reset {
-                    self.book
-                        .found(Finding::NewLife { client: self.number, conversation: conversation.clone() });
+                    self.diary.book.found(Finding::NewLife {
+                        client: self.diary.number,
+                        conversation: conversation.clone(),
+                    });
                     *view = View::default();
                 }
-                if let Err(finding) = view.joined(self.number, conversation, answer.epoch, answer.next) {
-                    self.book.found(finding);
+                if let Err(finding) = view.joined(self.diary.number, conversation, answer.epoch, answer.next)
+                {
+                    self.diary.book.found(finding);
                     *view = View::default();
-                    let _ = view.joined(self.number, conversation, answer.epoch, answer.next); // a new one takes anything
+                    let _ = view.joined(self.diary.number, conversation, answer.epoch, answer.next); // a new one takes anything
                 }
                 talk.ends[place] = Some(answer.end);
             }
             Asked::Send(message) => {
-                let promise = Promise {
-                    conversation: self.places[message.place].conversation.clone(),
-                    epoch: answer.epoch,
-                    offset: Some(answer.offset),
-                    print: self.print(&message),
-                };
-                self.book.acked(message.number, promise, answer.duplicate);
+                self.diary.acked(&message, answer.epoch, Some(answer.offset), answer.duplicate);
             }
             Asked::History(place) => {
                 let Some((_, entries)) = self.audits.first_mut() else { return Ok(false) };
                 entries.extend(answer.events.iter().filter_map(Told::seen));
                 if !answer.more || answer.events.is_empty() {
                     let (_, entries) = self.audits.remove(0);
-                    self.book.audited(&self.places[place].conversation, &entries);
+                    self.diary.book.audited(&self.diary.places[place].conversation, &entries);
                 }
             }
         }
@@ -387,14 +331,14 @@ impl Client {
             // Its neighbour may not have said hello yet.
             || (refused.name == "no-such-user" && matches!(asked, Asked::Join(_)));
         if !for_now {
-            self.said(format!("{}: {}", refused.name, refused.text));
+            self.diary.said(format!("{}: {}", refused.name, refused.text));
             return Err(Lost);
         }
-        self.book.counts.borrow_mut().put_off += 1;
+        self.diary.book.counts.borrow_mut().put_off += 1;
         let pause = Duration::from_millis(refused.again_ms.unwrap_or(50).max(1));
         talk.pause_until = Some(clock::now() + pause);
         if let Asked::Send(message) = asked {
-            self.to_say.push_front(message);
+            self.diary.to_say.push_front(message);
         }
         Ok(())
     }
@@ -411,23 +355,8 @@ impl Client {
         if *reset {
             let _ = talk.socket.get_ref().set_zero_linger(); // else it is cut with a FIN
         }
-        self.book.counts.borrow_mut().cuts += 1;
+        self.diary.book.counts.borrow_mut().cuts += 1;
         Err(Lost)
-    }
-
-    fn arrive(&mut self, stage: &Stage) {
-        if self.arrived.as_ref() != Some(stage) {
-            self.arrived = Some(stage.clone());
-            self.book.arrived();
-        }
-    }
-
-    fn print(&self, message: &Message) -> Print {
-        Print::of("message", &Plan::name(self.number), &message.text)
-    }
-
-    fn said(&self, what: String) {
-        self.book.found(Finding::Said { client: self.number, what });
     }
 }
 
