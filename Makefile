@@ -9,7 +9,7 @@ PYTHON = .tools/venv/bin/python
 SECONDS_EACH ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test rust-test third-party bench bench-quick bench-pool bench-apps hostile soak fuzz clean-tools
+.PHONY: help run test rust-test third-party bench bench-quick bench-pool bench-apps bench-chat hostile soak fuzz clean-tools
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,11 @@ bench-apps: ## apps under constant load: deploys, kills, scaling, broken version
 	$(PYTHON) benches/apps/small.py --madang target/release/madang
 	$(PYTHON) benches/apps/wave.py --madang target/release/madang
 	$(PYTHON) benches/apps/per_connection.py --madang target/release/madang
+
+bench-chat: ## chat beside socket.io, ngircd, mosquitto and the floor: CPU per delivery, p99, memory (8 minutes). ONLY=busy: only such works
+	tests/setup/install bench
+	$(CARGO) build --locked --release -p madang -p madang-drills
+	$(PYTHON) benches/chat/bench.py --madang target/release/madang --drill target/release/madang-chat-drill --only "$(ONLY)"
 
 hostile: ## 2,000 idle, slow and never-reading clients: does a good client keep 80 % of its rate?
 	tests/setup/install bench

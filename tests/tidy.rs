@@ -18,6 +18,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("madang-balance", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-web", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-importers", &[]),
+    ("madang-drills", &["madang-host"]),
     ("madang-supervise", &["madang-host", "madang-http", "madang-settings"]),
     (
         "madang-chat",
@@ -55,6 +56,7 @@ fn root() -> PathBuf {
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for top in ["engine", "roles", "importers", "clients", "madang", "tests", "benches"] {
+    for top in ["engine", "roles", "importers", "drills", "madang", "tests", "benches"] {
         walk(&root().join(top), &mut found);
     }
     assert!(found.len() > 40, "only {} sources found", found.len());
@@ -161,6 +163,7 @@ fn every_path_that_a_document_names_exists() {
         "roles/",
         "importers/",
         "clients/",
+        "drills/",
         "madang/src",
         "docs/",
         "tests/",

@@ -139,6 +139,35 @@ fn hello() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// A client's frames with a fault here and there.
+fn frames() -> impl Strategy<Value = Vec<u8>> {
+    let payload = prop_oneof![
+        4 => "[a-z가-힣]{0,9}".prop_map(String::into_bytes),
+        2 => (1000_u16..1018, "[a-z]{0,3}").prop_map(|(code, reason)| [&code.to_be_bytes()[..], reason.as_bytes()].concat()),
+        1 => vec(any::<u8>(), 0..9),
+        1 => (120_usize..140).prop_map(|length| vec![b'x'; length]),
+    ];
+    // Pieces of messages, whole ones, control frames; now and then anything.
+    let first = prop_oneof![9 => prop::sample::select(vec![0x81_u8, 0x82, 0x01, 0x02, 0x00, 0x80, 0x88, 0x89, 0x8a]), 1 => any::<u8>()];
+    let frame = (first, payload, any::<[u8; 4]>(), 0..40_u8).prop_map(|(first, payload, mask, fault)| {
+        let length = payload.len().to_be_bytes();
+        let long = if fault == 1 { 0 } else { 126 };
+        let mut frame = vec![first];
+        match payload.len() {
+            _ if fault == 0 => frame.extend([&[0xff], &length[..]].concat()),
+            short if short < long => frame.push(0x80 | length[7]),
+            _ => frame.extend([0xfe, length[6], length[7]]),
+        }
+        if fault == 2 {
+            frame[1] &= 0x7f;
+        }
+        frame.extend(mask);
+        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        frame
+    });
+    vec(frame, 0..7).prop_map(|frames| frames.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -213,6 +242,15 @@ proptest! {
     }
 
     #[test]
+    fn websocket_frames_are_read_the_same_in_any_pieces_and_by_a_naive_reader(
+        bytes in prop_oneof![9 => frames(), 1 => any::<Vec<u8>>()],
+        limit in prop_oneof![Just(1_000_usize), 0..30_usize],
+        pieces: u8,
+    ) {
+        laws::websocket::hold(&bytes, limit, Pieces::new(pieces));
+    }
+
+    #[test]
     fn a_path_has_one_form_whatever_the_bytes(raw in any::<Vec<u8>>()) {
         laws::path::hold(&raw);
     }
@@ -255,6 +293,7 @@ fn the_corpora_of_the_fuzz_targets_keep_the_laws() {
     check("client_hello", laws::client_hello::from_fuzz);
     check("proxy", laws::proxy::hold);
     check("path", laws::path::hold);
+    check("websocket", laws::websocket::from_fuzz);
 
     #[track_caller]
     fn check(target: &str, law: fn(&[u8])) {

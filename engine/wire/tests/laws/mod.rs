@@ -13,6 +13,7 @@ pub mod client_hello;
 pub mod head;
 pub mod path;
 pub mod proxy;
+pub mod websocket;
 
 /// The lengths of the pieces in which bytes arrive. Endless; the same seed gives the same pieces.
 #[derive(Clone, Copy)]

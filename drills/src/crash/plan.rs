@@ -1,0 +1,176 @@
+//! Who is where, says what, and when something breaks: all of it from one seed.
+//!
+//! **Job.** Deal rooms, messages, cuts and kills. **Called by** `crash` and its clients. Pure.
+//!
+//! Invariants
+//! 1. The same seed and numbers give the same plan.
+//! 2. Every conversation has at least two people; everybody says the same number of messages, give or take one.
+//!
+//! Not here: the clock, sockets.
+
+use std::collections::VecDeque;
+
+use madang_host::draws::Draws;
+
+use super::ledger::{Conversation, Number};
+
+/// One conversation as one client calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The same for all who are in it.
+    pub conversation: Conversation,
+    /// What this client calls it.
+    pub called: String,
+}
+
+/// Something to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    /// Which one.
+    pub number: Number,
+    /// Where, of the client's places.
+    pub place: usize,
+    /// What.
+    pub text: String,
+}
+
+impl Message {
+    /// With it the server knows the message again.
+    pub(super) fn nonce(&self) -> String {
+        format!("{}-{}", self.number.client, self.number.message)
+    }
+}
+
+/// The whole drill.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    seed: u64,
+    clients: u32,
+    messages: u32,
+    rooms: u32,
+    cuts_each: u32,
+    /// At so many acknowledged messages the server is killed.
+    pub kills: VecDeque<u64>,
+}
+
+impl Plan {
+    /// Kills are spread over the whole of the sending, never twice at the same message.
+    pub(super) fn new(seed: u64, clients: u32, messages: u32, kills: u32, cuts_each: u32) -> Self {
+        let mut draws = Draws::new(seed);
+        let share = u64::from(messages) / u64::from(kills.max(1));
+        let kills = (0..u64::from(kills)).map(|kill| kill * share + 1 + draws.below(share.saturating_sub(1)));
+        Self { seed, clients, messages, rooms: (clients / 5).max(1), cuts_each, kills: kills.collect() }
+    }
+
+    /// A client's name.
+    pub(super) fn name(client: u32) -> String {
+        format!("c{client}")
+    }
+
+    /// Where a client is: in two rooms (one, where there is no second), and in a talk with its neighbour.
+    pub(super) fn places(&self, client: u32) -> Vec<Place> {
+        let rooms = [client % self.rooms, (client / self.rooms * 3 + client + 1) % self.rooms];
+        let mut places: Vec<Place> = Vec::new();
+        for room in rooms {
+            let called = format!("room{room}");
+            if places.iter().all(|place| place.called != called) {
+                places.push(Place { conversation: called.clone(), called });
+            }
+        }
+        let other = client ^ 1;
+        if other < self.clients {
+            let (low, high) = (client.min(other), client.max(other));
+            let conversation = format!("{} and {}", Self::name(low), Self::name(high));
+            places.push(Place { conversation, called: format!("@{}", Self::name(other)) });
+        }
+        places
+    }
+
+    /// What a client says, in order.
+    pub(super) fn messages(&self, client: u32) -> Vec<Message> {
+        let mut draws = self.draws(client, 1);
+        let places = self.places(client).len() as u64;
+        let count = self.messages / self.clients + u32::from(client < self.messages % self.clients);
+        let message = |message| {
+            // One in eight goes to the neighbour alone.
+            let rooms = places.saturating_sub(1).max(1);
+            let place = if draws.below(8) == 0 { places - 1 } else { draws.below(rooms) };
+            let letters = ["a", "b ", "\"", "\\", "마", "당 ", "é", "😀", "/", "<&>"];
+            let filler: String = (0..draws.below(24)).map(|_| letters[at(draws.below(10))]).collect();
+            Message {
+                number: Number { client, message },
+                place: at(place),
+                // No white space at either end: some faces cut it off.
+                text: format!("{client}/{message} {filler}."),
+            }
+        };
+        (0..count).map(message).collect()
+    }
+
+    /// After how many frames a client is cut off, time after time; it has enough of them for its number of cuts.
+    pub(super) fn cuts(&self, client: u32) -> Cuts {
+        // What a client hears: what is said where it is, and its answers.
+        let heard = u64::from(self.messages / self.clients) * 20;
+        let every = heard.checked_div(u64::from(self.cuts_each)).unwrap_or(u64::MAX / 4).max(2);
+        Cuts { draws: self.draws(client, 2), every }
+    }
+
+    fn draws(&self, client: u32, purpose: u64) -> Draws {
+        Draws::new(self.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(client) * 16 + purpose))
+    }
+}
+
+/// When one client is cut off.
+#[derive(Debug, Clone)]
+pub(super) struct Cuts {
+    draws: Draws,
+    every: u64,
+}
+
+impl Cuts {
+    /// After so many frames, and whether the other side is told by a reset.
+    pub(super) fn draw(&mut self) -> (u64, bool) {
+        (1 + self.draws.below(self.every * 2), self.draws.below(2) == 0)
+    }
+}
+
+/// An index: all that is drawn here is small.
+fn at(drawn: u64) -> usize {
+    usize::try_from(drawn).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        // Goal: whatever the numbers, everybody has something to say where somebody hears it, and the kills are in the sending.
+        #[test]
+        fn a_plan_is_whole(seed: u64, clients in 2_u32..60, messages in 60_u32..3_000, kills in 0_u32..20) {
+            let plan = Plan::new(seed, clients, messages, kills, 3);
+            let again = Plan::new(seed, clients, messages, kills, 3);
+            let mut total = 0;
+            for client in 0..clients {
+                let (places, said) = (plan.places(client), plan.messages(client));
+                prop_assert_eq!(&said, &again.messages(client));
+                prop_assert!(said.iter().all(|message| message.place < places.len() && message.text.len() < 200));
+                total += said.len();
+            }
+            prop_assert_eq!(total, messages as usize);
+            prop_assert_eq!(plan.kills.len(), kills as usize);
+            prop_assert!(plan.kills.iter().is_sorted_by(|a, b| a < b));
+            prop_assert!(plan.kills.iter().all(|kill| (1..=u64::from(messages)).contains(kill)));
+        }
+    }
+
+    // Goal: two who talk call the conversation differently and mean the same.
+    #[test]
+    fn a_talk_has_two_names() {
+        let plan = Plan::new(1, 12, 100, 1, 1);
+        let talk = |client: u32| plan.places(client).pop().unwrap();
+        assert_eq!((talk(4).called.as_str(), talk(5).called.as_str()), ("@c5", "@c4"));
+        assert_eq!(talk(4).conversation, talk(5).conversation);
+    }
+}
