@@ -1,4 +1,5 @@
-//! Pure bytes <-> values: HTTP/1 heads and framing, paths, dates, the PROXY protocol, the first message of TLS.
+//! Pure bytes <-> values: HTTP/1 heads and framing, paths, dates, the PROXY protocol, the first message of TLS, websocket
+//! frames, IRC lines.
 //!
 //! **Job.** Read what a peer sent strictly and once, write what goes out.
 //! **Promises.** No socket, no clock, no randomness, no async: the dependency list proves it. Ambiguity is an error with a name.
@@ -12,6 +13,7 @@ pub mod client_hello;
 pub mod date;
 mod grammar;
 pub mod http1;
+pub mod irc;
 mod malformed;
 mod parts;
 pub mod path;

@@ -284,6 +284,39 @@ proptest! {
     }
 }
 
+/// Lines as clients send them, with a fault here and there.
+fn irc_line() -> impl Strategy<Value = Vec<u8>> {
+    let tags = prop_oneof![
+        3 => "",
+        2 => "@[a-z]{1,4}(=[a-z\\\\:s]{0,5})?(;\\+?[a-z./]{1,9}=?){0,2} ",
+        1 => "@[ -~]{0,9} ?",
+        1 => (4_080..4_100_usize).prop_map(|long| format!("@a={} ", "b".repeat(long))),
+    ];
+    let body = prop_oneof![
+        4 => "(:[a-z!@.]{1,9} {1,2})?[A-Za-z]{1,9}( [a-z#가-나]{1,4}){0,5}( :[ -~가-힣]{0,20})?",
+        1 => "[0-9]{0,4}( [a-z]){0,18}",
+        1 => (490..520_usize).prop_map(|long| format!("PRIVMSG {}", "c".repeat(long))),
+        1 => "[ -~\\r\\x00]{0,20}",
+    ];
+    let ends = [&b"\r\n"[..], b"\r\n", b"\r\n", b"\n", b"\r", b"\xff\n", b""];
+    let end = prop::sample::select(ends.to_vec());
+    (tags, body, end).prop_map(|(tags, body, end)| [tags.as_bytes(), body.as_bytes(), end].concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn lines_of_irc_are_read_the_same_in_any_pieces_and_by_a_naive_reader(lines in vec(irc_line(), 0..6), pieces: u8) {
+        laws::irc::hold(&lines.concat(), Pieces::new(pieces));
+    }
+
+    #[test]
+    fn whatever_is_written_is_one_line_of_irc(tag in "[ -~]{0,9}", source: String, param: String, text: String) {
+        laws::irc::is_one_line(&tag, &source, &param, &text);
+    }
+}
+
 // Goal: what fuzzing found once is found again without a fuzzer. Method: every kept file through its target's law.
 #[test]
 fn the_corpora_of_the_fuzz_targets_keep_the_laws() {
@@ -294,6 +327,7 @@ fn the_corpora_of_the_fuzz_targets_keep_the_laws() {
     check("proxy", laws::proxy::hold);
     check("path", laws::path::hold);
     check("websocket", laws::websocket::from_fuzz);
+    check("irc", laws::irc::from_fuzz);
 
     #[track_caller]
     fn check(target: &str, law: fn(&[u8])) {

@@ -17,6 +17,7 @@ pub mod event;
 pub mod floor;
 pub mod here;
 pub mod hub;
+pub mod irc;
 pub mod law;
 pub mod listen;
 pub mod names;

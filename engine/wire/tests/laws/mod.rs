@@ -11,6 +11,7 @@ pub mod answer;
 pub mod chunked;
 pub mod client_hello;
 pub mod head;
+pub mod irc;
 pub mod path;
 pub mod proxy;
 pub mod websocket;
