@@ -24,6 +24,7 @@ mod balance_answers;
 mod balance_failures;
 mod balance_pressure;
 mod balance_rolling;
+mod chat;
 mod chat_talk;
 mod data;
 mod documents;

@@ -24,8 +24,11 @@ use madang_host::net::own_address;
 use madang_host::tls::TlsPolicies;
 use madang_host::tls::local_ca::{LocalCa, LocalCaError, RENEW_DAYS};
 use madang_host::worker::{Pulse, Worker, WorkerGone, WorkerHandle};
+use madang_store::config::StoreSettings;
+use madang_store::error::StoreError;
 
 use crate::apps::Apps;
+use crate::chats::Chats;
 use crate::config::Settings;
 use crate::plan::{ListenerPlan, Plan, PlanError, rules, session_limits};
 use crate::programs::ToApps;
@@ -41,6 +44,13 @@ pub enum HouseError {
     Plan(PlanError),
     /// A worker thread.
     Worker(std::io::Error),
+    /// The store cannot be had.
+    Store {
+        /// Where it should be.
+        place: String,
+        /// Why not.
+        error: StoreError,
+    },
     /// A worker ended.
     Gone(WorkerGone),
 }
@@ -59,6 +69,9 @@ impl fmt::Display for HouseError {
             }
             Self::Plan(error) => error.fmt(f),
             Self::Worker(error) => write!(f, "cannot start a worker: {error}"),
+            Self::Store { place, error } => {
+                write!(f, "the store that chats need cannot be opened ({place}): {error}")
+            }
             Self::Gone(error) => error.fmt(f),
         }
     }
@@ -86,6 +99,7 @@ pub struct House {
     /// Sockets handed to us that no listener wanted.
     pub left_over: Inherited,
     pools: Option<Pools>,
+    chats: Chats,
 }
 
 /// The pools, from the moment the house opens.
@@ -139,6 +153,7 @@ impl House {
             workers: Vec::new(),
             left_over: Vec::new(),
             pools: None,
+            chats: Chats::default(),
         };
         let bound =
             bind_new(&house.open, plan.listeners, workers, &mut inherited).map_err(HouseError::Bind)?;
@@ -160,6 +175,7 @@ impl House {
         observer: Box<dyn Observer>,
     ) -> Result<(), HouseError> {
         let seed = madang_host::random::seed();
+        open_store(&mut self.chats, &self.settings).await?;
         let settings = &self.settings;
         let apps = Apps::start(&settings.apps, &settings.server.data, seed, Arc::clone(&self.telemetry));
         let pools = apps.pools(&settings.pools);
@@ -188,6 +204,7 @@ impl House {
             self.workers.push(handle.map_err(HouseError::Worker)?);
         }
         self.send_pools().await?;
+        self.send_chats().await?;
         for index in 0..self.open.len() {
             self.seat(index, true).await?;
         }
@@ -201,6 +218,44 @@ impl House {
             let (snapshots, kit) = (keeper.pools(), kit.clone());
             let order = move |worker: &Rc<_>, room: &mut Room| room.set_pools(worker, &snapshots, &kit);
             worker.ask(order).await.map_err(HouseError::Gone)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the chats that do not run yet and tells every worker of all.
+    async fn send_chats(&mut self) -> Result<(), HouseError> {
+        let all = &self.settings.chats;
+        let parts = self.chats.start(all, self.workers.len()).map_err(HouseError::Worker)?;
+        for (worker, new) in self.workers.iter().zip(parts) {
+            let all = all.clone();
+            let order = move |worker: &Rc<_>, room: &mut Room| room.set_chats(worker, new, &all);
+            worker.ask(order).await.map_err(HouseError::Gone)?;
+        }
+        Ok(())
+    }
+
+    /// The chats.
+    pub fn chats(&self) -> &Chats {
+        &self.chats
+    }
+
+    /// Ends the chats and closes their store: another process is to have them.
+    pub async fn end_chats(&mut self) {
+        self.chats.end().await;
+        self.chats.close();
+    }
+
+    /// Ends the chats: everything that was written is told, then their connections are asked to leave.
+    pub async fn end_hubs(&mut self) {
+        self.chats.end().await;
+    }
+
+    /// Has the chats again after [`House::end_chats`].
+    pub async fn resume_chats(&mut self) -> Result<(), HouseError> {
+        open_store(&mut self.chats, &self.settings).await?;
+        self.send_chats().await?;
+        for index in 0..self.open.len() {
+            self.seat(index, false).await?;
         }
         Ok(())
     }
@@ -233,6 +288,7 @@ impl House {
                 sessions: Arc::clone(&open.plan.sessions),
                 workers: self.workers.len(),
                 stream: open.plan.stream.clone(),
+                chat: open.plan.chat.clone(),
             };
             let sockets = if with_sockets {
                 open.sockets.for_worker(at, self.workers.len()).map_err(HouseError::Worker)?
@@ -259,6 +315,7 @@ impl House {
             .partition(|listener| self.open.iter().any(|open| same_socket(&open.plan, listener)));
         let bound =
             bind_new(&self.open, new, self.workers.len(), &mut Vec::new()).map_err(HouseError::Bind)?;
+        open_store(&mut self.chats, &plan.settings).await?;
 
         // From here on nothing fails but a dead worker.
         self.settings = plan.settings;
@@ -269,6 +326,8 @@ impl House {
             apps.update(&self.settings.apps, &self.settings.scalers);
         }
         self.send_pools().await?;
+        self.chats.update(&self.settings.chats).await;
+        self.send_chats().await?;
         let mut old = std::mem::take(&mut self.open);
         for listener in stay {
             let Some(at) = old.iter().position(|open| same_socket(&open.plan, &listener)) else { continue };
@@ -345,6 +404,8 @@ impl House {
     pub fn listeners(&self) -> Vec<ListenerView> {
         let view = |open: &Open| {
             let scheme = match (&open.plan.stream, open.plan.listen.secure) {
+                // As it was written.
+                _ if open.plan.chat.is_some() => open.plan.listen.name.split(':').next().unwrap_or_default(),
                 (Some(_), _) if matches!(open.sockets.bound, Address::Udp(_)) => "udp",
                 (Some(_), true) => "tls",
                 (Some(_), false) => "tcp",
@@ -352,10 +413,18 @@ impl House {
                 (None, false) => "http",
             };
             let stream = open.plan.stream.iter().map(|stream| stream.name.to_string());
+            let chat = open.plan.chat.iter().map(|(chat, _)| chat.to_string());
             ListenerView {
                 name: open.plan.listen.name.clone(),
                 bound: format!("{scheme}://{}", open.sockets.bound),
-                sites: open.plan.sites.iter().map(|site| site.name.to_string()).chain(stream).collect(),
+                sites: open
+                    .plan
+                    .sites
+                    .iter()
+                    .map(|site| site.name.to_string())
+                    .chain(stream)
+                    .chain(chat)
+                    .collect(),
                 open: open.plan.gate.open(),
             }
         };
@@ -418,12 +487,25 @@ impl House {
         }
     }
 
-    /// Ends the worker threads.
-    pub fn close(self) {
+    /// Ends the worker threads and closes the store.
+    pub fn close(mut self) {
         for worker in self.workers {
             worker.stop();
         }
+        self.chats.close();
     }
+}
+
+async fn open_store(chats: &mut Chats, settings: &Settings) -> Result<(), HouseError> {
+    let data = &settings.server.data;
+    let opened = chats.open_store(&settings.chats, &settings.store, data).await;
+    opened.map_err(|error| {
+        let place = match &settings.store {
+            StoreSettings::Sqlite { .. } => madang_store::database_file(data).display().to_string(),
+            StoreSettings::Postgres { address, .. } => address.to_string(),
+        };
+        HouseError::Store { place, error }
+    })
 }
 
 /// Same address and scheme, written the same way: sockets, gate and endpoints stay.

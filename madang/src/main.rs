@@ -9,6 +9,7 @@ mod alerts;
 mod app_orders;
 mod app_words;
 mod apps;
+mod chats;
 mod cli;
 mod config;
 mod control;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use madang_balance::config::StreamSettings;
+use madang_chat::config::Speaks as Spoken;
 use madang_host::config::{Certificates, Listen, TlsSettings};
 use madang_host::gate::{Gate, GateLimits, ListenerGate, ListenerRules};
 use madang_host::tls::local_ca::{LocalCa, LocalCaError};
@@ -44,6 +45,8 @@ pub struct ListenerPlan {
     pub sessions: Arc<Gate>,
     /// Where its bytes go, when it is no web listener.
     pub stream: Option<Arc<StreamSettings>>,
+    /// The chat it is of, and what is spoken there, when it is no web listener.
+    pub chat: Option<(Arc<str>, Spoken)>,
 }
 
 /// Why settings that were checked cannot run after all.
@@ -83,10 +86,12 @@ impl Plan {
         for (listen, sites) in settings.listeners() {
             let tls = if listen.secure { policies(&sites, &settings, &mut local_ca, now)? } else { None };
             let gate = Arc::new(ListenerGate::new(rules(&listen)));
-            listeners.push(ListenerPlan { listen, sites, tls, gate, sessions: sessions(None), stream: None });
+            let sessions = sessions(None);
+            listeners.push(ListenerPlan { listen, sites, tls, gate, sessions, stream: None, chat: None });
         }
         for stream in &settings.streams {
-            let tls = stream_policy(stream, &settings, &mut local_ca, now)?;
+            let (names, tls) = (stream.names(), stream.tls.as_ref());
+            let tls = own_policy(&stream.name, tls, &names, &settings, &mut local_ca, now)?;
             for listen in &stream.listen {
                 listeners.push(ListenerPlan {
                     listen: listen.clone(),
@@ -95,6 +100,21 @@ impl Plan {
                     gate: Arc::new(ListenerGate::new(rules(listen))),
                     sessions: sessions(Some(stream)),
                     stream: Some(Arc::clone(stream)),
+                    chat: None,
+                });
+            }
+        }
+        for chat in &settings.chats {
+            let tls = own_policy(&chat.name, chat.tls.as_ref(), &[], &settings, &mut local_ca, now)?;
+            for one in &chat.listen {
+                listeners.push(ListenerPlan {
+                    listen: one.listen.clone(),
+                    sites: Vec::new(),
+                    tls: tls.clone().filter(|_| one.listen.secure),
+                    gate: Arc::new(ListenerGate::new(rules(&one.listen))),
+                    sessions: sessions(None),
+                    stream: None,
+                    chat: Some((Arc::clone(&chat.name), one.speaks)),
                 });
             }
         }
@@ -138,17 +158,19 @@ fn policies(
     Ok(TlsPolicies::new(policies))
 }
 
-/// TLS that ends in front of a stream: one policy for all its names.
-fn stream_policy(
-    stream: &StreamSettings,
+/// TLS that ends here for something that is no site: one policy for all its names.
+fn own_policy(
+    name: &str,
+    tls: Option<&TlsSettings>,
+    names: &[String],
     settings: &Settings,
     local_ca: &mut Option<LocalCa>,
     now: SystemTime,
 ) -> Result<Option<TlsPolicies>, PlanError> {
-    let Some(tls) = &stream.tls else { return Ok(None) };
-    let store = store(tls, &stream.names(), settings, local_ca, now)?;
-    let (hosts, version) = (stream.names(), tls.version_min);
-    let policy = Policy::new(&stream.name, hosts, store, version, &tls.client_auth, Speaks::Anything);
+    let Some(tls) = tls else { return Ok(None) };
+    let store = store(tls, names, settings, local_ca, now)?;
+    let policy =
+        Policy::new(name, names.to_vec(), store, tls.version_min, &tls.client_auth, Speaks::Anything);
     Ok(TlsPolicies::new(vec![policy.map_err(PlanError::Policy)?]))
 }
 

@@ -23,6 +23,11 @@ use madang_balance::split::{Rule, Split};
 use madang_balance::stream::program::Programs;
 use madang_balance::stream::{self, StreamAcceptor, StreamDoor, Way, udp};
 use madang_balance::ways::{SplitBy, Ways};
+use madang_chat::config::{ChatSettings, Speaks};
+use madang_chat::floor::Floor;
+use madang_chat::here::Here as Chat;
+use madang_chat::listen::{ChatAcceptor, Entry as ChatEntry, Porter, Threshold, door};
+use madang_chat::web::ChatService;
 use madang_host::config::{Limits, Listen};
 use madang_host::gate::{Gate, ListenerGate};
 use madang_host::net::listen::Listener;
@@ -32,10 +37,12 @@ use madang_host::worker::{Accepting, Acceptor, Worker};
 use madang_http::accept::HttpAcceptor;
 use madang_http::endpoint::{Endpoint, HttpLimits, Pool, Serving};
 use madang_http::exchange::Service;
+use madang_http::websocket::Hall;
 use madang_web::config::{self as web, Action, ProxySettings, Site, SplitArm, Takes};
 use madang_wire::request::HeadLimits;
 use tokio::sync::oneshot;
 
+use crate::chats::ChatPart;
 use crate::telemetry::WorkerTelemetry;
 
 /// One worker's state.
@@ -46,6 +53,8 @@ pub struct Room {
     places: HashMap<String, Place>,
     streams: Rc<stream::Kit>,
     pools: Rc<RefCell<HashMap<Arc<str>, Rc<Here>>>>,
+    chats: Rc<RefCell<HashMap<Arc<str>, Rc<Chat>>>>,
+    hall: Rc<Hall>,
 }
 
 /// What pools need besides their snapshots; the same on every worker.
@@ -68,6 +77,7 @@ struct Place {
 enum Door {
     Http(Rc<Endpoint>),
     Stream(Rc<StreamDoor>),
+    Chat(Rc<Threshold>),
 }
 
 /// What one worker needs to know of one listener; travels between threads.
@@ -87,6 +97,8 @@ pub struct Seat {
     pub workers: usize,
     /// Where its bytes go, when it is no web listener.
     pub stream: Option<Arc<StreamSettings>>,
+    /// The chat it is of, and what is spoken there, when it is no web listener.
+    pub chat: Option<(Arc<str>, Speaks)>,
 }
 
 impl Room {
@@ -105,7 +117,27 @@ impl Room {
         let observer = Rc::clone(&telemetry) as Rc<dyn stream::end::StreamObserver>;
         let streams =
             Rc::new(stream::Kit { buffers: Rc::clone(&pool), pipes: Pipes::new(), observer, programs });
-        Self { pool, web, telemetry, places: HashMap::new(), streams, pools }
+        let (chats, hall) = (Rc::default(), Hall::new(worker));
+        Self { pool, web, telemetry, places: HashMap::new(), streams, pools, chats, hall }
+    }
+
+    /// Chats that are new here, and the settings of all; those that are not among them are gone once their last route is.
+    pub fn set_chats(&mut self, worker: &Rc<Worker>, new: Vec<ChatPart>, all: &[Arc<ChatSettings>]) {
+        let mut chats = self.chats.borrow_mut();
+        chats.retain(|name, _| all.iter().any(|settings| settings.name == *name));
+        for settings in all {
+            if let Some(chat) = chats.get(&settings.name) {
+                chat.renew(Arc::clone(settings));
+            }
+        }
+        for ChatPart { settings, link, post, counts } in new {
+            // Fewer than 65,536 workers.
+            let place = u16::try_from(worker.index).unwrap_or(u16::MAX);
+            let floor = Floor::new(place, link, counts);
+            tokio::task::spawn_local(Rc::clone(&floor).serve(post));
+            let name = Arc::clone(&settings.name);
+            chats.insert(name, Chat::new(worker, &self.hall, &floor, settings));
+        }
     }
 
     /// New snapshots of pools; those that are not among them are gone once their last route is.
@@ -126,14 +158,21 @@ impl Room {
         }
     }
 
-    /// Says which routes of these sites lead to pools.
+    /// Says which routes of these sites lead to pools and chats.
     fn join_roles(&self, sites: &[Arc<Site>]) {
-        let (pools, sites) = (Rc::clone(&self.pools), sites.to_vec());
+        let (pools, chats, sites) = (Rc::clone(&self.pools), Rc::clone(&self.chats), sites.to_vec());
         self.web.set_roles(Box::new(move |site, place| {
             let site = sites.iter().find(|have| *have.name == *site)?;
-            let Action::Proxy(proxy) = &site.routes.get(place)?.action else { return None };
-            // Sites and routes with the same split do not divide clients at the same place.
-            proxied(proxy, &pools.borrow(), &format!("{}/{place}", site.name))
+            let route = site.routes.get(place)?;
+            match &route.action {
+                // Sites and routes with the same split do not divide clients at the same place.
+                Action::Proxy(proxy) => proxied(proxy, &pools.borrow(), &format!("{}/{place}", site.name)),
+                Action::Chat { chat } => {
+                    let folders = route.paths.iter().filter_map(|path| path.folder().map(str::to_owned));
+                    Some(ChatService::new(chats.borrow().get(chat.as_str())?, folders.collect()))
+                }
+                _ => None,
+            }
         }));
     }
 
@@ -157,14 +196,16 @@ impl Room {
         sockets: Vec<Listener>,
     ) -> std::io::Result<()> {
         let name = seat.listen.name.clone();
-        let place = match seat.stream.clone() {
-            None => self.web_place(worker, &seat, limits),
-            Some(stream) => self.stream_place(&name, stream, seat.tls.clone())?,
+        let place = match (seat.stream.clone(), &seat.chat) {
+            (Some(stream), _) => self.stream_place(&name, stream, seat.tls.clone())?,
+            (None, Some((chat, speaks))) => self.chat_place(&seat, chat, *speaks)?,
+            (None, None) => self.web_place(worker, &seat, limits),
         };
         let name: Rc<str> = name.into();
         for socket in sockets {
             let acceptor: Rc<dyn Acceptor> = match &place.door {
                 Door::Http(endpoint) => Rc::new(HttpAcceptor { endpoint: Rc::clone(endpoint) }),
+                Door::Chat(threshold) => Rc::new(ChatAcceptor { threshold: Rc::clone(threshold) }),
                 Door::Stream(door) => {
                     if let Listener::Udp(socket) = socket {
                         let admission = udp::Admission {
@@ -239,6 +280,30 @@ impl Room {
             }
             Entry::Vacant(free) => {
                 let door = Door::Stream(StreamDoor::new(serving, &self.streams));
+                Ok(free.insert(Place { door, accepting: Vec::new() }))
+            }
+        }
+    }
+
+    fn chat_place(&mut self, seat: &Seat, chat: &str, speaks: Speaks) -> std::io::Result<&mut Place> {
+        let chats = self.chats.borrow();
+        // The settings were checked: both are there.
+        let missing = || std::io::Error::other(format!("no chat {chat} that speaks this"));
+        let door = chats.get(chat).and_then(|here| door(here, speaks)).ok_or_else(missing)?;
+        drop(chats);
+        let entry =
+            ChatEntry { door, tls: seat.tls.clone(), proxy_trusted: seat.listen.proxy_protocol.clone() };
+        match self.places.entry(seat.listen.name.clone()) {
+            Entry::Occupied(place) => {
+                let place = place.into_mut();
+                if let Door::Chat(threshold) = &place.door {
+                    threshold.renew(entry);
+                }
+                Ok(place)
+            }
+            Entry::Vacant(free) => {
+                let porter = Rc::clone(&self.telemetry) as Rc<dyn Porter>;
+                let door = Door::Chat(Threshold::new(entry, porter));
                 Ok(free.insert(Place { door, accepting: Vec::new() }))
             }
         }

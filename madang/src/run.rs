@@ -197,7 +197,10 @@ async fn live(
             Some(request) = inbox.recv() => if let Some(end) = life.order(request, &admin).await { break end },
             sign = signals.next() => if let Some(end) = life.signal(sign, &admin).await { break end },
             _ = certificates.tick() => life.watch_certificates(),
-            _ = looks.tick() => life.alerts.look(&life.house),
+            _ = looks.tick() => {
+                life.house.chats().beat();
+                life.alerts.look(&life.house);
+            }
             Some(()) = renewals.recv() => life.renew_pools().await,
         }
     };
@@ -411,8 +414,13 @@ impl Life {
             apps.freeze();
         }
         self.alerts.freeze();
+        // One hub at a time has a room's order: clients come back to the new process, which has everything that was told.
+        self.house.end_chats().await;
         let result = upgrade::hand_over(&self.house, file, lock, &admin.sockets()).await;
         if result.is_err() {
+            if let Err(error) = self.house.resume_chats().await {
+                self.telemetry.log.always(Level::Error, "chat", &error.to_string());
+            }
             if let Some(apps) = self.house.apps() {
                 apps.thaw();
             }
@@ -471,13 +479,15 @@ impl Life {
         }
     }
 
-    async fn end(self, end: End, mut signals: Signals) {
+    async fn end(mut self, end: End, mut signals: Signals) {
         self.ready.set(false);
         if end == End::Stop {
             let _ = self.notifier.stopping("draining");
         }
         let deadline = self.house.settings().server.drain;
         let data = self.house.settings().server.data.clone();
+        // What was written is told before anybody is asked to leave.
+        self.house.end_hubs().await;
         let clean = tokio::select! {
             clean = self.house.drain(end == End::Stop, deadline) => clean,
             // Asked twice: now.

@@ -46,6 +46,7 @@ pub async fn json(house: &House, file: Option<&Path>) -> Value {
         "pools": house.keeper().map(|keeper| keeper.views()),
         "apps": house.apps().map(|apps| apps.views()),
         "scalers": house.scalers(),
+        "chats": house.chats().views(),
         "certificates": certificates,
     })
 }
@@ -87,6 +88,9 @@ pub fn metrics(house: &House, alerts: Vec<Gauge>) -> String {
         gauges.extend(families.numbers);
         durations = families.durations;
     }
+    let (chats, of_store) = house.chats().families();
+    gauges.extend(chats);
+    durations.extend(of_store);
     gauges.extend(alerts);
     gauges.extend(scaler_gauges(house));
     gauges.extend(process_gauges());

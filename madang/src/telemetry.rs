@@ -301,6 +301,15 @@ impl StreamObserver for WorkerTelemetry {
     }
 }
 
+impl madang_chat::listen::Porter for WorkerTelemetry {
+    fn secured(&self, connection: &Connection) {
+        madang_web::Recorder::secured(self, connection);
+    }
+    fn refused(&self, _: &Connection, what: &'static str) {
+        self.block.refused(what);
+    }
+}
+
 impl AcceptObserver for WorkerTelemetry {
     fn accepted(&self, listener: &str) {
         self.block.accepted(listener);

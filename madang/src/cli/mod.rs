@@ -17,6 +17,7 @@ macro_rules! say {
 mod alerts;
 mod apps;
 mod ask;
+mod chats;
 mod chat;
 mod check;
 mod data;

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use madang_host::telemetry::access::size;
 use serde_json::Value;
 
-use super::pools;
 use super::table::{Column, NOTHING, Screen, table};
+use super::{chats, pools};
 
 pub(super) fn text(value: &Value) -> String {
     match value {
@@ -195,6 +195,7 @@ pub(super) fn status(value: &Value, screen: Screen) -> String {
         out.push('\n');
         out.push_str(&pools::short(pool, screen));
     }
+    section(&mut out, &chats::COLUMNS, &chats::rows(&value["chats"]), screen);
     let rows: Vec<Vec<String>> = list(&value["scalers"])
         .iter()
         .map(|one| {

@@ -11,6 +11,7 @@
 
 mod alerts;
 mod apps;
+mod chats;
 pub mod diff;
 pub mod disk;
 mod per_connection;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use madang_balance::config::{POOL, PoolSettings, STREAM, StreamSettings};
+use madang_chat::config::{CHAT, ChatSettings};
 use madang_console::config::{ALERT, AlertSettings};
 use madang_host::config::{
     Certificates, LIMITS, LOG, Limits, Listen, LogSettings, SERVER, Server, TlsSettings,
@@ -79,6 +81,7 @@ pub static ROOT: Section = Section {
             default: "",
             doc: "Connections that go to a pool byte by byte.",
         },
+        Key { name: "chat", kind: Kind::Named(&CHAT), default: "", doc: "Chats by name." },
     ],
 };
 
@@ -103,6 +106,8 @@ pub struct Settings {
     pub scalers: Vec<Arc<ScalerSettings>>,
     /// The streams in the order they were written.
     pub streams: Vec<Arc<StreamSettings>>,
+    /// The chats in the order they were written.
+    pub chats: Vec<Arc<ChatSettings>>,
     /// The sites in the order they were written.
     pub sites: Vec<Arc<Site>>,
     /// What was written, for `plan`.
@@ -178,6 +183,11 @@ pub fn load_from(
         check_certificates(r, stream.tls.as_ref(), &stream.names(), now);
         Arc::new(stream)
     });
+    let chats: Vec<Arc<ChatSettings>> = root.named("chat", &CHAT, |r, name| {
+        let chat = ChatSettings::read(r, name);
+        check_certificates(r, chat.tls.as_ref(), &[], now);
+        Arc::new(chat)
+    });
     let apps: Vec<Arc<AppSettings>> = root.named("app", &APP, |r, name| Arc::new(AppSettings::read(r, name)));
     apps::check(&mut root, &apps, &pools, &server);
     let alerts: Vec<Arc<AlertSettings>> =
@@ -198,10 +208,12 @@ pub fn load_from(
     let targets = apps::targets(&pools, &apps);
     check_pools(&mut root, &sites, &targets);
     streams::check(&mut root, &streams, &sites, &pools, &targets);
+    chats::check(&mut root, &chats, &sites, &streams);
     per_connection::check(&mut root, &apps::per_connection(&apps), &sites, &streams);
     if sites.is_empty()
         && streams.is_empty()
         && apps.is_empty()
+        && chats.is_empty()
         && !root.has("site")
         && !root.report.has_errors()
     {
@@ -215,7 +227,20 @@ pub fn load_from(
         return (None, report);
     }
     (
-        Some(Settings { server, limits, log, store, pools, apps, scalers, alerts, streams, sites, tree }),
+        Some(Settings {
+            server,
+            limits,
+            log,
+            store,
+            pools,
+            apps,
+            scalers,
+            alerts,
+            streams,
+            chats,
+            sites,
+            tree,
+        }),
         report,
     )
 }

@@ -11,10 +11,10 @@
 //! Not here: who may hear what (`hub`), bytes and sockets (the faces).
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use slab::Slab;
 use tokio::sync::mpsc;
@@ -124,6 +124,21 @@ pub struct FloorCounts {
     pub behind: AtomicU64,
     /// Connections that were cut.
     pub cut: AtomicU64,
+    /// Connections that ended, by why.
+    ended: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl FloorCounts {
+    /// A connection ended, for this reason.
+    pub fn ended(&self, why: &'static str) {
+        // A panic under this lock leaves the numbers whole.
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner).entry(why).or_default() += 1;
+    }
+
+    /// How many ended, by why.
+    pub fn ends(&self) -> BTreeMap<&'static str, u64> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// See the module.
@@ -140,6 +155,11 @@ impl Floor {
     /// The floor of the worker of this place.
     pub fn new(worker: u16, hub: HubLink, counts: Arc<FloorCounts>) -> Rc<Self> {
         Rc::new(Self { worker, hub, state: RefCell::default(), ended: RefCell::default(), counts })
+    }
+
+    /// What was done here.
+    pub fn counts(&self) -> &FloorCounts {
+        &self.counts
     }
 
     /// The hub behind it.

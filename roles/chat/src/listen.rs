@@ -24,11 +24,29 @@ use madang_http::accept::read_proxy_header;
 use madang_http::body::{Duplex, LocalFuture};
 use madang_http::tunnel::Tunnel;
 
+use crate::config::Speaks;
+use crate::here::Here;
+
 /// Speaks a protocol on connections of a chat's own addresses; one per worker, chat and protocol.
 pub trait Door {
     /// Serves one connection to its end. The peer's address, TLS and the drain are told by `connection`
     /// ([`Connection::peer`], [`Connection::tls`], [`Connection::draining`]); reading and writing fail once it is cut.
     fn serve(&self, duplex: Box<dyn Duplex>, connection: Rc<Connection>) -> LocalFuture<()>;
+}
+
+/// The door for what is spoken at an address; `None`: this build does not speak it.
+pub fn door(here: &Rc<Here>, speaks: Speaks) -> Option<Rc<dyn Door>> {
+    let _ = here;
+    match speaks {
+        Speaks::Irc | Speaks::Line => None,
+    }
+}
+
+/// What [`door`] has. Settings that name anything else are refused.
+pub fn is_spoken(speaks: Speaks) -> bool {
+    match speaks {
+        Speaks::Irc | Speaks::Line => false,
+    }
 }
 
 /// Who is told about what happens before a door.

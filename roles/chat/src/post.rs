@@ -21,6 +21,7 @@ use crate::floor::Cut;
 use crate::notice::Notice;
 use crate::refusal::Refusal;
 use crate::reply::{Joined, Reply};
+use crate::rules::Rules;
 
 /// Requests that wait for the hub, of all workers together.
 const WAITING_MAX: usize = 8192;
@@ -105,6 +106,8 @@ pub enum ToHub {
     },
     /// A connection ended.
     Gone(SessionId),
+    /// The settings were changed.
+    Rules(Box<Rules>),
     /// The end: nothing new, what is written is told.
     End,
 }
@@ -246,6 +249,11 @@ impl HubLink {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // A hub that has ended needs to know nothing.
         let _ = self.inbox.send(what);
+    }
+
+    /// New settings, from the next request on.
+    pub fn renew(&self, rules: Rules) {
+        self.say(ToHub::Rules(Box::new(rules)));
     }
 
     /// Ends the hub once what waits is done.

@@ -80,6 +80,7 @@ impl Action {
             config::Action::Proxy(settings) => {
                 broken("no-such-pool", format!("there is no pool {:?}", settings.pool))
             }
+            config::Action::Chat { chat } => broken("no-such-chat", format!("there is no chat {chat:?}")),
             config::Action::Respond { status, body, media_type } => Self::Respond {
                 status: *status,
                 body: Bytes::from(body.clone()),

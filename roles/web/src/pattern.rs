@@ -130,6 +130,13 @@ impl PathPattern {
         })
     }
 
+    /// Of `/a/b/*`, `/a/b/`: what all of its paths begin with. `None` for a pattern that is no folder.
+    pub fn folder(&self) -> Option<&str> {
+        let (last, before) = self.segments.split_last()?;
+        let plain = before.iter().all(|segment| matches!(segment, Segment::Literal(_)));
+        if plain && *last == Segment::Rest { self.text.strip_suffix('*') } else { None }
+    }
+
     /// Whether every path matches.
     pub fn takes_all(&self) -> bool {
         matches!(self.segments.as_slice(), [Segment::Rest])

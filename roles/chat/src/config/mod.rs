@@ -6,6 +6,7 @@
 //! Not here: what is done with the values (the hub, the faces), whether addresses are free (`madang`).
 
 mod keys;
+mod rules;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use madang_settings::tree::Value;
 use madang_settings::unit;
 
 pub use self::keys::{CHAT, FILES, ROOMS};
+use crate::listen::is_spoken;
 
 /// A chat, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -210,6 +212,12 @@ fn read_listen(r: &mut Reader<'_>) -> Vec<ChatListen> {
     let mut all = Vec::new();
     for (node, text) in r.texts_with_nodes("listen") {
         match address(&text) {
+            Some((_, _, speaks)) if !is_spoken(speaks) => {
+                let path = r.key_path("listen");
+                let help = "browsers reach a chat by a route of a site: { path = \"/chat/*\", chat = \"…\" }";
+                let message = format!("{text:?} is not in this version");
+                r.report.error(node.mark, &path, message, Some(help.to_owned()));
+            }
             Some((address, secure, speaks)) => all.push(ChatListen {
                 listen: Listen {
                     name: text,

@@ -198,6 +198,7 @@ impl Hub {
             }
             ToHub::Read { session, room, from } => self.read_page(session, room, from),
             ToHub::Gone(session) => self.gone(session),
+            ToHub::Rules(rules) => self.state.borrow_mut().rules = *rules,
             ToHub::End => {}
         }
     }

@@ -52,6 +52,8 @@ pub(super) struct Talk {
     waiting: Cell<u32>,
     /// How many, and when the last one was.
     faults: Cell<(u64, u64)>,
+    /// Why the chat ended it, if it did.
+    cut: Cell<Option<Cut>>,
 }
 
 impl Talk {
@@ -64,6 +66,7 @@ impl Talk {
             signed_in,
             waiting: Cell::new(0),
             faults: Cell::default(),
+            cut: Cell::default(),
         });
         let session = here.floor.enter(Rc::clone(&this) as Rc<dyn Face>);
         this.session.replace(Some(session));
@@ -209,7 +212,8 @@ impl Handler for Talk {
         }
     }
 
-    fn closed(&self, _: Closed) {
+    fn closed(&self, why: Closed) {
+        self.here.floor.counts().ended(self.cut.get().map_or_else(|| why.name(), Cut::name));
         let session = self.session.take();
         drop(session);
     }
@@ -249,6 +253,7 @@ impl Face for Talk {
     }
 
     fn cut(&self, why: Cut) {
+        self.cut.set(self.cut.get().or(Some(why)));
         match why {
             Cut::TooSlow | Cut::Idle => self.socket.cut(why.close_code(), why.text()),
             _ => self.socket.close(why.close_code(), why.text()),

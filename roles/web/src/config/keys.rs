@@ -235,7 +235,12 @@ pub const ROUTE: Section = Section {
             "What the percents of `split` are taken of, so that a client stays where it is: `ip`, `header:NAME`, `cookie:NAME` (who has none: its address).",
         ),
         key("mirror", Kind::Table(&MIRROR), "", "With `proxy`: copies of the requests for another pool."),
-        key("chat", Kind::Text, "", "A chat, by name (not in this version)."),
+        key(
+            "chat",
+            Kind::Text,
+            "",
+            "A chat, by its name in `[chat.NAME]`: its page, its websocket and its HTTP interface. The path is a folder: `/chat/*`.",
+        ),
         key("data", Kind::Text, "", "A data API, by name (not in this version)."),
     ],
 };

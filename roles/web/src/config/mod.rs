@@ -86,6 +86,7 @@ pub enum Action {
     Rewrite { to: String, keep_query: bool },
     Respond { status: u16, body: String, media_type: String },
     Proxy(ProxySettings),
+    Chat { chat: String },
 }
 
 /// `files`, checked.
@@ -289,17 +290,12 @@ impl Route {
     }
 
     fn action(r: &mut Reader<'_>, paths: &[PathPattern], compress: bool) -> Option<Action> {
-        for later in ["chat", "data"] {
-            if r.has(later) {
-                r.error(
-                    later,
-                    format!("`{later}` is not in this version"),
-                    Some("use files, proxy, redirect, rewrite or respond".to_owned()),
-                );
-                return None;
-            }
+        if r.has("data") {
+            let help = Some("use files, proxy, chat, redirect, rewrite or respond".to_owned());
+            r.error("data", "`data` is not in this version", help);
+            return None;
         }
-        let named: Vec<&str> = ["files", "proxy", "redirect", "rewrite", "respond"]
+        let named: Vec<&str> = ["files", "proxy", "chat", "redirect", "rewrite", "respond"]
             .into_iter()
             .filter(|key| r.has(key))
             // With `proxy`, a rewrite says which path the servers see.
@@ -307,7 +303,7 @@ impl Route {
             .collect();
         let [one] = named[..] else {
             let message = if named.is_empty() {
-                "a route needs one of files, proxy, redirect, rewrite, respond".to_owned()
+                "a route needs one of files, proxy, chat, redirect, rewrite, respond".to_owned()
             } else {
                 format!("a route does one thing, here are {}", named.join(" and "))
             };
@@ -338,6 +334,13 @@ impl Route {
         match one {
             "files" => Self::files(r, compress),
             "proxy" => ProxySettings::read(r, paths).map(Action::Proxy),
+            "chat" => {
+                if paths.iter().any(|path| path.folder().is_none()) {
+                    let message = "a chat needs a folder of its own, written without captures";
+                    r.error("path", message, Some("for example path = \"/chat/*\"".to_owned()));
+                }
+                r.text("chat").map(|chat| Action::Chat { chat })
+            }
             "respond" => Some(Action::Respond {
                 status: r.count("status").and_then(|status| u16::try_from(status).ok()).unwrap_or(200),
                 body: r.text("respond")?,

@@ -1,0 +1,174 @@
+//! The chats, from the control side: a hub each on a thread of its own, and the store that all of them share.
+//!
+//! **Job.** Open the store when a chat is there, start and end hubs, give every worker its part, show what they do.
+//! **Called by** `house`, `status`. **Calls** `madang_chat`, `madang_store`.
+//!
+//! Invariants
+//! 1. The store is opened before anything is changed: a reload that cannot have it has changed nothing.
+//! 2. A hub that is told to end has everything written and told before the store is closed.
+//!
+//! Not here: what they show (`view`), a worker's part (`room`), rooms and people (`roles/chat`).
+
+mod view;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use madang_chat::config::ChatSettings;
+use madang_chat::floor::FloorCounts;
+use madang_chat::hub::{Hub, HubCounts, HubParts};
+use madang_chat::post::{HubLink, ToWorker};
+use madang_store::Store;
+use madang_store::config::StoreSettings;
+use madang_store::error::StoreError;
+use tokio::sync::mpsc;
+
+use self::view::Pulse;
+
+/// Batches of the hub's that wait for one worker; then the hub waits.
+const BATCHES_MAX: usize = 64;
+
+/// What one worker needs of one chat; travels between threads.
+pub struct ChatPart {
+    /// As checked.
+    pub settings: Arc<ChatSettings>,
+    /// The way to its hub.
+    pub link: HubLink,
+    /// What the hub says to this worker.
+    pub post: mpsc::Receiver<Vec<ToWorker>>,
+    /// What is done on this worker.
+    pub counts: Arc<FloorCounts>,
+}
+
+/// A chat that runs.
+struct Running {
+    settings: Arc<ChatSettings>,
+    link: HubLink,
+    thread: JoinHandle<()>,
+    hub: Arc<HubCounts>,
+    floors: Vec<Arc<FloorCounts>>,
+    pulse: Pulse,
+}
+
+/// All of them.
+#[derive(Default)]
+pub struct Chats {
+    store: Option<Store>,
+    running: Vec<Running>,
+}
+
+impl Chats {
+    /// Opens the store if one of these chats needs it and it is not open. Off this thread: it may take some seconds.
+    pub async fn open_store(
+        &mut self,
+        wanted: &[Arc<ChatSettings>],
+        settings: &StoreSettings,
+        data: &Path,
+    ) -> Result<(), StoreError> {
+        if wanted.is_empty() || self.store.is_some() {
+            return Ok(());
+        }
+        let (settings, data) = (settings.clone(), data.to_owned());
+        let opened = tokio::task::spawn_blocking(move || Store::open(&settings, &data)).await;
+        let why = || StoreError::Failed { why: "opening it broke off".to_owned() };
+        self.store = Some(opened.unwrap_or_else(|_| Err(why()))?);
+        Ok(())
+    }
+
+    /// Starts those of `wanted` that do not run yet; for each worker, its parts.
+    pub fn start(&mut self, wanted: &[Arc<ChatSettings>], workers: usize) -> io::Result<Vec<Vec<ChatPart>>> {
+        let mut parts: Vec<Vec<ChatPart>> = (0..workers).map(|_| Vec::new()).collect();
+        let Some(store) = self.store.clone() else { return Ok(parts) };
+        for settings in wanted {
+            if self.running.iter().any(|running| running.settings.name == settings.name) {
+                continue;
+            }
+            let (link, inbox) = HubLink::new();
+            let hub = Arc::new(HubCounts::default());
+            let (mut posts, mut floors) = (Vec::new(), Vec::new());
+            for parts in &mut parts {
+                let (sender, post) = mpsc::channel(BATCHES_MAX);
+                let counts = Arc::new(FloorCounts::default());
+                posts.push(sender);
+                floors.push(Arc::clone(&counts));
+                parts.push(ChatPart { settings: Arc::clone(settings), link: link.clone(), post, counts });
+            }
+            let of_hub = HubParts {
+                name: Arc::clone(&settings.name),
+                rules: settings.rules(),
+                store: store.clone(),
+                directory: None,
+                workers: posts,
+                counts: Arc::clone(&hub),
+            };
+            let (born, told) = std::sync::mpsc::sync_channel(1);
+            let name = format!("chat-{}", settings.name);
+            let thread = madang_host::thread::start(&name, move || {
+                let built = tokio::runtime::Builder::new_current_thread().enable_time().build();
+                match built {
+                    Ok(runtime) => {
+                        let _ = born.send(Ok(()));
+                        tokio::task::LocalSet::new().block_on(&runtime, Hub::run(of_hub, inbox));
+                    }
+                    Err(error) => drop(born.send(Err(error))),
+                }
+            })?;
+            told.recv().map_err(|_| io::Error::other("the thread of a chat ended while it started"))??;
+            self.running.push(Running {
+                settings: Arc::clone(settings),
+                link,
+                thread,
+                hub,
+                floors,
+                pulse: Pulse::default(),
+            });
+        }
+        Ok(parts)
+    }
+
+    /// New settings for those that go on, the end of those that are not among them.
+    pub async fn update(&mut self, wanted: &[Arc<ChatSettings>]) {
+        let mut gone = Vec::new();
+        for at in (0..self.running.len()).rev() {
+            let running = &mut self.running[at];
+            match wanted.iter().find(|settings| settings.name == running.settings.name) {
+                Some(settings) => {
+                    if running.settings.rules() != settings.rules() {
+                        running.link.renew(settings.rules());
+                    }
+                    running.settings = Arc::clone(settings);
+                }
+                None => gone.push(self.running.remove(at)),
+            }
+        }
+        end(gone).await;
+    }
+
+    /// Ends all hubs: what was written is told first. Their connections are then asked to leave.
+    pub async fn end(&mut self) {
+        end(std::mem::take(&mut self.running)).await;
+    }
+
+    /// Closes the store. Blocks until what waits is done.
+    pub fn close(&mut self) {
+        if let Some(store) = self.store.take() {
+            store.close();
+        }
+    }
+}
+
+/// Tells them all, then waits for each.
+async fn end(running: Vec<Running>) {
+    for one in &running {
+        one.link.end();
+    }
+    let ended = tokio::task::spawn_blocking(move || {
+        for one in running {
+            // A hub that panicked has told so already.
+            let _ = one.thread.join();
+        }
+    });
+    let _ = ended.await;
+}
