@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use madang_balance::config::{POOL, PoolSettings, STREAM, StreamSettings};
+use madang_bus::config::{BUS, BusSettings};
 use madang_chat::config::{CHAT, ChatSettings};
 use madang_console::config::{ALERT, AlertSettings};
 use madang_host::config::{
@@ -59,6 +60,7 @@ pub static ROOT: Section = Section {
         Key { name: "server", kind: Kind::Table(&SERVER), default: "", doc: "The machine's side." },
         Key { name: "limits", kind: Kind::Table(&LIMITS), default: "", doc: "Times and sizes." },
         Key { name: "log", kind: Kind::Table(&LOG), default: "", doc: "Logs." },
+        Key { name: "bus", kind: Kind::Table(&BUS), default: "", doc: "How several machines are one." },
         Key { name: "store", kind: Kind::Table(&STORE), default: "", doc: "Data that must not be lost." },
         Key { name: "site", kind: Kind::Named(&SITE), default: "", doc: "Web sites by name." },
         Key { name: "pool", kind: Kind::Named(&POOL), default: "", doc: "Pools of servers by name." },
@@ -94,6 +96,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[log]`.
     pub log: LogSettings,
+    /// `[bus]`.
+    pub bus: BusSettings,
     /// `[store]`.
     pub store: StoreSettings,
     /// The pools in the order they were written.
@@ -171,6 +175,15 @@ pub fn load_from(
     let limits = root.table_or_default("limits", &LIMITS, Limits::read);
     let log = root.table_or_default("log", &LOG, LogSettings::read);
     let store = root.table_or_default("store", &STORE, StoreSettings::read);
+    let bus = root.table_or_default("bus", &BUS, BusSettings::read);
+    if matches!(bus, BusSettings::Nats(_)) && matches!(store, StoreSettings::Sqlite { .. }) {
+        let help = Some("[store]\ndatabase = \"postgres://…\", the same on every machine".to_owned());
+        root.error(
+            "bus",
+            "machines that hear each other need one database, and a SQLite file is one machine's",
+            help,
+        );
+    }
     let sites: Vec<Arc<Site>> = root.named("site", &SITE, |r, name| {
         let site = Site::read(r, name);
         check_certificates(r, site.tls.as_ref(), &site.hosts, now);
@@ -232,6 +245,7 @@ pub fn load_from(
             limits,
             log,
             store,
+            bus,
             pools,
             apps,
             scalers,
