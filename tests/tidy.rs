@@ -24,6 +24,7 @@ const GRAPH: &[(&str, &[&str])] = &[
         "madang",
         &[
             "madang-balance",
+            "madang-bus",
             "madang-chat",
             "madang-console",
             "madang-host",
