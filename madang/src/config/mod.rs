@@ -11,6 +11,7 @@
 
 mod alerts;
 mod apps;
+mod bus;
 mod chats;
 pub mod diff;
 pub mod disk;
@@ -60,8 +61,8 @@ pub static ROOT: Section = Section {
         Key { name: "server", kind: Kind::Table(&SERVER), default: "", doc: "The machine's side." },
         Key { name: "limits", kind: Kind::Table(&LIMITS), default: "", doc: "Times and sizes." },
         Key { name: "log", kind: Kind::Table(&LOG), default: "", doc: "Logs." },
-        Key { name: "bus", kind: Kind::Table(&BUS), default: "", doc: "How several machines are one." },
         Key { name: "store", kind: Kind::Table(&STORE), default: "", doc: "Data that must not be lost." },
+        Key { name: "bus", kind: Kind::Table(&BUS), default: "", doc: "Several machines as one." },
         Key { name: "site", kind: Kind::Named(&SITE), default: "", doc: "Web sites by name." },
         Key { name: "pool", kind: Kind::Named(&POOL), default: "", doc: "Pools of servers by name." },
         Key { name: "app", kind: Kind::Named(&APP), default: "", doc: "Programs that Madang runs, by name." },
@@ -96,10 +97,10 @@ pub struct Settings {
     pub limits: Limits,
     /// `[log]`.
     pub log: LogSettings,
-    /// `[bus]`.
-    pub bus: BusSettings,
     /// `[store]`.
     pub store: StoreSettings,
+    /// `[bus]`.
+    pub bus: BusSettings,
     /// The pools in the order they were written.
     pub pools: Vec<Arc<PoolSettings>>,
     /// The apps in the order they were written.
@@ -176,14 +177,6 @@ pub fn load_from(
     let log = root.table_or_default("log", &LOG, LogSettings::read);
     let store = root.table_or_default("store", &STORE, StoreSettings::read);
     let bus = root.table_or_default("bus", &BUS, BusSettings::read);
-    if matches!(bus, BusSettings::Nats(_)) && matches!(store, StoreSettings::Sqlite { .. }) {
-        let help = Some("[store]\ndatabase = \"postgres://…\", the same on every machine".to_owned());
-        root.error(
-            "bus",
-            "machines that hear each other need one database, and a SQLite file is one machine's",
-            help,
-        );
-    }
     let sites: Vec<Arc<Site>> = root.named("site", &SITE, |r, name| {
         let site = Site::read(r, name);
         check_certificates(r, site.tls.as_ref(), &site.hosts, now);
@@ -221,6 +214,7 @@ pub fn load_from(
     let targets = apps::targets(&pools, &apps);
     check_pools(&mut root, &sites, &targets);
     streams::check(&mut root, &streams, &sites, &pools, &targets);
+    bus::check(&mut root, &bus, &store, !chats.is_empty());
     chats::check(&mut root, &chats, &sites, &streams);
     per_connection::check(&mut root, &apps::per_connection(&apps), &sites, &streams);
     if sites.is_empty()
