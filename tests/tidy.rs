@@ -19,13 +19,11 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("madang-web", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
     ("madang-importers", &[]),
     ("madang-drills", &["madang-host"]),
-    ("madang-supervise", &["madang-host", "madang-http", "madang-settings"]),
     (
         "madang-chat",
         &["madang-bus", "madang-host", "madang-http", "madang-settings", "madang-store", "madang-wire"],
     ),
     ("madang-supervise", &["madang-host", "madang-http", "madang-settings", "madang-wire"]),
-    ("madang-chat", &["madang-host", "madang-store", "madang-wire"]),
     ("madang-chat-client", &["madang-host", "madang-wire"]),
     ("madang-console", &["madang-host", "madang-http", "madang-settings"]),
     (
@@ -55,8 +53,7 @@ fn root() -> PathBuf {
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for top in ["engine", "roles", "importers", "clients", "madang", "tests", "benches"] {
-    for top in ["engine", "roles", "importers", "drills", "madang", "tests", "benches"] {
+    for top in ["engine", "roles", "importers", "clients", "drills", "madang", "tests", "benches"] {
         walk(&root().join(top), &mut found);
     }
     assert!(found.len() > 40, "only {} sources found", found.len());
