@@ -240,6 +240,11 @@ pub fn write_text(out: &mut Vec<u8>, text: &[u8]) {
     write_frame(out, 1, text);
 }
 
+/// A message of bytes as one frame.
+pub fn write_binary(out: &mut Vec<u8>, bytes: &[u8]) {
+    write_frame(out, 2, bytes);
+}
+
 /// The answer to a ping.
 pub fn write_pong(out: &mut Vec<u8>, payload: &[u8]) {
     write_frame(out, 10, payload);

@@ -19,6 +19,8 @@ use madang_http::websocket::Hall;
 
 use crate::config::ChatSettings;
 use crate::floor::{Cut, Face, Floor};
+use crate::irc::sasl::Accounts;
+use crate::pipe::Pipes;
 use crate::post::Claim;
 use crate::refusal::Refusal;
 
@@ -45,6 +47,8 @@ pub struct Here {
     worker: Rc<Worker>,
     settings: RefCell<Arc<ChatSettings>>,
     logins: RefCell<Option<Rc<dyn Logins>>>,
+    accounts: RefCell<Option<Rc<dyn Accounts>>>,
+    pipes: Rc<Pipes>,
     /// By when each has to have said who it is, the oldest first.
     silent: RefCell<VecDeque<(u64, Weak<dyn Silent>)>>,
     json: RefCell<Vec<u8>>,
@@ -70,6 +74,8 @@ impl Here {
             worker: Rc::clone(worker),
             settings: RefCell::new(settings),
             logins: RefCell::default(),
+            accounts: RefCell::default(),
+            pipes: Rc::default(),
             silent: RefCell::default(),
             json: RefCell::default(),
         });
@@ -102,6 +108,21 @@ impl Here {
         self.logins.borrow().clone()
     }
 
+    /// Who takes passwords, from now on.
+    pub fn set_accounts(&self, accounts: Option<Rc<dyn Accounts>>) {
+        self.accounts.replace(accounts);
+    }
+
+    /// Who takes passwords; `None`: nobody logs in by one here.
+    pub fn accounts(&self) -> Option<Rc<dyn Accounts>> {
+        self.accounts.borrow().clone()
+    }
+
+    /// The connections of plain bytes of this chat here.
+    pub fn pipes(&self) -> &Rc<Pipes> {
+        &self.pipes
+    }
+
     /// The worker.
     pub fn worker(&self) -> &Rc<Worker> {
         &self.worker
@@ -129,6 +150,7 @@ impl Here {
 
     fn sweep(&self) {
         let now_ms = self.now_ms();
+        self.pipes.sweep(now_ms);
         loop {
             let due = {
                 let mut silent = self.silent.borrow_mut();

@@ -23,6 +23,7 @@ pub mod listen;
 pub mod names;
 pub mod notice;
 pub mod pace;
+pub mod pipe;
 pub mod post;
 pub mod refusal;
 pub mod reply;

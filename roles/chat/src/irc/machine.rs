@@ -23,6 +23,7 @@ use super::register::Registering;
 use super::sasl::{Attempt, Step};
 use super::{Network, channel, history, labels, message, mode, person, register, server};
 use crate::ask::Ask;
+use crate::event::Event;
 use crate::floor::Cut;
 use crate::post::Claim;
 use crate::refusal::Refusal;
@@ -34,6 +35,10 @@ const LABEL_BYTES_MAX: usize = 64;
 const OWN_MAX: usize = 64;
 /// A wait that is longer is told instead of waited for.
 const HOLD_MS_MAX: u64 = 30_000;
+/// A client that is too fast is told so this often at most.
+const WARN_AGAIN_MS: u64 = 10_000;
+/// Events that wait for an answer to tell whose they are. The answer is on its way already.
+const EARLY_MAX: usize = 256;
 
 /// What has to be done for a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +62,7 @@ pub(super) enum Then {
     Joined { wanted: Arc<str> },
     Names { room: Arc<str> },
     Parted { room: Arc<str>, why: Option<String> },
-    Sent { target: String, ask: Ask, command: &'static str },
+    Sent { target: String, command: &'static str },
     Changed { room: Arc<str>, command: &'static str },
     Inviting { room: Arc<str>, who: String },
     Redacted { target: String, id: String },
@@ -78,6 +83,18 @@ struct Waiting {
     then: Then,
     /// It belongs to the command that is being done.
     front: bool,
+    /// To be asked again if it came too fast.
+    again: Option<Ask>,
+}
+
+impl Waiting {
+    /// Whether an event of one's own may come of it.
+    fn writes(&self) -> bool {
+        matches!(
+            self.then,
+            Then::Sent { .. } | Then::Changed { .. } | Then::Redacted { .. } | Then::Inviting { .. }
+        )
+    }
 }
 
 #[derive(Debug, Default)]
@@ -123,7 +140,9 @@ pub struct Machine {
     /// Replies go to the command's own lines.
     gather: bool,
     own: Vec<Own>,
-    held: Option<(Ask, Then)>,
+    /// Events that came while it is not known yet which of them is the one that was just written.
+    early: Vec<Event>,
+    held: Vec<(Ask, Then)>,
     warned_ms: u64,
     /// In front of the numbers that make a send one of its kind.
     nonce: String,
@@ -196,7 +215,8 @@ impl Machine {
             current: None,
             gather: false,
             own: Vec::new(),
-            held: None,
+            early: Vec::new(),
+            held: Vec::new(),
             warned_ms: 0,
             nonce: format!("irc-{nonce:016x}-"),
             nonces: 0,
@@ -344,18 +364,19 @@ impl Machine {
 
     /// Asks for something on behalf of the command that is being done.
     pub(super) fn ask(&mut self, ask: impl Into<Ask>, then: Then) {
-        let tag = self.expect(then, true);
-        self.todo.push(Todo::Ask(tag, ask.into()));
+        let ask = ask.into();
+        let tag = self.expect(then, true, Some(ask.clone()));
+        self.todo.push(Todo::Ask(tag, ask));
     }
 
     /// Asks for something that no command waits for.
     pub(super) fn ask_aside(&mut self, ask: impl Into<Ask>, then: Then) {
-        let tag = self.expect(then, false);
+        let tag = self.expect(then, false, None);
         self.todo.push(Todo::Ask(tag, ask.into()));
     }
 
     pub(super) fn hello(&mut self, claim: Claim) {
-        let tag = self.expect(Then::Hello, true);
+        let tag = self.expect(Then::Hello, true, None);
         self.todo.push(Todo::Hello(tag, claim));
     }
 
@@ -367,14 +388,14 @@ impl Machine {
         self.todo.push(Todo::Login(attempt));
     }
 
-    fn expect(&mut self, then: Then, front: bool) -> u64 {
+    fn expect(&mut self, then: Then, front: bool, again: Option<Ask>) -> u64 {
         self.tags += 1;
-        // An answer to the command that was done last may need another question; without one it stands alone.
+        // Without a command nothing waits for it.
         let front = front && self.current.is_some();
         if let Some(current) = self.current.as_mut().filter(|_| front) {
             current.open += 1;
         }
-        self.waiting.push(Waiting { tag: self.tags, then, front });
+        self.waiting.push(Waiting { tag: self.tags, then, front, again });
         self.tags
     }
 
@@ -390,13 +411,47 @@ impl Machine {
     pub fn answered(&mut self, tag: u64, outcome: &Result<Reply, Refusal>, now_ms: u64) {
         let Some(at) = self.waiting.iter().position(|waiting| waiting.tag == tag) else { return };
         self.pen.now_ms = now_ms;
-        let Waiting { then, front, .. } = self.waiting.swap_remove(at);
+        let Waiting { then, front, again, .. } = self.waiting.swap_remove(at);
         self.gather = front && self.current.as_ref().is_some_and(|current| current.label.is_some());
-        self.then(then, outcome);
+        match (outcome, again) {
+            // A room's slow mode is no haste of this client: that is told, not waited for.
+            (Err(refusal @ (Refusal::TooFast { again_ms } | Refusal::Busy { again_ms })), Some(ask))
+                if *again_ms <= HOLD_MS_MAX =>
+            {
+                self.hold(ask, then, refusal, *again_ms);
+                return;
+            }
+            _ => self.then(then, outcome),
+        }
         if front {
             self.closed_one();
         } else {
             self.gather = false;
+        }
+        if !self.early.is_empty() && !self.waiting.iter().any(Waiting::writes) {
+            let early = std::mem::take(&mut self.early);
+            early.iter().for_each(|event| self.tell(event));
+        }
+    }
+
+    /// It is asked again later, with everything behind it waiting: the command stays open.
+    fn hold(&mut self, ask: Ask, then: Then, refusal: &Refusal, again_ms: u64) {
+        if self.pen.now_ms.saturating_sub(self.warned_ms) > WARN_AGAIN_MS {
+            self.warned_ms = self.pen.now_ms;
+            self.gather = false;
+            self.warn("*", "RATE_LIMITED", &[], &format!("{refusal}; what you send waits its turn"));
+        }
+        self.held.push((ask, then));
+        self.todo.push(Todo::Hold(again_ms.max(1)));
+    }
+
+    /// The time of [`Todo::Hold`] is over.
+    pub fn go_on(&mut self, now_ms: u64) {
+        self.pen.now_ms = now_ms;
+        for (ask, then) in std::mem::take(&mut self.held) {
+            self.ask(ask, then);
+            // It was open all the time.
+            self.current.iter_mut().for_each(|current| current.open -= 1);
         }
     }
 
@@ -413,7 +468,11 @@ impl Machine {
             Then::Joined { wanted } => channel::joined(self, &wanted, outcome),
             Then::Names { room } => channel::named(self, &room, outcome),
             Then::Parted { room, why } => channel::parted(self, &room, why.as_deref(), outcome),
-            Then::Sent { target, ask, command } => self.sent(target, ask, command, outcome),
+            Then::Sent { target, command } => match outcome {
+                Ok(Reply::Kept(kept)) => self.kept(kept, self.pen.caps.has(Cap::EchoMessage)),
+                Ok(_) => {}
+                Err(refusal) => channel::refused(self, command, &target, refusal),
+            },
             Then::Changed { room, command } => match outcome {
                 Ok(Reply::Kept(kept)) => {
                     self.kept(kept, command != "TAGMSG" || self.pen.caps.has(Cap::EchoMessage))
@@ -436,37 +495,16 @@ impl Machine {
         }
     }
 
-    fn sent(&mut self, target: String, ask: Ask, command: &'static str, outcome: &Result<Reply, Refusal>) {
-        match outcome {
-            Ok(Reply::Kept(kept)) => self.kept(kept, self.pen.caps.has(Cap::EchoMessage)),
-            Ok(_) => {}
-            // A room's slow mode is no haste of this client: that is told, not waited for.
-            Err(refusal @ (Refusal::TooFast { again_ms } | Refusal::Busy { again_ms }))
-                if *again_ms <= HOLD_MS_MAX =>
-            {
-                if self.pen.now_ms.saturating_sub(self.warned_ms) > 10_000 {
-                    self.warned_ms = self.pen.now_ms;
-                    let text = format!("{refusal}; what you send waits its turn");
-                    self.warn(command, "RATE_LIMITED", &[&target], &text);
-                }
-                if let Some(current) = &mut self.current {
-                    current.open += 1;
-                }
-                self.held = Some((ask.clone(), Then::Sent { target, ask, command }));
-                self.todo.push(Todo::Hold((*again_ms).max(1)));
-            }
-            Err(refusal) => channel::refused(self, command, &target, refusal),
-        }
-    }
-
-    /// The time of [`Todo::Hold`] is over.
-    pub fn go_on(&mut self, now_ms: u64) {
+    /// An entry of a conversation this connection is in.
+    pub fn published(&mut self, event: &Event, now_ms: u64) {
         self.pen.now_ms = now_ms;
-        if let Some((ask, then)) = self.held.take() {
-            self.ask(ask, then);
-            if let Some(current) = &mut self.current {
-                current.open = current.open.saturating_sub(1);
-            }
+        // Kept and told are said by the server in either order: whose own it is has to be known first.
+        let unclear = self.pen.is_me(&event.by) && self.waiting.iter().any(Waiting::writes);
+        if (unclear || !self.early.is_empty()) && self.early.len() < EARLY_MAX {
+            self.early.push(event.clone());
+        } else {
+            let early = std::mem::take(&mut self.early);
+            early.iter().chain([event]).for_each(|event| self.tell(event));
         }
     }
 

@@ -117,7 +117,7 @@ fn send(
     } else {
         Send { kind: Skipped, id: Skipped, room, text, nonce, reply, files: Vec::new(), action }.into()
     };
-    machine.ask(ask.clone(), Then::Sent { target: target.to_owned(), ask, command });
+    machine.ask(ask, Then::Sent { target: target.to_owned(), command });
 }
 
 pub(super) fn tagmsg(machine: &mut Machine, message: &Message<'_>) {

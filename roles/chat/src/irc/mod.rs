@@ -16,6 +16,7 @@
 
 pub mod caps;
 mod channel;
+mod face;
 mod history;
 mod labels;
 pub mod machine;
@@ -35,6 +36,8 @@ mod told;
 mod tests;
 
 use std::sync::Arc;
+
+pub use self::face::{Irc, IrcDoor, SUBPROTOCOLS, open_websocket};
 
 /// What all connections of one chat say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,9 +20,8 @@ use crate::reply::Joined;
 const KICKED_MAX: usize = 16;
 
 impl Machine {
-    /// An entry of a conversation this connection is in.
-    pub fn published(&mut self, event: &Event, now_ms: u64) {
-        self.pen.now_ms = now_ms;
+    /// An entry of the log, in its turn.
+    pub(super) fn tell(&mut self, event: &Event) {
         let own = self.take_own(&event.room, event.offset);
         let label = own.as_ref().and_then(|label| label.as_deref());
         match &event.what {

@@ -177,9 +177,7 @@ fn what_is_pasted_waits_its_turn() {
     let first = ask(talk.answers(Err(Refusal::TooFast { again_ms: 300 })));
     assert_eq!(
         talk.heard(),
-        [
-            ":town.madang WARN PRIVMSG RATE_LIMITED #lobby :too fast: wait 300 ms; what you send waits its turn",
-        ]
+        [":town.madang WARN * RATE_LIMITED :too fast: wait 300 ms; what you send waits its turn",]
     );
     assert!(!talk.machine.ready(), "the next line waits");
     assert_eq!(talk.next().1, Todo::Hold(300));
@@ -425,4 +423,27 @@ fn people_are_found() {
             ":town.madang 323 mina :End of list",
         ]
     );
+}
+
+// Goal: the server may tell a message before or after it says that it was kept: the client hears the same.
+#[test]
+fn ones_own_message_is_known_in_either_order() {
+    for caps in ["", "echo-message"] {
+        let mut talk = Talk::in_lobby(caps);
+        talk.says("PRIVMSG #lobby :hello");
+        talk.published(9, mina(), said("from my phone"));
+        talk.published(10, mina(), said("hello"));
+        talk.published(11, kim(), said("hi"));
+        assert!(talk.heard().is_empty(), "which of them is its own is not known yet");
+        talk.answers(Ok(kept(10)));
+        let mut want = vec![
+            ":mina!mina@town PRIVMSG #lobby :from my phone",
+            ":mina!mina@town PRIVMSG #lobby :hello",
+            ":kim!~1f@town PRIVMSG #lobby :hi",
+        ];
+        if caps.is_empty() {
+            want.remove(1);
+        }
+        assert_eq!(talk.heard(), want);
+    }
 }
