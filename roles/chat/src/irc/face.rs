@@ -87,15 +87,24 @@ impl Door for IrcDoor {
             stalled: settings.stalled,
         };
         let (here, of_face) = (Rc::clone(&self.here), Rc::clone(&connection));
-        Box::pin(self.here.pipes().serve(duplex, connection, limits, move |pipe| {
+        self.here.pipes().serve(duplex, connection, limits, move |pipe| {
             Irc::open(&here, Wire::Pipe(Rc::clone(pipe)), of_face)
-        }))
+        })
     }
 }
 
 /// IRC on a websocket that was asked for it.
-pub fn open_websocket(here: &Rc<Here>, socket: &Rc<Socket>, binary: bool, connection: Rc<Connection>) -> Rc<dyn Handler> {
-    Irc::open(here, Wire::Socket { socket: Rc::clone(socket), binary, waiting: RefCell::default() }, connection)
+pub fn open_websocket(
+    here: &Rc<Here>,
+    socket: &Rc<Socket>,
+    binary: bool,
+    connection: Rc<Connection>,
+) -> Rc<dyn Handler> {
+    Irc::open(
+        here,
+        Wire::Socket { socket: Rc::clone(socket), binary, waiting: RefCell::default() },
+        connection,
+    )
 }
 
 impl Irc {
@@ -156,7 +165,9 @@ impl Irc {
             self.machine.borrow_mut().answered(tag, &Err(refusal), wall_ms());
         };
         match todo {
-            Todo::Hello(tag, claim) => refused(tag, session.as_ref().map(|session| session.hello(tag, claim))),
+            Todo::Hello(tag, claim) => {
+                refused(tag, session.as_ref().map(|session| session.hello(tag, claim)))
+            }
             Todo::Ask(tag, ask) => refused(tag, session.as_ref().map(|session| session.ask(tag, ask))),
             Todo::Hold(after_ms) => {
                 let at_ms = self.here.now_ms() + after_ms;
@@ -246,7 +257,7 @@ impl Irc {
                 continue;
             }
             if waiting.borrow().len() >= WAITING_LINES_MAX {
-                return self.cut(Cut::TooManyErrors);
+                return Face::cut(self, Cut::TooManyErrors);
             }
             let line = madang_wire::irc::line(line).map(str::to_owned);
             waiting.borrow_mut().push_back(line);
@@ -276,7 +287,9 @@ impl Irc {
 }
 
 fn wall_ms() -> u64 {
-    clock::wall().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+    clock::wall()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }
 
 impl Speaker for Irc {
