@@ -60,7 +60,7 @@ export class App {
     this.chat.on("left", ({ room, why }) => this.#left(room, why));
     this.chat.on("event", (event) => this.#event(event));
     this.chat.on("outbox", (list) => { this.outbox = [...list]; });
-    this.chat.on("unsent", (list) => { this.unsent = list; });
+    this.chat.on("unsent", (list) => { this.unsent = [...this.unsent, ...list]; });
   }
 
   get w() { return prefs.w; }
@@ -150,6 +150,7 @@ export class App {
       if (wide) this.pane = "talk";
     }
     this.welcome = true;
+    if (this.seen && document.hasFocus() && this.scrolled_to_end) this.talk?.look();
   }
 
   #enter(room: string, since: Position): void {
@@ -263,11 +264,11 @@ export class App {
     if (location.hash !== `#${encodeURIComponent(name)}`) history.pushState(null, "", `#${encodeURIComponent(name)}`);
     const talk = this.#talk(name);
     if (fresh) { this.reply = undefined; this.editing = undefined; }
+    if (fresh || !this.welcome) talk.open();
     await this.#show(talk);
   }
 
   async #show(talk: Talk): Promise<void> {
-    talk.line = talk.unread ? talk.read : undefined;
     if (talk.joined && talk.lines.length < 30) await talk.older();
     void talk.who();
   }
