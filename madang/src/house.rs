@@ -229,7 +229,7 @@ impl House {
     /// Starts the chats that do not run yet and tells every worker of all.
     async fn send_chats(&mut self) -> Result<(), HouseError> {
         let all = &self.settings.chats;
-        let parts = self.chats.start(all, self.workers.len()).map_err(HouseError::Worker)?;
+        let parts = self.chats.start(all, self.workers.len(), &self.settings.server.data).map_err(HouseError::Worker)?;
         for (worker, new) in self.workers.iter().zip(parts) {
             let all = all.clone();
             let order = move |worker: &Rc<_>, room: &mut Room| room.set_chats(worker, new, &all);

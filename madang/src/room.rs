@@ -130,13 +130,13 @@ impl Room {
                 chat.renew(Arc::clone(settings));
             }
         }
-        for ChatPart { settings, link, post, counts } in new {
+        for ChatPart { settings, link, post, counts, shared } in new {
             // Fewer than 65,536 workers.
             let place = u16::try_from(worker.index).unwrap_or(u16::MAX);
             let floor = Floor::new(place, link, counts);
             tokio::task::spawn_local(Rc::clone(&floor).serve(post));
             let name = Arc::clone(&settings.name);
-            chats.insert(name, Chat::new(worker, &self.hall, &floor, settings));
+            chats.insert(name, Chat::new(worker, &self.hall, &floor, settings, shared));
         }
     }
 

@@ -11,10 +11,12 @@
 
 mod view;
 
+use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use madang_bus::Bus;
 use madang_bus::config::BusSettings;
@@ -23,6 +25,9 @@ use madang_chat::config::ChatSettings;
 use madang_chat::floor::FloorCounts;
 use madang_chat::hub::{Hub, HubCounts, HubParts};
 use madang_chat::post::{HubLink, ToWorker};
+use madang_chat::web::files::shelf::Shelf;
+use madang_chat::web::files::{self, Shared};
+use madang_host::clock;
 use madang_store::Store;
 use madang_store::config::StoreSettings;
 use madang_store::error::StoreError;
@@ -32,6 +37,8 @@ use self::view::Pulse;
 
 /// Batches of the hub's that wait for one worker; then the hub waits.
 const BATCHES_MAX: usize = 64;
+/// How often old files are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// What one worker needs of one chat; travels between threads.
 pub struct ChatPart {
@@ -43,6 +50,8 @@ pub struct ChatPart {
     pub post: mpsc::Receiver<Vec<ToWorker>>,
     /// What is done on this worker.
     pub counts: Arc<FloorCounts>,
+    /// What all workers share of it.
+    pub shared: Shared,
 }
 
 /// A chat that runs.
@@ -53,6 +62,9 @@ struct Running {
     hub: Arc<HubCounts>,
     floors: Vec<Arc<FloorCounts>>,
     pulse: Pulse,
+    shelf: Arc<Shelf>,
+    /// When old files were last thrown away.
+    swept: Cell<Instant>,
 }
 
 /// All of them.
@@ -93,7 +105,12 @@ impl Chats {
     }
 
     /// Starts those of `wanted` that do not run yet; for each worker, its parts.
-    pub fn start(&mut self, wanted: &[Arc<ChatSettings>], workers: usize) -> io::Result<Vec<Vec<ChatPart>>> {
+    pub fn start(
+        &mut self,
+        wanted: &[Arc<ChatSettings>],
+        workers: usize,
+        data: &Path,
+    ) -> io::Result<Vec<Vec<ChatPart>>> {
         let mut parts: Vec<Vec<ChatPart>> = (0..workers).map(|_| Vec::new()).collect();
         let Some(store) = self.store.clone() else { return Ok(parts) };
         for settings in wanted {
@@ -103,12 +120,16 @@ impl Chats {
             let (link, inbox) = HubLink::new();
             let hub = Arc::new(HubCounts::default());
             let (mut posts, mut floors) = (Vec::new(), Vec::new());
+            // Always: a reload may allow files later, and those that are there stay readable.
+            let shelf = Shelf::open(files::folder(data, &settings.name))?;
+            let shared = Shared { shelf: Some(Arc::clone(&shelf)), ..Shared::default() };
             for parts in &mut parts {
                 let (sender, post) = mpsc::channel(BATCHES_MAX);
                 let counts = Arc::new(FloorCounts::default());
                 posts.push(sender);
                 floors.push(Arc::clone(&counts));
-                parts.push(ChatPart { settings: Arc::clone(settings), link: link.clone(), post, counts });
+                let (settings, link, shared) = (Arc::clone(settings), link.clone(), shared.clone());
+                parts.push(ChatPart { settings, link, post, counts, shared });
             }
             let of_hub = HubParts {
                 name: Arc::clone(&settings.name),
@@ -139,6 +160,8 @@ impl Chats {
                 hub,
                 floors,
                 pulse: Pulse::default(),
+                shelf,
+                swept: Cell::new(clock::now()),
             });
         }
         Ok(parts)
@@ -160,6 +183,20 @@ impl Chats {
             }
         }
         end(gone).await;
+    }
+
+    /// Files older than `history` go, every hour.
+    pub fn sweep(&self) {
+        for running in &self.running {
+            let Some(age_max) = running.settings.history.age else { continue };
+            if running.swept.get().elapsed() < SWEEP_EVERY {
+                continue;
+            }
+            running.swept.set(clock::now());
+            let shelf = Arc::clone(&running.shelf);
+            // A folder that cannot be read now is looked at again in an hour.
+            tokio::task::spawn_blocking(move || drop(shelf.forget(age_max)));
+        }
     }
 
     /// Ends all hubs: what was written is told first. Their connections are then asked to leave.
