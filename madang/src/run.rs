@@ -37,6 +37,7 @@ use crate::control::admin::{Admin, CONTROL_SOCKET};
 use crate::control::{Answer, Order, Request, parameter};
 use crate::data_folder;
 use crate::house::House;
+use crate::identity_orders;
 use crate::signals::{Sign, Signals};
 use crate::status;
 use crate::telemetry::Telemetry;
@@ -267,6 +268,15 @@ impl Life {
             Order::Apps => {
                 let views = self.house.apps().map(|apps| apps.views()).unwrap_or_default();
                 (200, JSON, serde_json::to_string(&views).unwrap_or_default())
+            }
+            Order::Identity(wanted, text) => {
+                // Hashing takes its time; other orders need not wait for it.
+                let identity = self.house.logins().identity().cloned();
+                tokio::task::spawn_local(async move {
+                    let answer = identity_orders::order(identity.as_ref(), wanted, &text).await;
+                    let _ = request.answer.send(answer);
+                });
+                return None;
             }
             Order::AppHistory(query) => app_orders::history(self.house.apps(), &query),
             Order::AppWords(query) => app_words::words(self.house.apps(), &query),

@@ -23,7 +23,7 @@ use madang_bus::config::BusSettings;
 use madang_bus::error::BusError;
 use madang_chat::config::ChatSettings;
 use madang_chat::floor::FloorCounts;
-use madang_chat::hub::{Hub, HubCounts, HubParts};
+use madang_chat::hub::{Directory, Hub, HubCounts, HubParts};
 use madang_chat::post::{HubLink, ToWorker};
 use madang_chat::web::files::shelf::Shelf;
 use madang_chat::web::files::{self, Shared};
@@ -76,14 +76,14 @@ pub struct Chats {
 }
 
 impl Chats {
-    /// Opens the store if one of these chats needs it and it is not open. Off this thread: it may take some seconds.
+    /// Opens the store if it is `wanted` and not open. Off this thread: it may take some seconds.
     pub async fn open_store(
         &mut self,
-        wanted: &[Arc<ChatSettings>],
+        wanted: bool,
         settings: &StoreSettings,
         data: &Path,
     ) -> Result<(), StoreError> {
-        if wanted.is_empty() || self.store.is_some() {
+        if !wanted || self.store.is_some() {
             return Ok(());
         }
         let (settings, data) = (settings.clone(), data.to_owned());
@@ -104,12 +104,18 @@ impl Chats {
         Ok(())
     }
 
+    /// The store, once it is open.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
     /// Starts those of `wanted` that do not run yet; for each worker, its parts.
     pub fn start(
         &mut self,
         wanted: &[Arc<ChatSettings>],
         workers: usize,
         data: &Path,
+        directory: Option<&Arc<dyn Directory>>,
     ) -> io::Result<Vec<Vec<ChatPart>>> {
         let mut parts: Vec<Vec<ChatPart>> = (0..workers).map(|_| Vec::new()).collect();
         let Some(store) = self.store.clone() else { return Ok(parts) };
@@ -135,7 +141,7 @@ impl Chats {
                 name: Arc::clone(&settings.name),
                 rules: settings.rules(),
                 store: store.clone(),
-                directory: None,
+                directory: directory.cloned(),
                 bus: self.bus.clone(),
                 workers: posts,
                 counts: Arc::clone(&hub),
@@ -204,11 +210,16 @@ impl Chats {
         end(std::mem::take(&mut self.running)).await;
     }
 
-    /// Closes the store. Blocks until what waits is done.
-    pub fn close(&mut self) {
+    /// Leaves the way to other machines.
+    pub fn close_bus(&mut self) {
         if let Some(bus) = self.bus.take() {
             bus.close();
         }
+    }
+
+    /// Closes the store. Blocks until what waits is done.
+    pub fn close(&mut self) {
+        self.close_bus();
         if let Some(store) = self.store.take() {
             store.close();
         }

@@ -24,9 +24,13 @@ use madang_wire::request::Method;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app_orders::AppOrder;
+use crate::identity_orders::IdentityOrder;
+
+/// The largest body of an order.
+const BODY_BYTES_MAX: u64 = 16 * 1024;
 
 /// What a command asks of the running server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Order {
     /// Everything about the server, as JSON.
     Status,
@@ -60,6 +64,8 @@ pub enum Order {
     App(AppOrder, String),
     /// An app's deploys, as JSON; the query names it.
     AppHistory(String),
+    /// What is wanted of users and keys; the body says more.
+    Identity(IdentityOrder, Vec<u8>),
 }
 
 /// An order's answer: status, media type, text.
@@ -171,6 +177,83 @@ pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
         false,
         "?app=A: the deploys there were",
     ),
+    (
+        Method::Post,
+        "/api/v1/users",
+        Order::Identity(IdentityOrder::Users, Vec::new()),
+        false,
+        "users; after (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/add",
+        Order::Identity(IdentityOrder::Add, Vec::new()),
+        false,
+        "a new user (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/passwd",
+        Order::Identity(IdentityOrder::Password, Vec::new()),
+        false,
+        "another password (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/roles",
+        Order::Identity(IdentityOrder::Roles, Vec::new()),
+        false,
+        "these roles (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/disable",
+        Order::Identity(IdentityOrder::Disable, Vec::new()),
+        false,
+        "no logins (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/enable",
+        Order::Identity(IdentityOrder::Enable, Vec::new()),
+        false,
+        "logins again (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/logout",
+        Order::Identity(IdentityOrder::Logout, Vec::new()),
+        false,
+        "every login ends (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/remove",
+        Order::Identity(IdentityOrder::Remove, Vec::new()),
+        false,
+        "for good (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/keys",
+        Order::Identity(IdentityOrder::Keys, Vec::new()),
+        false,
+        "API keys of a user (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/key/new",
+        Order::Identity(IdentityOrder::NewKey, Vec::new()),
+        false,
+        "a new API key, shown once (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/key/revoke",
+        Order::Identity(IdentityOrder::RevokeKey, Vec::new()),
+        false,
+        "an API key is taken back (JSON; docs/identity.md)",
+    ),
 ];
 
 /// Answers on one of the two surfaces.
@@ -237,6 +320,15 @@ impl Control {
             exchange.head.query().unwrap_or_default().clone_into(query);
         }
         Reply::Later(Box::pin(async move {
+            if let Order::Identity(_, text) = &mut order {
+                match exchange.body.collect(BODY_BYTES_MAX).await {
+                    Ok(body) => *text = body.to_vec(),
+                    Err(fault) => {
+                        exchange.response.text(fault.status(), format!("{fault}\n"));
+                        return exchange;
+                    }
+                }
+            }
             let (answer, wait) = oneshot::channel();
             let sent = orders.send(Request { order, answer }).await.is_ok();
             let (status, media_type, text) = match (sent, wait.await) {

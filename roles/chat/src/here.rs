@@ -37,8 +37,8 @@ pub trait Logins {
     /// # Errors
     /// [`Refusal::BadToken`], [`Refusal::TokenExpired`].
     fn check(&self, token: &str) -> Result<Claim, Refusal>;
-    /// The name of the cookie that holds a token.
-    fn cookie(&self) -> &str;
+    /// The name of the cookie that holds a token; under https another one than without TLS.
+    fn cookie(&self, secure: bool) -> &'static str;
 }
 
 /// See the module.

@@ -29,9 +29,10 @@ use std::rc::Rc;
 
 use madang_host::connection::Connection;
 use madang_http::body::LocalFuture;
+use madang_http::credential::{self, Shown};
 use madang_http::exchange::{Exchange, Outcome, Reply, Service};
 use madang_http::websocket::{self, Limits, Offer, Origins};
-use madang_wire::request::{RequestHead, Version};
+use madang_wire::request::{RequestHead, Scheme, Version};
 
 use crate::config;
 use crate::here::Here;
@@ -138,16 +139,11 @@ impl Service for ChatService {
 /// and whoever sends it can still come as a guest.
 fn who(here: &Here, head: &RequestHead) -> Result<Option<Claim>, Refusal> {
     let Some(logins) = here.logins() else { return Ok(None) };
-    if let Some(given) = head.get_str("authorization") {
-        let token = given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        return token.map(|(_, token)| logins.check(token.trim())).transpose();
+    match credential::shown(head, logins.cookie(head.scheme() == Scheme::Https)) {
+        Shown::Nothing => Ok(None),
+        Shown::Bearer(token) => logins.check(token).map(Some),
+        Shown::Cookie(token) => Ok(logins.check(token).ok()),
     }
-    let name = logins.cookie();
-    let mut cookies = head.get_all("cookie").filter_map(|line| std::str::from_utf8(line).ok());
-    let token = cookies.find_map(|line| {
-        line.split(';').find_map(|one| one.trim().strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
-    });
-    Ok(token.and_then(|token| logins.check(&token).ok()))
 }
 
 /// Only these methods.
