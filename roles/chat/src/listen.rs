@@ -26,6 +26,7 @@ use madang_http::tunnel::Tunnel;
 
 use crate::config::Speaks;
 use crate::here::Here;
+use crate::irc::IrcDoor;
 
 /// Speaks a protocol on connections of a chat's own addresses; one per worker, chat and protocol.
 pub trait Door {
@@ -36,16 +37,17 @@ pub trait Door {
 
 /// The door for what is spoken at an address; `None`: this build does not speak it.
 pub fn door(here: &Rc<Here>, speaks: Speaks) -> Option<Rc<dyn Door>> {
-    let _ = here;
     match speaks {
-        Speaks::Irc | Speaks::Line => None,
+        Speaks::Irc => Some(IrcDoor::new(here)),
+        Speaks::Line => None,
     }
 }
 
 /// What [`door`] has. Settings that name anything else are refused.
 pub fn is_spoken(speaks: Speaks) -> bool {
     match speaks {
-        Speaks::Irc | Speaks::Line => false,
+        Speaks::Irc => true,
+        Speaks::Line => false,
     }
 }
 

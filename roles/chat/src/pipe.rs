@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use madang_host::connection::Connection;
-use madang_http::body::Duplex;
+use madang_http::body::{Duplex, LocalFuture};
 use slab::Slab;
 use tokio::io::ReadBuf;
 use tokio::task::coop::unconstrained;
@@ -112,7 +112,7 @@ impl Pipes {
         connection: Rc<Connection>,
         limits: PipeLimits,
         open: impl FnOnce(&Rc<Pipe>) -> Rc<dyn Speaker>,
-    ) -> impl Future<Output = ()> + use<> {
+    ) -> LocalFuture<()> {
         let now_ms = self.now_ms.get();
         let pipe = Rc::new(Pipe {
             duplex: RefCell::new(Some(duplex)),
@@ -136,7 +136,7 @@ impl Pipes {
         let served = Rc::new(Served { pipe, speaker });
         let key = self.all.borrow_mut().insert(Rc::downgrade(&served));
         let mut task = Task { served, pipes: Rc::clone(self), connection, key, told_ending: false };
-        poll_fn(move |cx| task.turn(cx))
+        Box::pin(poll_fn(move |cx| task.turn(cx)))
     }
 
     /// The worker's sweep.
@@ -156,7 +156,8 @@ impl Pipes {
 impl Served {
     fn judge(&self, now_ms: u64) {
         let Self { pipe, speaker } = self;
-        let over = |since_ms: u64, limit: Duration| u128::from(now_ms.saturating_sub(since_ms)) > limit.as_millis();
+        let over =
+            |since_ms: u64, limit: Duration| u128::from(now_ms.saturating_sub(since_ms)) > limit.as_millis();
         if let Some(since_ms) = pipe.ending_ms.get() {
             if now_ms.saturating_sub(since_ms) > GOODBYE_MS {
                 pipe.breaks();

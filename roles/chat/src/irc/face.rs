@@ -30,7 +30,7 @@ use crate::here::{Here, Silent};
 use crate::listen::Door;
 use crate::notice::Notice;
 use crate::pipe::{Pipe, PipeLimits, Speaker};
-use crate::post::Published;
+use crate::post::{Claim, Published};
 use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::session::Session;
@@ -42,8 +42,10 @@ const LOOK_MS: u64 = 30_000;
 /// Close code of a connection that is over by IRC's own word.
 const QUIT: u16 = 1000;
 
-/// The sub-protocols of IRC over websockets (IRCv3 websocket).
-pub const SUBPROTOCOLS: [&str; 2] = ["text.ircv3.net", "binary.ircv3.net"];
+/// The sub-protocol of IRC in messages of text (IRCv3 websocket).
+pub const TEXT: &str = "text.ircv3.net";
+/// And in messages of bytes.
+pub const BINARY: &str = "binary.ircv3.net";
 
 /// Under what it speaks.
 enum Wire {
@@ -87,15 +89,26 @@ impl Door for IrcDoor {
             stalled: settings.stalled,
         };
         let (here, of_face) = (Rc::clone(&self.here), Rc::clone(&connection));
-        Box::pin(self.here.pipes().serve(duplex, connection, limits, move |pipe| {
+        self.here.pipes().serve(duplex, connection, limits, move |pipe| {
             Irc::open(&here, Wire::Pipe(Rc::clone(pipe)), of_face)
-        }))
+        })
     }
 }
 
-/// IRC on a websocket that was asked for it.
-pub fn open_websocket(here: &Rc<Here>, socket: &Rc<Socket>, binary: bool, connection: Rc<Connection>) -> Rc<dyn Handler> {
-    Irc::open(here, Wire::Socket { socket: Rc::clone(socket), binary, waiting: RefCell::default() }, connection)
+/// IRC on a websocket that was asked for it. `signed_in`: who its cookie or token says it is.
+pub fn open_websocket(
+    here: &Rc<Here>,
+    socket: &Rc<Socket>,
+    binary: bool,
+    connection: Rc<Connection>,
+    signed_in: Option<Claim>,
+) -> Rc<dyn Handler> {
+    let wire = Wire::Socket { socket: Rc::clone(socket), binary, waiting: RefCell::default() };
+    let this = Irc::open(here, wire, connection);
+    if let Some(claim) = signed_in {
+        this.machine.borrow_mut().signed_in(claim);
+    }
+    this
 }
 
 impl Irc {
@@ -156,7 +169,9 @@ impl Irc {
             self.machine.borrow_mut().answered(tag, &Err(refusal), wall_ms());
         };
         match todo {
-            Todo::Hello(tag, claim) => refused(tag, session.as_ref().map(|session| session.hello(tag, claim))),
+            Todo::Hello(tag, claim) => {
+                refused(tag, session.as_ref().map(|session| session.hello(tag, claim)))
+            }
             Todo::Ask(tag, ask) => refused(tag, session.as_ref().map(|session| session.ask(tag, ask))),
             Todo::Hold(after_ms) => {
                 let at_ms = self.here.now_ms() + after_ms;
@@ -246,7 +261,7 @@ impl Irc {
                 continue;
             }
             if waiting.borrow().len() >= WAITING_LINES_MAX {
-                return self.cut(Cut::TooManyErrors);
+                return Face::cut(self, Cut::TooManyErrors);
             }
             let line = madang_wire::irc::line(line).map(str::to_owned);
             waiting.borrow_mut().push_back(line);
@@ -276,7 +291,9 @@ impl Irc {
 }
 
 fn wall_ms() -> u64 {
-    clock::wall().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+    clock::wall()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }
 
 impl Speaker for Irc {

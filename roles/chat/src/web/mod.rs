@@ -5,7 +5,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `ws` | the JSON protocol over a websocket |
+//! | `ws` | the JSON protocol over a websocket; IRC, for clients that ask for `text.ircv3.net` or `binary.ircv3.net` |
 //!
 //! Invariants
 //! 1. What is answered has `nosniff`; nothing that clients wrote is ever a page.
@@ -23,11 +23,12 @@ use madang_wire::request::{RequestHead, Version};
 
 use crate::config;
 use crate::here::Here;
+use crate::irc;
 use crate::post::Claim;
 use crate::refusal::Refusal;
 
-/// The sub-protocol of the JSON protocol.
-const PROTOCOL: &str = "madang.chat.v1";
+/// What is spoken over a websocket: of those that a client offers, the first; without an offer, the first of all.
+const PROTOCOLS: [&str; 3] = ["madang.chat.v1", irc::TEXT, irc::BINARY];
 
 /// A chat below folders of a site, on one worker.
 pub struct ChatService {
@@ -52,7 +53,8 @@ impl ChatService {
             config::Origins::Any => Origins::Any,
             config::Origins::Only(named) => Origins::SameHostAnd(named),
         };
-        let protocol = websocket::offered(&exchange.head).any(|one| one == PROTOCOL).then_some(PROTOCOL);
+        let spoken = |one: &str| PROTOCOLS.into_iter().find(|have| *have == one);
+        let protocol = websocket::offered(&exchange.head).find_map(spoken);
         let limits = Limits {
             message_bytes_max: settings.frame_bytes_max,
             outbox_bytes_max: settings.outbox_bytes_max,
@@ -62,8 +64,12 @@ impl ChatService {
         let here = Rc::clone(&self.here);
         let offer = Offer { origins, protocol, limits };
         // A refusal is the answer, and noted.
-        let _ = websocket::accept(exchange, &self.here.hall, &offer, move |socket| {
-            ws::Talk::open(&here, socket, signed_in)
+        let connection = Rc::clone(&exchange.connection);
+        let _ = websocket::accept(exchange, &self.here.hall, &offer, move |socket| match protocol {
+            Some(irc::TEXT | irc::BINARY) => {
+                irc::open_websocket(&here, socket, protocol == Some(irc::BINARY), connection, signed_in)
+            }
+            _ => ws::Talk::open(&here, socket, signed_in),
         });
     }
 }
