@@ -30,6 +30,7 @@ const GRAPH: &[(&str, &[&str])] = &[
         "madang",
         &[
             "madang-balance",
+            "madang-bus",
             "madang-chat",
             "madang-chat-client",
             "madang-console",

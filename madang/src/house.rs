@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use madang_balance::keeper::{Keeper, Observer};
+use madang_bus::error::BusError;
 use madang_host::clock::unix_seconds;
 use madang_host::connection::View;
 use madang_host::gate::Gate;
@@ -51,6 +52,8 @@ pub enum HouseError {
         /// Why not.
         error: StoreError,
     },
+    /// The bus cannot be had.
+    Bus(BusError),
     /// A worker ended.
     Gone(WorkerGone),
 }
@@ -72,6 +75,7 @@ impl fmt::Display for HouseError {
             Self::Store { place, error } => {
                 write!(f, "the store that chats need cannot be opened ({place}): {error}")
             }
+            Self::Bus(error) => write!(f, "the bus between machines cannot be used: {error}"),
             Self::Gone(error) => error.fmt(f),
         }
     }
@@ -499,6 +503,7 @@ impl House {
 async fn open_store(chats: &mut Chats, settings: &Settings) -> Result<(), HouseError> {
     let data = &settings.server.data;
     let opened = chats.open_store(&settings.chats, &settings.store, data).await;
+    chats.open_bus(&settings.chats, &settings.bus).map_err(HouseError::Bus)?;
     opened.map_err(|error| {
         let place = match &settings.store {
             StoreSettings::Sqlite { .. } => madang_store::database_file(data).display().to_string(),

@@ -151,6 +151,7 @@ export class Chat extends Emitter<ChatEvents> {
 
   /** Connects, and stays connected until `close`. Another claim than before may be given: `open({ name: "mina" })`. */
   open(claim: Pick<Options, "name" | "key" | "token"> = {}): this {
+    if (claim.name || claim.token) delete this.#options.key;
     Object.assign(this.#options, claim);
     if (this.#socket || this.state === "waiting") this.#drop();
     this.#listen();
@@ -253,7 +254,8 @@ export class Chat extends Emitter<ChatEvents> {
     socket.onopen = mine(() => void this.#hello(turn));
     socket.onmessage = mine(({ data }) => this.#heard(data));
     socket.onclose = mine(({ code, reason }) => this.#lost(code ?? 1006, reason ?? ""));
-    socket.onerror = () => {}; // a close follows
+    // A close follows, with a reason; but not in every Node.
+    socket.onerror = mine(() => this.#timer("dead", 100, () => this.#lost(1006, "failed")));
     this.#timer("dead", this.#limit(), () => this.#lost(1006, "no answer"));
   }
 
@@ -284,7 +286,10 @@ export class Chat extends Emitter<ChatEvents> {
     this.skew_ms = hello.now_ms - this.now();
     this.#token_again = false;
     this.#stale = 0;
-    if (hello.key) this.#keep({ name: hello.you.name, key: hello.key });
+    if (hello.key) {
+      Object.assign(this.#options, { name: hello.you.name, key: hello.key });
+      this.#keep({ name: hello.you.name, key: hello.key });
+    }
     this.#timer("dead");
     this.#timer("good", GOOD_MS, () => { this.#tries = 0; });
     this.#quiet();
@@ -341,6 +346,7 @@ export class Chat extends Emitter<ChatEvents> {
     for (const name of [...this.#timers.keys()]) this.#timer(name);
     if (socket) {
       socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.onerror = () => {};
       try { socket.close(code); } catch { /* it was not open */ }
     }
     for (const room of this.rooms.values()) room.paused();

@@ -15,6 +15,7 @@ export interface Limits { message_bytes: number; rooms: number; burst: number; p
 export interface Position { epoch: number; offset: number }
 /** A file beside a message, as `POST files` answered it. */
 export interface Attachment { name: string; url: string; bytes: number; type: string }
+/** `none`: whoever is let in; `member`: also into a private room. */
 export type Role = "owner" | "moderator" | "member" | "none";
 
 export interface Hello { chat: string; you: You; key?: string; limits: Limits; now_ms: number }
@@ -31,7 +32,7 @@ export interface Mine {
 }
 export interface Open { room: string; topic: string; people: number }
 export interface Member extends Person { role: Role; here: boolean; away?: string }
-export interface Whois extends Person { guest: boolean; here: boolean; away?: string; since_ms?: number }
+export interface Whois extends Person { guest: boolean; here: boolean; away?: string; since_ms?: number; rooms?: string[] }
 interface At { epoch: number; offset: number }
 interface Aimed { room: string; who: string; why?: string }
 interface Timed extends Aimed { minutes?: number }
@@ -47,9 +48,9 @@ export interface Requests {
   delete: [{ room: string; offset: number; nonce: string }, Written];
   react: [{ room: string; offset: number; nonce: string; emoji: string; add: boolean }, Written];
   history: [{ room: string; before?: number; after?: number; limit?: number }, Page];
-  search: [{ words: string; room?: string; before?: unknown; limit?: number }, { found: Kept[]; before?: unknown }];
+  search: [{ words: string; room?: string; before?: string; limit?: number }, { found: Kept[]; before?: string }];
   rooms: [Nothing, { mine: Mine[]; open: Open[]; more: boolean }];
-  who: [{ room: string }, { people: Member[]; count: number }];
+  who: [{ room: string }, { room: string; people: Member[]; count: number }];
   whois: [{ who: string }, Whois];
   typing: [{ room: string }, Nothing];
   read: [{ room: string; offset: number }, Nothing];
@@ -72,18 +73,19 @@ export type Lasting = "send" | "edit" | "delete" | "react" | "announce";
 interface Entry<N extends string> { on: N; room: string; epoch: number; offset: number; at_ms: number; by: Person }
 interface About<N extends string> extends Entry<N> { who: Person; why?: string; until_ms?: number }
 export interface Message extends Entry<"message"> {
-  text: string; reply?: number; files?: Attachment[]; action?: boolean; edits?: number; mentions?: string[];
+  /** Left out when there are only files. */
+  text?: string; reply?: number; files?: Attachment[]; action?: boolean; edits?: number; mentions?: string[];
 }
 export interface Reaction extends Entry<"reaction"> { of: number; emoji: string; add: boolean }
-/** What is kept in the log of a conversation: it has an offset, comes once and in order, and history gives it again. */
+/** What is kept in the log of a conversation (a `removed` one may have an empty `by`): it has an offset, comes once and in order, and history gives it again. */
 export type Kept =
-  | Message | Reaction | Entry<"removed"> | (Entry<"edited"> & { of: number; text: string }) | (Entry<"deleted"> & { of: number })
+  | Message | Reaction | Entry<"removed"> | (Entry<"edited"> & { of: number; text?: string }) | (Entry<"deleted"> & { of: number })
   | (Entry<"topic"> & { text: string }) | (Entry<"settings"> & { private: boolean; invite_only: boolean; slow_ms: number })
   | (Entry<"role"> & { who: Person; role: Role }) | About<"invited"> | About<"kicked"> | About<"banned"> | About<"unbanned"> | About<"muted">
-  | About<"unmuted"> | Entry<"created">;
+  | About<"unmuted"> | (Entry<"created"> & { private?: boolean; invite_only?: boolean });
 /** What passes: it has no offset and is not said again. */
 export type Passing =
   | { on: "gap"; room: string; from: number; to: number } | ({ on: "joined" } & Joined) | { on: "left"; room: string; why?: string }
   | { on: "presence"; room: string; joined?: Person[]; left?: Person[]; people: number } | { on: "typing"; room: string; by: Person }
-  | { on: "read"; room: string; offset: number } | { on: "away"; room?: string; who: Person; text?: string };
+  | { on: "read"; room: string; offset: number } | { on: "away"; room: string; by: Person; text?: string };
 export type ChatEvent = Kept | Passing;

@@ -262,7 +262,7 @@ export class Town {
       case "unmute": return aimed("unmuted", (room, who) => room.muted.delete(who.id));
       case "away":
         me.away = request.text;
-        for (const one of this.sessions) one.line.send(JSON.stringify({ on: "away", who: { id: me.id, name: me.name }, ...(request.text !== undefined && { text: request.text }) }));
+        for (const room of session.subs.keys()) this.#all(room, { on: "away", by: { id: me.id, name: me.name }, ...(request.text !== undefined && { text: request.text }) });
         return {};
       case "ping": return {};
       default: throw refusal("malformed", `there is no request ${request.do}`);

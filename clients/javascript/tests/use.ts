@@ -3,7 +3,7 @@ import { Chat, ChatError, connect, type Message } from "../dist/index.js";
 
 const chat = connect("https://example.org/chat/", { name: "mina", token: async (again) => (again ? undefined : "…") });
 const lobby = await chat.join("lobby", { since: { epoch: 1, offset: 7 } });
-lobby.on("message", (event) => console.log(event.by.name, event.text satisfies string, event.files?.[0]?.url));
+lobby.on("message", (event) => console.log(event.by.name, event.text satisfies string | undefined, event.files?.[0]?.url));
 lobby.on("gap", ({ from, to }) => console.log(to - from));
 lobby.on("presence", ({ joined, people }) => console.log(joined?.map(({ name }) => name), people));
 // @ts-expect-error there is no such event

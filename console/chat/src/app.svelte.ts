@@ -2,7 +2,7 @@
 //
 // Job: join the client's events to the conversations, do what people ask for, say what went wrong. Used by every component. Calls `talk`.
 // Not here: how anything looks.
-import { Chat, ChatError, type ChatEvent, type Open, type Pending, type Room, type State, type You } from "@madang/chat";
+import { Chat, ChatError, type ChatEvent, type Open, type Pending, type Position, type Room, type State, type You } from "@madang/chat";
 import { SvelteMap } from "svelte/reactivity";
 import { read as command } from "./commands";
 import { keep, kept, prefs } from "./prefs.svelte";
@@ -64,6 +64,7 @@ export class App {
   }
 
   get w() { return prefs.w; }
+  get may_attach(): boolean { return this.you !== undefined && (this.chat.limits?.file_bytes ?? 0) > 0; }
   get known(): boolean { return this.you !== undefined; }
 
   start(): void {
@@ -77,6 +78,8 @@ export class App {
     });
     const look = () => { this.seen = document.visibilityState === "visible"; if (this.seen && this.scrolled_to_end) this.talk?.look(); };
     addEventListener("focus", look);
+    addEventListener("pagehide", () => this.remember());
+    document.addEventListener("visibilitychange", () => this.remember());
     document.addEventListener("visibilitychange", look);
     this.chat.open();
   }
@@ -130,21 +133,43 @@ export class App {
     const rooms = await this.try(() => this.chat.request("rooms", {}), true);
     if (!rooms) return;
     this.open_rooms = rooms.open;
+    const known = new Set(rooms.mine.map(({ room }) => room));
     for (const mine of rooms.mine) {
       this.#talk(mine.room).mine(mine);
-      if (!this.chat.rooms.get(mine.room)?.joined) {
-        void this.patiently(() => this.chat.join(mine.room, { since: { epoch: mine.epoch, offset: mine.next - 1 } }));
-      }
+      this.#enter(mine.room, { epoch: mine.epoch, offset: mine.next - 1 });
     }
+    // The server forgets where a guest was; this browser does not. What was not read comes, and is counted.
+    const before = this.#begun || !this.you?.guest ? [] : this.#remembered();
+    for (const { room, epoch, offset } of before) if (!known.has(room)) this.#enter(room, { epoch, offset });
     if (!this.#begun) {
       this.#begun = true;
       const mine = rooms.mine.filter(({ room }) => room !== "*").map(({ room }) => room);
-      const first = this.active ?? mine[0] ?? rooms.open[0]?.room ?? "lobby";
+      const first = this.active ?? mine[0] ?? before[0]?.room ?? rooms.open[0]?.room ?? "lobby";
       const wide = matchMedia("(min-width: 48rem)").matches;
       await this.#open(first);
       if (wide) this.pane = "talk";
     }
     this.welcome = true;
+  }
+
+  #enter(room: string, since: Position): void {
+    if (!this.chat.rooms.get(room)?.joined) void this.patiently(() => this.chat.join(room, { since }), true);
+  }
+
+  #remembered(): ({ room: string } & Position)[] {
+    try {
+      const kept_for = JSON.parse(kept("rooms") ?? "{}") as { id?: string; rooms?: ({ room: string } & Position)[] };
+      return kept_for.id === this.you?.id ? (kept_for.rooms ?? []).filter(({ room, epoch, offset }) => room && epoch >= 0 && offset >= 0) : [];
+    } catch {
+      return [];
+    }
+  }
+
+  /** Where a guest is and how far everything was read, for the next time this page is opened. */
+  remember(): void {
+    if (!this.you?.guest || !this.#begun) return;
+    const rooms = [...this.talks.values()].filter((talk) => talk.joined && talk.name !== "*");
+    keep("rooms", JSON.stringify({ id: this.you.id, rooms: rooms.map((talk) => ({ room: talk.name, epoch: talk.epoch, offset: talk.unread ? talk.read : talk.next - 1 })) }));
   }
 
   #talk(name: string): Talk {
@@ -173,14 +198,10 @@ export class App {
   }
 
   #event(event: ChatEvent): void {
-    if (event.on === "away") {
-      for (const talk of this.talks.values()) talk.away(event.who, event.text);
-      return;
-    }
-    const talk = event.room === undefined ? undefined : this.talks.get(event.room);
+    const talk = this.talks.get(event.room);
     if (!talk) return;
     talk.heard(event);
-    if (event.on === "message" && event.by.id !== this.you?.id) this.#message(talk, event.by.name, event.text, Boolean(event.mentions?.some((name) => this.is_me(name))));
+    if (event.on === "message" && event.by.id !== this.you?.id) this.#message(talk, event.by.name, event.text ?? (event.files ?? []).map(({ name }) => name).join(", "), Boolean(event.mentions?.some((name) => this.is_me(name))));
     if (talk.name === this.active && this.seen && document.hasFocus() && this.scrolled_to_end) talk.look();
   }
 
@@ -261,7 +282,8 @@ export class App {
     const all = [...this.talks.values()];
     const by_name = (a: Talk, b: Talk) => a.name.localeCompare(b.name);
     return [
-      ...all.filter(({ name }) => name === "*"), ...all.filter((talk) => talk.name !== "*" && !talk.direct).sort(by_name),
+      // Announcements are there when there are any, or when one may make one.
+      ...all.filter((talk) => talk.name === "*" && (talk.next > 1 || this.you?.admin || this.active === "*")), ...all.filter((talk) => talk.name !== "*" && !talk.direct).sort(by_name),
       ...all.filter((talk) => talk.direct).sort((a, b) => b.last_ms - a.last_ms || by_name(a, b)),
     ];
   }
@@ -350,14 +372,14 @@ export class App {
   }
 
   /** The same for what may be asked again when the server says so. */
-  async patiently<T>(what: () => Promise<T>): Promise<T | undefined> {
+  async patiently<T>(what: () => Promise<T>, quiet = false): Promise<T | undefined> {
     for (let turn = 0; turn < 20; turn++) {
       try {
         return await what();
       } catch (error) {
         if (!(error instanceof ChatError)) throw error;
         if (!error.passing || error.code === "offline") {
-          if (error.code !== "offline") this.say(this.why(error), true);
+          if (error.code !== "offline" && !quiet) this.say(this.why(error), true);
           return undefined;
         }
         await new Promise((done) => setTimeout(done, error.again_ms ?? 500));

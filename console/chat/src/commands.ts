@@ -3,7 +3,7 @@
 export type Command =
   | { do: "say"; text: string; action: boolean } | { do: "announce"; text: string } | { do: "topic"; text: string } | { do: "join" | "create"; room: string } | { do: "msg"; who: string; text: string }
   | { do: "leave" | "help" } | { do: "invite" | "unban" | "unmute"; who: string } | { do: "kick"; who: string; why?: string }
-  | { do: "ban" | "mute"; who: string; minutes?: number; why?: string } | { do: "role"; who: string; role: "owner" | "moderator" | "member" } | { do: "away"; text: string | undefined }
+  | { do: "ban" | "mute"; who: string; minutes?: number; why?: string } | { do: "role"; who: string; role: "owner" | "moderator" | "member" | "none" } | { do: "away"; text: string | undefined }
   | { do: "search"; words: string } | { do: "unknown"; word: string } | { do: "usage"; word: string };
 
 /** Reads a line. Two slashes at the beginning are one that is meant to be said. */
@@ -29,7 +29,7 @@ export function read(line: string): Command {
       const [, minutes, why] = /^(\d{1,6})?\s*([\s\S]*)$/.exec(more) ?? [];
       return need({ do: name, who: first, ...(minutes && { minutes: Number(minutes) }), ...(why && { why }) }, first);
     }
-    case "role": return more === "owner" || more === "moderator" || more === "member" ? need({ do: "role", who: first, role: more }, first) : { do: "usage", word: name };
+    case "role": return more === "owner" || more === "moderator" || more === "member" || more === "none" ? need({ do: "role", who: first, role: more }, first) : { do: "usage", word: name };
     case "away": return { do: "away", text: rest };
     case "back": return { do: "away", text: undefined };
     case "search": case "find": return { do: "search", words: rest };

@@ -124,7 +124,7 @@ export class Fold {
     let next: Line = line;
     if (event.on === "reaction") next = { ...line, reactions: this.#seen(event.of) };
     else if (event.on === "deleted") next = { ...line, kind: "removed", text: "", files: [], reactions: [] };
-    else if (event.offset > (this.#known.get(event.of) ?? 0) && line.kind === "message") {
+    else if (event.text !== undefined && event.offset > (this.#known.get(event.of) ?? 0) && line.kind === "message") {
       this.#known.set(event.of, event.offset);
       next = { ...line, text: event.text, edited: true };
     }

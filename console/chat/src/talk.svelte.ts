@@ -36,6 +36,7 @@ export class Talk {
   /** Something happened at a line: Timeline goes there. */
   target = $state.raw<{ offset: number } | undefined>();
   read = 0;
+  epoch = 0;
   /** The offset behind the newest that we heard of. */
   next = 1;
   #fold: Fold | undefined;
@@ -75,6 +76,9 @@ export class Talk {
     this.role = joined.role;
     this.people = joined.people;
     if (!this.#fold || joined.reset) this.#begin(joined.next);
+    this.epoch = joined.epoch;
+    // Never here before: what was said earlier is not new to anybody.
+    if (!this.joined && this.read === 0 && joined.next > 1) this.read = joined.next - 1;
     this.joined = true;
     if (this.#app.active === this.name) this.who();
   }
@@ -109,14 +113,15 @@ export class Talk {
         return;
       case "read": this.seen(event.offset); return;
       case "gap": this.#fold?.gap(event.from, event.to); this.#show(); return;
-      case "joined": case "left": case "away": return;
+      case "away": this.#away(event.by, event.text); return;
+      case "joined": case "left": return;
       default: this.#kept(event);
     }
   }
 
   #kept(event: Kept): void {
     this.next = event.offset + 1;
-    if (this.live) this.#fold?.live(event); else this.#fold?.live({ ...event });
+    this.#fold?.live(event);
     if (this.#fold && this.live && this.#fold.lines.length > KEEP && this.#app.at_end(this)) {
       this.#fold.trim(KEEP / 2);
       this.top = "more";
@@ -148,7 +153,7 @@ export class Talk {
     this.members = [...known, ...joined.filter(({ id }) => !there.has(id)).map((one) => ({ ...one, role: "member" as const, here: true }))];
   }
 
-  away(who: Person, text: string | undefined): void {
+  #away(who: Person, text: string | undefined): void {
     this.members = this.members.map(({ away: _, ...one }) => (one.id === who.id && text !== undefined ? { ...one, away: text } : one));
   }
 

@@ -3,8 +3,8 @@
 // Not here: what people say, and refusals that have no sentence here (the server's own is shown then).
 import type { Kept, Role } from "@madang/chat";
 
-const role_en: Record<Role, string> = { owner: "owner", moderator: "moderator", member: "member", none: "nobody" };
-const role_ko: Record<Role, string> = { owner: "주인", moderator: "관리자", member: "참여자", none: "없음" };
+const role_en: Record<Role, string> = { owner: "owner", moderator: "moderator", member: "member", none: "visitor" };
+const role_ko: Record<Role, string> = { owner: "주인", moderator: "관리자", member: "참여자", none: "방문자" };
 const plural = (count: number, one: string, many: string) => `${count} ${count === 1 ? one : many}`;
 
 const en = {
@@ -36,7 +36,7 @@ const en = {
   key_help: [["Ctrl K", "go to a room or person"], ["Alt ↑ ↓", "previous, next room"], ["↑", "in an empty line: edit your last message"], ["Shift Enter", "a new line"], ["Esc", "close, or to the newest"], ["R, E, Delete", "on a message: reply, edit, delete"]] as [string, string][],
   commands: {
     me: "/me waves: what you do", topic: "/topic TEXT: set the topic", join: "/join ROOM", create: "/create ROOM: make one", msg: "/msg NAME TEXT: write to somebody", leave: "/leave this room", invite: "/invite NAME",
-    kick: "/kick NAME [WHY]", ban: "/ban NAME [MINUTES] [WHY]", unban: "/unban NAME", mute: "/mute NAME [MINUTES]", unmute: "/unmute NAME", role: "/role NAME owner|moderator|member", away: "/away [TEXT]", back: "/back: here again",
+    kick: "/kick NAME [WHY]", ban: "/ban NAME [MINUTES] [WHY]", unban: "/unban NAME", mute: "/mute NAME [MINUTES]", unmute: "/unmute NAME", role: "/role NAME owner|moderator|member|none", away: "/away [TEXT]", back: "/back: here again",
     search: "/search WORDS", announce: "/announce TEXT: to everybody", help: "/help",
   },
   errors: {
@@ -51,7 +51,7 @@ const en = {
       case "created": return `${by} made this room`;
       case "topic": return event.text ? `${by} set the topic: ${event.text}` : `${by} took the topic away`;
       case "settings": return `${by} changed the room: ${[event.private ? "private" : "public", event.invite_only ? "by invitation" : "", event.slow_ms ? `slow mode ${event.slow_ms / 1000} s` : ""].filter(Boolean).join(", ")}`;
-      case "role": return event.role === "none" ? `${by} removed ${event.who.name}` : `${by} made ${event.who.name} ${role_en[event.role]}`;
+      case "role": return event.role === "none" ? `${by} took the rank of ${event.who.name} away` : `${by} made ${event.who.name} ${role_en[event.role]}`;
       case "invited": return `${by} invited ${event.who.name}`;
       case "kicked": return `${by} sent ${event.who.name} out${event.why ? `: ${event.why}` : ""}`;
       case "banned": return `${by} banned ${event.who.name}${event.why ? `: ${event.why}` : ""}`;
@@ -84,7 +84,7 @@ const ko: Words = {
   waiting: "보내려고 기다리는 중", failed: "보내지 못함", again: "다시 보내기", drop_it: "버리기", unsent: "전에 보내지 못한 메시지가 있습니다. 지금 보낼까요?",
   switcher: "바로 가기", switcher_hint: "방이나 사람", no_match: "그런 이름이 없습니다.", search_hint: "찾을 말", search_here: "이 방에서", search_all: "모든 방에서", found_none: "찾은 것이 없습니다.",
   language: "언어", theme: "밝기", theme_auto: "시스템대로", theme_light: "밝게", theme_dark: "어둡게", notify: "나를 부르면 알려 주기", notify_denied: "브라우저가 허락하지 않습니다.",
-  message: "쪽지 쓰기", kick: "내보내기", ban: "들어오지 못하게 하기", mute: "말 못 하게 하기", unmute: "다시 말하게 하기", unban: "다시 들어오게 하기", make: (role) => `${role_ko[role]}로 정하기`, for_minutes: "몇 분 동안 (비우면 계속)",
+  message: "쪽지 쓰기", kick: "내보내기", ban: "들어오지 못하게 하기", mute: "말 못 하게 하기", unmute: "다시 말하게 하기", unban: "다시 들어오게 하기", make: (role) => `${role_ko[role]}${role === "owner" ? "으로" : "로"} 정하기`, for_minutes: "몇 분 동안 (비우면 계속)",
   role: (role) => role_ko[role], today: "오늘", yesterday: "어제", skip: "메시지로 건너뛰기", said: (name, text) => `${name}: ${text}`,
   mention_list: "부를 사람", command_list: "명령", unread: (count, mentions) => `안 읽음 ${count}${mentions ? `, 나를 부름 ${mentions}` : ""}`,
   keys: "단축키", emoji_other: "다른 이모지", image: (name) => `그림 ${name}`, file: (name, size) => `${name} (${size})`, in_room: (room) => `${room}에서`,
@@ -93,7 +93,7 @@ const ko: Words = {
   key_help: [["Ctrl K", "방이나 사람에게 가기"], ["Alt ↑ ↓", "앞 방, 다음 방"], ["↑", "빈 줄에서: 내 마지막 메시지 고치기"], ["Shift Enter", "줄 바꾸기"], ["Esc", "닫기, 맨 아래로"], ["R, E, Delete", "메시지에서: 답장, 고치기, 지우기"]],
   commands: {
     me: "/me 손을 흔든다: 하는 일", topic: "/topic 글: 주제 정하기", join: "/join 방", create: "/create 방: 만들기", msg: "/msg 이름 글: 쪽지", leave: "/leave 방 나가기", invite: "/invite 이름",
-    kick: "/kick 이름 [까닭]", ban: "/ban 이름 [분] [까닭]", unban: "/unban 이름", mute: "/mute 이름 [분]", unmute: "/unmute 이름", role: "/role 이름 owner|moderator|member", away: "/away [글] 자리 비움", back: "/back 돌아옴",
+    kick: "/kick 이름 [까닭]", ban: "/ban 이름 [분] [까닭]", unban: "/unban 이름", mute: "/mute 이름 [분]", unmute: "/unmute 이름", role: "/role 이름 owner|moderator|member|none", away: "/away [글] 자리 비움", back: "/back 돌아옴",
     search: "/search 찾을 말", announce: "/announce 글: 모두에게", help: "/help 도움말",
   },
   errors: {
@@ -108,7 +108,7 @@ const ko: Words = {
       case "created": return `${by} 이 방을 만들었습니다`;
       case "topic": return event.text ? `${by} 주제를 정했습니다: ${event.text}` : `${by} 주제를 지웠습니다`;
       case "settings": return `${by} 방을 바꾸었습니다: ${[event.private ? "비공개" : "공개", event.invite_only ? "초대받은 사람만" : "", event.slow_ms ? `${event.slow_ms / 1000}초에 한 번` : ""].filter(Boolean).join(", ")}`;
-      case "role": return event.role === "none" ? `${by} ${event.who.name} 님을 뺐습니다` : `${by} ${event.who.name} 님을 ${role_ko[event.role]}${event.role === "moderator" || event.role === "member" ? "로" : "으로"} 정했습니다`;
+      case "role": return event.role === "none" ? `${by} ${event.who.name} 님의 역할을 거두었습니다` : `${by} ${event.who.name} 님을 ${role_ko[event.role]}${event.role === "owner" ? "으로" : "로"} 정했습니다`;
       case "invited": return `${by} ${event.who.name} 님을 초대했습니다`;
       case "kicked": return `${by} ${event.who.name} 님을 내보냈습니다${event.why ? `: ${event.why}` : ""}`;
       case "banned": return `${by} ${event.who.name} 님을 들어오지 못하게 했습니다${event.why ? `: ${event.why}` : ""}`;

@@ -107,12 +107,14 @@ impl Plan {
         (0..count).map(message).collect()
     }
 
-    /// After how many frames a client is cut off, time after time; it has enough of them for its number of cuts.
+    /// When a client is cut off, over all its connections.
     pub(super) fn cuts(&self, client: u32) -> Cuts {
         // What a client hears: what is said where it is, and its answers.
-        let heard = u64::from(self.messages / self.clients) * 20;
+        let heard = u64::from(self.messages / self.clients) * 9;
         let every = heard.checked_div(u64::from(self.cuts_each)).unwrap_or(u64::MAX / 4).max(2);
-        Cuts { draws: self.draws(client, 2), every }
+        let mut cuts = Cuts { draws: self.draws(client, 2), every, left: 0 };
+        cuts.left = cuts.draw();
+        cuts
     }
 
     fn draws(&self, client: u32, purpose: u64) -> Draws {
@@ -125,12 +127,22 @@ impl Plan {
 pub(super) struct Cuts {
     draws: Draws,
     every: u64,
+    /// So many frames from now on.
+    left: u64,
 }
 
 impl Cuts {
-    /// After so many frames, and whether the other side is told by a reset.
-    pub(super) fn draw(&mut self) -> (u64, bool) {
-        (1 + self.draws.below(self.every * 2), self.draws.below(2) == 0)
+    /// A frame came: whether the client is cut off now, and then whether the other side is told so by a reset.
+    pub(super) fn frame(&mut self) -> Option<bool> {
+        self.left -= 1;
+        (self.left == 0).then(|| {
+            self.left = self.draw();
+            self.draws.below(2) == 0
+        })
+    }
+
+    fn draw(&mut self) -> u64 {
+        1 + self.draws.below(self.every * 2)
     }
 }
 
@@ -163,6 +175,14 @@ mod tests {
             prop_assert!(plan.kills.iter().is_sorted_by(|a, b| a < b));
             prop_assert!(plan.kills.iter().all(|kill| (1..=u64::from(messages)).contains(kill)));
         }
+    }
+
+    // Goal: cuts come about as often as was asked for.
+    #[test]
+    fn cuts_are_spread_over_what_is_heard() {
+        let mut cuts = Plan::new(5, 10, 10_000, 1, 10).cuts(3);
+        let count = (0..9_000).filter(|_| cuts.frame().is_some()).count();
+        assert!((5..=20).contains(&count), "{count} cuts");
     }
 
     // Goal: two who talk call the conversation differently and mean the same.

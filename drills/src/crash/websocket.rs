@@ -48,7 +48,6 @@ struct Talk {
     asked: HashMap<u64, Asked>,
     /// How far each place's log went when it was joined.
     ends: Vec<Option<u64>>,
-    until_cut: (u64, bool),
     pause_until: Option<Instant>,
 }
 
@@ -137,10 +136,8 @@ impl Client {
                 tokio::time::sleep(RETRY).await;
                 continue;
             };
-            let until_cut = self.diary.cuts.draw();
             let ends = vec![None; self.diary.places.len()];
-            let mut talk =
-                Talk { socket, next_id: 1, asked: HashMap::new(), ends, until_cut, pause_until: None };
+            let mut talk = Talk { socket, next_id: 1, asked: HashMap::new(), ends, pause_until: None };
             let over = self.talk(&mut talk).await;
             self.diary.unanswered(talk.asked.into_values().filter_map(Asked::message).collect());
             match over {
@@ -275,7 +272,10 @@ impl Client {
         if told.on == "left" {
             self.diary.said(format!("that it is out of {}", told.room));
         }
-        if let Some(seen) = told.seen() {
+        // A message from the neighbour makes one be there without having joined: what comes by that way is asked for again, so
+        // that what was missed comes first.
+        let joined = talk.ends[place].is_some();
+        if let Some(seen) = told.seen().filter(|_| joined) {
             self.diary.book.counts.borrow_mut().delivered += 1;
             let conversation = &self.diary.places[place].conversation;
             if let Err(finding) = self.diary.views[place].saw(self.diary.number, conversation, &seen) {
@@ -343,16 +343,12 @@ impl Client {
         Ok(())
     }
 
-    fn maybe_cut(&mut self, talk: &mut Talk, stage: &Stage) -> Result<(), Lost> {
-        let (frames, reset) = &mut talk.until_cut;
+    fn maybe_cut(&mut self, talk: &Talk, stage: &Stage) -> Result<(), Lost> {
         if *stage != Stage::Send {
             return Ok(());
         }
-        *frames = frames.saturating_sub(1);
-        if *frames > 0 {
-            return Ok(());
-        }
-        if *reset {
+        let Some(reset) = self.diary.cuts.frame() else { return Ok(()) };
+        if reset {
             let _ = talk.socket.get_ref().set_zero_linger(); // else it is cut with a FIN
         }
         self.diary.book.counts.borrow_mut().cuts += 1;

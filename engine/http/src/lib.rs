@@ -9,6 +9,7 @@
 pub mod accept;
 pub mod body;
 pub mod check;
+pub mod credential;
 pub mod endpoint;
 pub mod exchange;
 mod http1;

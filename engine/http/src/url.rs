@@ -79,3 +79,54 @@ impl Url {
             || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: a URL is read as others read URLs, and what cannot be meant is refused in words without it.
+    #[test]
+    fn urls_are_taken_apart() {
+        let parse =
+            |url: &str| Url::parse(url).map(|url| (url.secure, url.host, url.port, url.authority, url.path));
+        let good = |secure, host: &str, port, authority: &str, path: &str| {
+            Ok((secure, host.to_owned(), port, authority.to_owned(), path.to_owned()))
+        };
+        let check = |url: &str, want| assert_eq!(parse(url), want, "{url}");
+        check(
+            "https://Hooks.example.org/a?b=c#d",
+            good(true, "hooks.example.org", 443, "hooks.example.org", "/a?b=c"),
+        );
+        check("http://127.0.0.1:9/", good(false, "127.0.0.1", 9, "127.0.0.1:9", "/"));
+        check("http://[::1]:9", good(false, "::1", 9, "[::1]:9", "/"));
+        for wrong in [
+            "hooks.example.org/a",
+            "ftp://hooks.example.org/",
+            "https://",
+            "https:///path",
+            "https://user:password@hooks.example.org/",
+            "https://hooks.example.org:0/",
+            "https://hooks.example.org:99999/",
+            "https://hooks.example.org/한글",
+            "https://hooks.example.org/a b",
+        ] {
+            let why = parse(wrong).unwrap_err();
+            assert!(!why.contains("password@"), "{wrong}: {why}");
+        }
+        assert!(!format!("{:?}", Url::parse("https://h/very-secret").unwrap()).contains("very-secret"));
+    }
+
+    #[test]
+    fn near_is_this_machine() {
+        check("http://localhost/", true);
+        check("http://127.0.0.1:9/", true);
+        check("http://[::1]/", true);
+        check("http://192.0.2.1/", false);
+        check("http://localhost.example.org/", false);
+
+        #[track_caller]
+        fn check(url: &str, want: bool) {
+            assert_eq!(Url::parse(url).unwrap().is_near(), want, "{url}");
+        }
+    }
+}

@@ -112,7 +112,7 @@ pub(crate) fn read_files(settings: &Settings, tell: Option<&Tell>) {
 }
 
 /// Reads an issuer's keys by URL, when it is time.
-async fn read_url(issuer: &Issuer, resolver: &Resolver, now_ms: u64, tell: &Tell) {
+pub(crate) async fn read_url(issuer: &Issuer, resolver: &Resolver, now_ms: u64, tell: &Tell) {
     let KeySource::Url { url, every } = &issuer.settings.source else { return };
     let misses = issuer.misses.load(Ordering::Relaxed);
     let is_due = issuer.again().is_due(misses, now_ms);

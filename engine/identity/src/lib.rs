@@ -38,6 +38,7 @@ pub mod config;
 mod desk;
 mod family;
 mod guess;
+pub mod http;
 mod identity;
 mod issuer;
 mod jose;

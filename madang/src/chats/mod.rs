@@ -16,6 +16,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use madang_bus::Bus;
+use madang_bus::config::BusSettings;
+use madang_bus::error::BusError;
 use madang_chat::config::ChatSettings;
 use madang_chat::floor::FloorCounts;
 use madang_chat::hub::{Hub, HubCounts, HubParts};
@@ -56,6 +59,7 @@ struct Running {
 #[derive(Default)]
 pub struct Chats {
     store: Option<Store>,
+    bus: Option<Bus>,
     running: Vec<Running>,
 }
 
@@ -74,6 +78,17 @@ impl Chats {
         let opened = tokio::task::spawn_blocking(move || Store::open(&settings, &data)).await;
         let why = || StoreError::Failed { why: "opening it broke off".to_owned() };
         self.store = Some(opened.unwrap_or_else(|_| Err(why()))?);
+        Ok(())
+    }
+
+    /// Opens the way to other machines if the settings name one, a chat needs it and it is not open.
+    pub fn open_bus(&mut self, wanted: &[Arc<ChatSettings>], settings: &BusSettings) -> Result<(), BusError> {
+        if wanted.is_empty() || self.bus.is_some() || matches!(settings, BusSettings::Local) {
+            return Ok(());
+        }
+        // How it fares is on the admin surface: what it says of itself is counted and shown there.
+        let bus = Bus::start(settings, |_| {})?;
+        self.bus = Some(bus);
         Ok(())
     }
 
@@ -100,6 +115,7 @@ impl Chats {
                 rules: settings.rules(),
                 store: store.clone(),
                 directory: None,
+                bus: self.bus.clone(),
                 workers: posts,
                 counts: Arc::clone(&hub),
             };
@@ -153,6 +169,9 @@ impl Chats {
 
     /// Closes the store. Blocks until what waits is done.
     pub fn close(&mut self) {
+        if let Some(bus) = self.bus.take() {
+            bus.close();
+        }
         if let Some(store) = self.store.take() {
             store.close();
         }

@@ -17,8 +17,8 @@ macro_rules! say {
 mod alerts;
 mod apps;
 mod ask;
-mod chats;
 mod chat;
+mod chats;
 mod check;
 mod data;
 mod deploy;

@@ -60,6 +60,7 @@ fn diff_trees(old: &Table, new: &Table) -> Vec<Change> {
                 (Value::Text(text), "store.database") if !node.secret => {
                     madang_store::config::without_password(text)
                 }
+                (Value::Text(text), "bus.nats") if !node.secret => madang_bus::config::without_secret(text),
                 _ => node.shown(),
             };
             (!same).then(|| Change {
@@ -105,7 +106,7 @@ fn plain(node: &Node) -> String {
 fn effect(key: &str) -> Effect {
     match key {
         "server.workers" | "server.user" | "server.data" | "server.admin" => Effect::NeedsUpgrade,
-        key if key.starts_with("store.") => Effect::NeedsUpgrade,
+        key if key.starts_with("store.") || key.starts_with("bus.") => Effect::NeedsUpgrade,
         key if key.contains(".listen") || key.contains(".tls") || key.contains(".client_auth") => {
             Effect::NewConnections
         }

@@ -11,6 +11,7 @@
 
 mod alerts;
 mod apps;
+mod bus;
 mod chats;
 pub mod diff;
 pub mod disk;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use madang_balance::config::{POOL, PoolSettings, STREAM, StreamSettings};
+use madang_bus::config::{BUS, BusSettings};
 use madang_chat::config::{CHAT, ChatSettings};
 use madang_console::config::{ALERT, AlertSettings};
 use madang_host::config::{
@@ -60,6 +62,7 @@ pub static ROOT: Section = Section {
         Key { name: "limits", kind: Kind::Table(&LIMITS), default: "", doc: "Times and sizes." },
         Key { name: "log", kind: Kind::Table(&LOG), default: "", doc: "Logs." },
         Key { name: "store", kind: Kind::Table(&STORE), default: "", doc: "Data that must not be lost." },
+        Key { name: "bus", kind: Kind::Table(&BUS), default: "", doc: "Several machines as one." },
         Key { name: "site", kind: Kind::Named(&SITE), default: "", doc: "Web sites by name." },
         Key { name: "pool", kind: Kind::Named(&POOL), default: "", doc: "Pools of servers by name." },
         Key { name: "app", kind: Kind::Named(&APP), default: "", doc: "Programs that Madang runs, by name." },
@@ -96,6 +99,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// `[store]`.
     pub store: StoreSettings,
+    /// `[bus]`.
+    pub bus: BusSettings,
     /// The pools in the order they were written.
     pub pools: Vec<Arc<PoolSettings>>,
     /// The apps in the order they were written.
@@ -171,6 +176,7 @@ pub fn load_from(
     let limits = root.table_or_default("limits", &LIMITS, Limits::read);
     let log = root.table_or_default("log", &LOG, LogSettings::read);
     let store = root.table_or_default("store", &STORE, StoreSettings::read);
+    let bus = root.table_or_default("bus", &BUS, BusSettings::read);
     let sites: Vec<Arc<Site>> = root.named("site", &SITE, |r, name| {
         let site = Site::read(r, name);
         check_certificates(r, site.tls.as_ref(), &site.hosts, now);
@@ -208,6 +214,7 @@ pub fn load_from(
     let targets = apps::targets(&pools, &apps);
     check_pools(&mut root, &sites, &targets);
     streams::check(&mut root, &streams, &sites, &pools, &targets);
+    bus::check(&mut root, &bus, &store, !chats.is_empty());
     chats::check(&mut root, &chats, &sites, &streams);
     per_connection::check(&mut root, &apps::per_connection(&apps), &sites, &streams);
     if sites.is_empty()
@@ -232,6 +239,7 @@ pub fn load_from(
             limits,
             log,
             store,
+            bus,
             pools,
             apps,
             scalers,

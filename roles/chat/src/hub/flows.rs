@@ -15,27 +15,21 @@ use std::time::{Duration, Instant};
 use madang_host::clock;
 use madang_store::log::{Change, Entry, From, History as Piece, Read};
 
+use super::checks::{check_files, check_nonce, check_text, check_topic, within};
 use super::greeting::now_ms;
 use super::state::{Asker, Key, Kind, NAMED_MAX, Side};
 use super::{Back, Hub};
 use crate::ask::{Announce, Ask, Create, Delete, Edit, Join, React, Send, mentions};
-use crate::event::{self, File, What, from_entry};
+use crate::event::{self, What, from_entry};
 use crate::names::Address;
 use crate::notice::Notice;
 use crate::refusal::Refusal;
 use crate::reply::{Done, Reply};
 use crate::rules::Makers;
 
-const NONCE_BYTES_MAX: usize = 64;
 const EMOJI_BYTES_MAX: usize = 32;
-const TOPIC_BYTES_MAX: usize = 1000;
-const FILES_MAX: usize = 10;
-const FILE_NAME_BYTES_MAX: usize = 255;
 const AWAY_BYTES_MAX: usize = 200;
 const TYPED_EVERY: Duration = Duration::from_secs(2);
-const FILE_MUST: &str =
-    "one of at most 10, with a name of 1 to 255 bytes and an address this chat gave to an upload";
-const TEXT_MUST: &str = "more than blanks, without control characters other than tabs and line ends";
 
 impl Hub {
     /// Does a request that may have to wait.
@@ -532,6 +526,7 @@ impl Hub {
 
     /// Who came and went is told soon.
     pub(super) fn presence_later(self: &Rc<Self>) {
+        self.moved.notify_one();
         let state = self.state.borrow();
         if state.moved.is_empty() || state.presence_awaited.replace(true) {
             return;
@@ -555,53 +550,5 @@ impl Hub {
                 }
             }
         });
-    }
-}
-
-fn within(what: &'static str, bytes: usize, max: usize) -> Result<(), Refusal> {
-    if bytes > max { Err(Refusal::TooLong { what, bytes, max }) } else { Ok(()) }
-}
-
-pub(super) fn check_nonce(nonce: &str) -> Result<(), Refusal> {
-    if nonce.is_empty() || nonce.len() > NONCE_BYTES_MAX {
-        return Err(Refusal::Malformed { why: format!("nonce: 1 to {NONCE_BYTES_MAX} bytes") });
-    }
-    Ok(())
-}
-
-fn check_text(what: &'static str, text: &str, max: usize) -> Result<(), Refusal> {
-    within(what, text.len(), max)?;
-    let bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t' | '\r');
-    if text.trim().is_empty() || text.chars().any(bad) {
-        return Err(Refusal::BadText { must: TEXT_MUST });
-    }
-    Ok(())
-}
-
-/// What a room is about: one line.
-pub(super) fn check_topic(topic: &str) -> Result<(), Refusal> {
-    within("a topic", topic.len(), TOPIC_BYTES_MAX)?;
-    if topic.chars().any(char::is_control) {
-        return Err(Refusal::BadText { must: "one line without control characters" });
-    }
-    Ok(())
-}
-
-fn check_files(files: &[File], below: &str) -> Result<(), Refusal> {
-    let fine = |file: &File| {
-        let url = file.url.strip_prefix(below).or_else(|| file.url.strip_prefix("files/"));
-        let is_plain =
-            |text: &str, max| !text.is_empty() && text.len() <= max && !text.chars().any(char::is_control);
-        let url_is_fine = url.is_some_and(|rest| {
-            is_plain(rest, 1000)
-                && !rest.split('/').any(|part| part == ".." || part.is_empty())
-                && !rest.contains(['\\', '?', '#'])
-        });
-        url_is_fine && is_plain(&file.name, FILE_NAME_BYTES_MAX) && is_plain(&file.media_type, 100)
-    };
-    if files.len() <= FILES_MAX && files.iter().all(fine) {
-        Ok(())
-    } else {
-        Err(Refusal::BadFile { must: FILE_MUST })
     }
 }

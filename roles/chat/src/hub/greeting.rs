@@ -22,6 +22,7 @@ use madang_store::error::StoreError;
 use madang_store::kv::{Put, When};
 use serde::{Deserialize, Serialize};
 
+use super::presence::ANYWHERE;
 use super::state::{Asker, Human, Session};
 use super::{Back, Hub};
 use crate::event::{Person, PersonId};
@@ -178,7 +179,10 @@ impl Hub {
     }
 
     async fn name_is_free(&self, name: &Arc<str>, folded: &str) -> Result<(), Refusal> {
-        let is_here = self.state.borrow().names.contains_key(folded);
+        let is_here = {
+            let state = self.state.borrow();
+            state.names.contains_key(folded) || state.elsewhere.named(folded).is_some()
+        };
         let is_user = match &self.directory {
             Some(directory) => directory.find(folded).await.is_some(),
             None => false,
@@ -221,7 +225,10 @@ impl Hub {
         human.admin = admin;
         human.kept = kept.or_else(|| human.kept.take());
         human.sessions.push(id);
+        let sessions = u32::try_from(human.sessions.len()).unwrap_or(u32::MAX);
         state.names.insert(folded, person.id.clone());
+        state.elsewhere.here(&ANYWHERE.into(), &person, sessions);
+        self.moved.notify_one();
         if let Some(session) = state.sessions.get_mut(&id) {
             session.person = Some(person.id.clone());
         }
@@ -244,6 +251,7 @@ impl Hub {
     pub(super) fn gone(self: &Rc<Self>, id: SessionId) {
         let kept = self.state.borrow_mut().gone(id);
         self.presence_later();
+        self.moved.notify_one();
         if let Some((person, record)) = kept {
             // From now on it is counted how long they are away.
             let folded = names::fold(&person.name);

@@ -11,11 +11,13 @@
 //! Not here: connections (`floor`, the faces).
 
 mod across;
+mod checks;
 mod counts;
 mod flows;
 mod greeting;
 mod keeping;
 mod order;
+mod presence;
 mod reading;
 mod rooms;
 mod state;
@@ -64,6 +66,8 @@ pub struct Hub {
     writing: Cell<usize>,
     reads: Rc<Semaphore>,
     posted: Notify,
+    /// Somebody came or went here.
+    moved: Notify,
     /// Nothing is on its way to the disk.
     settled: Notify,
     counts: Arc<HubCounts>,
@@ -103,11 +107,14 @@ impl Hub {
             writing: Cell::new(0),
             reads: Rc::new(Semaphore::new(READS_MAX)),
             posted: Notify::new(),
+            moved: Notify::new(),
             settled: Notify::new(),
             counts,
         });
         tokio::task::spawn_local(Rc::clone(&hub).tell_written(written));
+        hub.state.borrow_mut().elsewhere.shared = bus.is_some();
         let hearing = mailbox.map(|mailbox| tokio::task::spawn_local(Rc::clone(&hub).hear(mailbox)));
+        let sharing = bus.map(|bus| tokio::task::spawn_local(Rc::clone(&hub).share_presence(bus)));
         let keeping = tokio::task::spawn_local(Rc::clone(&hub).keep_history());
         let posting = tokio::task::spawn_local(Rc::clone(&hub).post_all(workers));
         while let Some(first) = inbox.recv().await {
@@ -128,7 +135,7 @@ impl Hub {
             }
         }
         keeping.abort();
-        hearing.inspect(|hearing| hearing.abort());
+        hearing.iter().chain(&sharing).for_each(tokio::task::JoinHandle::abort);
         while hub.writing.get() > 0 {
             hub.settled.notified().await;
         }

@@ -10,7 +10,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::flows::check_topic;
+use super::checks::check_topic;
 use super::greeting::now_ms;
 use super::state::{Asker, Key, Kind, Side};
 use super::{Back, Hub};

@@ -17,7 +17,7 @@ use madang_store::log::{Before, Entry, From, History as Piece, Position, Read, S
 use super::Hub;
 use super::greeting::now_ms;
 use super::rooms::Saved;
-use super::state::{Asker, Key, Kind, Side};
+use super::state::{Asker, Key, Kind, Side, count};
 use super::writing::publish;
 use crate::ask::{History, Search};
 use crate::event::{Event, Rank, What, from_entry};
@@ -254,7 +254,10 @@ impl Hub {
             }
             if room.law.exists && !room.law.private && !room.law.invite_only {
                 let (name, topic) = (Arc::clone(&room.name), Arc::clone(&room.law.topic));
-                open.insert(Arc::clone(&name), Open { room: name, topic, people: room.people.len() });
+                open.insert(
+                    Arc::clone(&name),
+                    Open { room: name, topic, people: count(room, &state.elsewhere) },
+                );
             } else {
                 // What was saved of it is older.
                 open.remove(&room.name);
@@ -279,18 +282,29 @@ impl Hub {
             let person = human.person.clone();
             Present { role: room.law.rank(&person.id), here: true, away: human.away.clone(), person }
         });
+        let others = state.elsewhere.people(&name).filter(|person| !room.people.contains_key(&person.id));
+        let others = others.map(|person| Present {
+            person: person.clone(),
+            role: room.law.rank(&person.id),
+            here: true,
+            away: None,
+        });
         let mut people: Vec<Present> = match &room.kind {
             Kind::Direct(two) => two
                 .iter()
                 .map(|person| {
-                    let here = state.humans.contains_key(&person.id);
+                    let here = state.is_connected(&person.id);
                     Present { role: Rank::None, here, away: away(&person.id), person: person.clone() }
                 })
                 .collect(),
-            _ => here.collect(),
+            _ => here.chain(others).collect(),
         };
         let count = people.iter().filter(|present| present.here).count();
-        let absent = room.law.ranks.iter().filter(|(id, _)| !room.people.contains_key(*id));
+        let absent = room
+            .law
+            .ranks
+            .iter()
+            .filter(|(id, _)| !room.people.contains_key(*id) && !state.elsewhere.has(&name, id));
         people.extend(absent.map(|(id, ranked)| Present {
             person: crate::event::Person { id: id.clone(), name: Arc::clone(&ranked.name) },
             role: ranked.rank,
@@ -319,7 +333,7 @@ impl Hub {
             rooms.filter(|room| matches!(room.kind, Kind::Room)).map(|room| Arc::clone(&room.name)).collect();
         Ok(Reply::Known(Box::new(Known {
             guest: person.id.is_guest(),
-            here: human.is_some(),
+            here: state.is_connected(&person.id),
             away: human.and_then(|human| human.away.clone()),
             since_ms: human.map(|human| human.since_ms),
             rooms,

@@ -105,6 +105,9 @@ impl Hub {
             if let Some(human) = here {
                 return Ok(human.person.clone());
             }
+            if let Some(person) = state.elsewhere.named(&folded) {
+                return Ok(person);
+            }
         }
         if let Some((record, _)) = self.guest(&folded).await? {
             return Ok(Person { id: record.id, name: record.name });

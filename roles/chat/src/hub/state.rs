@@ -19,6 +19,7 @@ use madang_store::log::StreamId;
 use slab::Slab;
 use tokio::sync::Notify;
 
+use super::presence::{ANYWHERE, Elsewhere};
 use crate::ask::{Ask, Seen};
 use crate::event::{Event, Person, PersonId, Rank};
 use crate::floor::Cut;
@@ -164,6 +165,15 @@ impl Room {
         }
     }
 
+    /// Somebody came or went, as the room sees it.
+    pub(super) fn note(&mut self, person: Person, came: bool) {
+        let (undone, done) =
+            if came { (&mut self.went, &mut self.came) } else { (&mut self.came, &mut self.went) };
+        if !undone.remove(&person) {
+            done.insert(person);
+        }
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.here.is_empty()
             && self.writing == 0
@@ -214,6 +224,7 @@ pub(super) struct State {
     pub(super) out: Vec<Vec<ToWorker>>,
     /// Rooms in which somebody came or went since it was told.
     pub(super) moved: BTreeSet<Key>,
+    pub(super) elsewhere: Elsewhere,
     /// Somebody will tell it.
     pub(super) presence_awaited: Cell<bool>,
     pub(super) ending: bool,
@@ -231,6 +242,7 @@ impl State {
             lives: 0,
             out: (0..workers).map(|_| Vec::new()).collect(),
             moved: BTreeSet::new(),
+            elsewhere: Elsewhere::default(),
             presence_awaited: Cell::new(false),
             ending: false,
         }
@@ -333,10 +345,14 @@ impl State {
             if let Some(human) = session.person.as_ref().and_then(|person| self.humans.get(person)) {
                 let count = room.people.entry(human.person.id.clone()).or_default();
                 *count += 1;
-                if *count == 1 && !room.went.remove(&human.person) {
-                    room.came.insert(human.person.clone());
+                let count = *count;
+                if matches!(room.kind, Kind::Room) {
+                    self.elsewhere.here(&room.name, &human.person, count);
+                    if count == 1 && !self.elsewhere.has(&room.name, &human.person.id) {
+                        room.note(human.person.clone(), true);
+                    }
+                    self.moved.insert(key);
                 }
-                self.moved.insert(key);
             }
         }
         let (next, reset) = room.begin(since);
@@ -353,7 +369,7 @@ impl State {
             invite_only: room.law.invite_only,
             slow_ms: room.law.slow_ms,
             role: rank,
-            people: room.people.len(),
+            people: count(room, &self.elsewhere),
         };
         // Everybody hears announcements, and nobody is told so who did not ask.
         let silent = tag.is_none() && matches!(room.kind, Kind::Everyone);
@@ -393,10 +409,14 @@ impl State {
         let Some(human) = person.as_ref().and_then(|person| self.humans.get(person)) else { return };
         if let Some(count) = room.people.get_mut(&human.person.id) {
             *count -= 1;
-            if *count == 0 {
+            let count = *count;
+            if count == 0 {
                 room.people.remove(&human.person.id);
-                if !room.came.remove(&human.person) {
-                    room.went.insert(human.person.clone());
+            }
+            if matches!(room.kind, Kind::Room) {
+                self.elsewhere.here(&room.name, &human.person, count);
+                if count == 0 && !self.elsewhere.has(&room.name, &human.person.id) {
+                    room.note(human.person.clone(), false);
                 }
                 self.moved.insert(key);
             }
@@ -413,6 +433,8 @@ impl State {
         let person = self.sessions.remove(&id)?.person?;
         let human = self.humans.get_mut(&person)?;
         human.sessions.retain(|have| *have != id);
+        let left = u32::try_from(human.sessions.len()).unwrap_or(u32::MAX);
+        self.elsewhere.here(&ANYWHERE.into(), &human.person, left);
         if !human.sessions.is_empty() {
             return None;
         }
@@ -449,6 +471,11 @@ impl State {
         Ok(())
     }
 
+    /// Whether somebody is connected, to whichever machine.
+    pub(super) fn is_connected(&self, person: &PersonId) -> bool {
+        self.humans.contains_key(person) || self.elsewhere.has(ANYWHERE, person)
+    }
+
     /// Who asks on this connection.
     ///
     /// # Errors
@@ -476,7 +503,7 @@ impl State {
                 self.moved.insert(key);
                 continue;
             }
-            let people = room.people.len();
+            let people = count(room, &self.elsewhere);
             // The larger the room, the rarer: what it costs stays the same.
             let times = u32::try_from(people / NAMED_MAX).unwrap_or(u32::MAX).max(1);
             room.presence_next = Some(now + every.saturating_mul(times));
@@ -513,107 +540,12 @@ impl State {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(slot: u32) -> SessionId {
-        SessionId { worker: u16::try_from(slot % 2).unwrap(), slot, life: 1 }
-    }
-
-    fn state() -> (State, Key) {
-        let rules = Rules { members_max: 2, rooms_per_session_max: 2, ..Rules::default() };
-        let mut state = State::new(rules, 2);
-        let key = state.room(StreamId::new("lobby").unwrap(), "lobby".into(), Kind::Room).unwrap();
-        (state, key)
-    }
-
-    fn connect(state: &mut State, slot: u32, name: &str) {
-        let now = madang_host::clock::now();
-        let person = Person { id: PersonId(format!("u:{name}").into()), name: name.into() };
-        let pace = Pace::new(ASKS, now);
-        let session = Session {
-            person: Some(person.id.clone()),
-            places: vec![],
-            pace,
-            busy: false,
-            queue: VecDeque::new(),
-        };
-        state.sessions.insert(id(slot), session);
-        let human = state.humans.entry(person.id.clone()).or_insert_with(|| Human {
-            person,
-            admin: false,
-            kept: None,
-            sessions: vec![],
-            pace,
-            away: None,
-            since_ms: 0,
-            mine: BTreeMap::new(),
-            typed: None,
-        });
-        human.sessions.push(id(slot));
-    }
-
-    // Goal: places are bounded, and everything a connection held is free again when it is gone.
-    #[test]
-    fn places_are_bounded_and_given_back() {
-        let (mut state, key) = state();
-        for (slot, name) in [(1, "a"), (2, "b"), (3, "c")] {
-            connect(&mut state, slot, name);
-        }
-        state.enter(id(1), key, 0, None, Some(1)).unwrap();
-        state.enter(id(2), key, 0, None, Some(1)).unwrap();
-        state.enter(id(1), key, 0, None, Some(2)).unwrap();
-        assert!(matches!(state.enter(id(3), key, 0, None, Some(1)), Err(Refusal::Full { max: 2, .. })));
-        assert_eq!(state.rooms[key].by_worker, vec![[1, 0], [1, 0]]);
-        state.gone(id(1));
-        state.enter(id(3), key, 0, None, Some(1)).unwrap();
-        state.gone(id(2));
-        state.gone(id(3));
-        assert!(state.rooms.is_empty() && state.by_stream.is_empty() && state.humans.is_empty());
-    }
-
-    // Goal: who comes and goes between two tellings was never there; who is there twice is one.
-    #[test]
-    fn presence_tells_people_not_connections() {
-        let (mut state, key) = state();
-        state.rules.members_max = 10;
-        for (slot, name) in [(1, "a"), (2, "a"), (3, "b"), (4, "c")] {
-            connect(&mut state, slot, name);
-            state.enter(id(slot), key, 0, None, Some(1)).unwrap();
-        }
-        state.gone(id(4));
-        state.out.iter_mut().for_each(Vec::clear);
-        let now = madang_host::clock::now();
-        assert_eq!(state.tell_presence(now), None);
-        let told = |state: &mut State| match state.out[0].pop() {
-            Some(ToWorker::Around { notice, .. }) => match &*notice {
-                Notice::Presence { joined, left, people, .. } => (joined.len(), left.len(), *people),
-                _ => panic!("another notice"),
-            },
-            _ => panic!("nothing told"),
-        };
-        assert_eq!(told(&mut state), (2, 0, 2));
-        state.gone(id(1));
-        assert_eq!(state.tell_presence(now), None, "they are still there");
-        state.gone(id(3));
-        let due = state.tell_presence(now).expect("not so soon again");
-        assert_eq!(state.tell_presence(due), None);
-        assert_eq!(told(&mut state), (0, 1, 1));
-    }
-
-    // Goal: where a client begins that comes back, or that comes back too late.
-    #[test]
-    fn who_comes_back_begins_where_it_was() {
-        let (mut state, key) = state();
-        let room = &mut state.rooms[key];
-        (room.epoch, room.first, room.told) = (7, 10, 20);
-        let seen = |epoch, offset| Some(Seen { epoch, offset });
-        assert_eq!(room.begin(None), (20, false));
-        assert_eq!(room.begin(seen(7, 14)), (15, false));
-        assert_eq!(room.begin(seen(7, 19)), (20, false));
-        assert_eq!(room.begin(seen(7, 9)), (10, false), "it misses nothing that is gone");
-        assert_eq!(room.begin(seen(7, 8)), (10, true), "too old");
-        assert_eq!(room.begin(seen(6, 14)), (10, true), "of another life");
-    }
+/// How many are in a room, on all machines.
+pub(super) fn count(room: &Room, elsewhere: &Elsewhere) -> usize {
+    let others = elsewhere.people(&room.name).filter(|person| !room.people.contains_key(&person.id));
+    room.people.len() + others.count()
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

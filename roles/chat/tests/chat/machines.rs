@@ -2,7 +2,7 @@
 use std::rc::Rc;
 
 use madang_bus::Bus;
-use madang_chat::ask::{Create, Invite, Kick};
+use madang_chat::ask::{Create, Invite, Kick, Who};
 use madang_chat::floor::Floor;
 use madang_chat::notice::Notice;
 use madang_chat::refusal::Refusal;
@@ -57,6 +57,37 @@ fn three_machines_hear_one_order() {
             "each in the order it was sent"
         );
         assert_eq!(of('b'), (0..200).map(|n| format!("b{n}")).collect::<Vec<_>>());
+    });
+}
+
+// Goal: a room counts those on all machines, and hears who comes and goes there.
+#[test]
+fn presence_is_of_all_machines() {
+    let (_folder, store) = store();
+    let bus = Bus::local();
+    with_hubs(2, fast(), &store, Some(&bus), |floors: Vec<Rc<Floor>>| async move {
+        let (mina, kim) = (Client::new(&floors[0], "mina").await, Client::new(&floors[1], "kim").await);
+        mina.join("lobby", None).await;
+        kim.join("lobby", None).await;
+        let moved = |name: &'static str, came: bool| {
+            move |ear: &crate::harness::Ear| {
+                let notices = ear.notices.borrow();
+                let mut told = notices.iter().filter_map(|notice| match notice {
+                    Notice::Presence { joined, left, people, .. } => {
+                        Some((if came { joined } else { left }, *people))
+                    }
+                    _ => None,
+                });
+                told.find(|(who, _)| who.iter().any(|person| *person.name == *name)).map(|(_, people)| people)
+            }
+        };
+        assert_eq!(mina.until(moved("kim", true)).await, 2);
+        let Ok(Reply::People(people)) = mina.ask(Who { room: "lobby".into(), ..Who::default() }).await else {
+            panic!("who")
+        };
+        assert_eq!((people.count, people.people.len()), (2, 2));
+        drop(kim);
+        assert_eq!(mina.until(moved("kim", false)).await, 1);
     });
 }
 

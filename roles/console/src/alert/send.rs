@@ -68,14 +68,17 @@ fn judge(status: u16) -> Attempt {
 }
 
 async fn post(hook: &Webhook, message: &Message, host: &str, resolver: &Resolver) -> Result<u16, String> {
-    let tls = if hook.secure {
-        Some(ClientTls::new(&ClientTlsSettings::default(), &hook.host).map_err(|error| error.to_string())?)
+    let tls = if hook.url.secure {
+        Some(
+            ClientTls::new(&ClientTlsSettings::default(), &hook.url.host)
+                .map_err(|error| error.to_string())?,
+        )
     } else {
         None
     };
-    let addresses: Vec<IpAddr> = match hook.host.parse() {
+    let addresses: Vec<IpAddr> = match hook.url.host.parse() {
         Ok(address) => vec![address],
-        Err(_) => resolver.addresses(&hook.host).await.map_err(|error| error.to_string())?.all,
+        Err(_) => resolver.addresses(&hook.url.host).await.map_err(|error| error.to_string())?.all,
     };
     let body = message.json(host);
     let time = clock::unix_seconds(clock::wall()).to_string();
@@ -88,13 +91,13 @@ async fn post(hook: &Webhook, message: &Message, host: &str, resolver: &Resolver
         ("webhook-timestamp", time.as_str()),
     ];
     fields.extend(signature.as_deref().map(|signature| ("webhook-signature", signature)));
-    let mut last = format!("{} has no address", hook.host);
+    let mut last = format!("{} has no address", hook.url.host);
     for address in addresses.into_iter().take(ADDRESSES_MAX) {
-        let address = Address::Tcp(SocketAddr::new(address, hook.port));
+        let address = Address::Tcp(SocketAddr::new(address, hook.url.port));
         match connect(&address, tls.as_ref()).await {
             Ok(stream) => {
-                let asked = Asked { method: "POST", path: &hook.path, fields: &fields, body };
-                let answer = ask(stream, &hook.authority, asked, HEAD_BYTES_MAX, 0).await;
+                let asked = Asked { method: "POST", path: &hook.url.path, fields: &fields, body };
+                let answer = ask(stream, &hook.url.authority, asked, HEAD_BYTES_MAX, 0).await;
                 return answer
                     .map(|answer| answer.status)
                     .map_err(|no_answer| format!("no answer: {}", no_answer.what()));

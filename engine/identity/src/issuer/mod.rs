@@ -148,3 +148,6 @@ fn roles(all: &Map<String, Value>, claim: Option<&str>) -> Vec<String> {
     roles.truncate(ROLES_MAX);
     roles
 }
+
+#[cfg(test)]
+mod tests;

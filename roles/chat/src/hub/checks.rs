@@ -1,0 +1,64 @@
+//! Whether what somebody wrote may be written at all: sizes, characters, attachments.
+//!
+//! **Job.** Judge texts without knowing who wrote them or where. **Called by** `flows`, `order`.
+//!
+//! Not here: who may write (`law`), how fast (`pace`).
+
+use crate::event::File;
+use crate::refusal::Refusal;
+
+const NONCE_BYTES_MAX: usize = 64;
+const TOPIC_BYTES_MAX: usize = 1000;
+const FILES_MAX: usize = 10;
+const FILE_NAME_BYTES_MAX: usize = 255;
+const FILE_MUST: &str =
+    "one of at most 10, with a name of 1 to 255 bytes and an address this chat gave to an upload";
+const TEXT_MUST: &str = "more than blanks, without control characters other than tabs and line ends";
+
+pub(super) fn within(what: &'static str, bytes: usize, max: usize) -> Result<(), Refusal> {
+    if bytes > max { Err(Refusal::TooLong { what, bytes, max }) } else { Ok(()) }
+}
+
+pub(super) fn check_nonce(nonce: &str) -> Result<(), Refusal> {
+    if nonce.is_empty() || nonce.len() > NONCE_BYTES_MAX {
+        return Err(Refusal::Malformed { why: format!("nonce: 1 to {NONCE_BYTES_MAX} bytes") });
+    }
+    Ok(())
+}
+
+pub(super) fn check_text(what: &'static str, text: &str, max: usize) -> Result<(), Refusal> {
+    within(what, text.len(), max)?;
+    let bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t' | '\r');
+    if text.trim().is_empty() || text.chars().any(bad) {
+        return Err(Refusal::BadText { must: TEXT_MUST });
+    }
+    Ok(())
+}
+
+/// What a room is about: one line.
+pub(super) fn check_topic(topic: &str) -> Result<(), Refusal> {
+    within("a topic", topic.len(), TOPIC_BYTES_MAX)?;
+    if topic.chars().any(char::is_control) {
+        return Err(Refusal::BadText { must: "one line without control characters" });
+    }
+    Ok(())
+}
+
+pub(super) fn check_files(files: &[File], below: &str) -> Result<(), Refusal> {
+    let fine = |file: &File| {
+        let url = file.url.strip_prefix(below).or_else(|| file.url.strip_prefix("files/"));
+        let is_plain =
+            |text: &str, max| !text.is_empty() && text.len() <= max && !text.chars().any(char::is_control);
+        let url_is_fine = url.is_some_and(|rest| {
+            is_plain(rest, 1000)
+                && !rest.split('/').any(|part| part == ".." || part.is_empty())
+                && !rest.contains(['\\', '?', '#'])
+        });
+        url_is_fine && is_plain(&file.name, FILE_NAME_BYTES_MAX) && is_plain(&file.media_type, 100)
+    };
+    if files.len() <= FILES_MAX && files.iter().all(fine) {
+        Ok(())
+    } else {
+        Err(Refusal::BadFile { must: FILE_MUST })
+    }
+}
