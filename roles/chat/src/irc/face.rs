@@ -284,7 +284,8 @@ impl Irc {
         }
     }
 
-    fn over(&self) {
+    fn over(&self, why: &'static str) {
+        self.here.floor.counts().ended(why);
         let session = self.session.take();
         drop(session);
     }
@@ -340,8 +341,8 @@ impl Speaker for Irc {
         Face::cut(self, why);
     }
 
-    fn closed(&self, _: &'static str) {
-        self.over();
+    fn closed(&self, why: &'static str) {
+        self.over(why);
     }
 }
 
@@ -358,8 +359,8 @@ impl Handler for Irc {
         Speaker::drained(self);
     }
 
-    fn closed(&self, _: Closed) {
-        self.over();
+    fn closed(&self, why: Closed) {
+        self.over(why.name());
     }
 }
 
