@@ -73,7 +73,7 @@ export interface ChatEvents {
   event: ChatEvent;
   /** What waits has changed. */
   outbox: Pending[];
-  /** What a page that is gone left behind, and is too old to be sent unasked. */
+  /** What a page that is gone left behind, and is too old to be sent unasked or was refused. */
   unsent: Pending[];
 }
 export interface Queued { nonce: string; written: Promise<Written> }
@@ -89,6 +89,8 @@ const ASKED_MAX = 200, BUFFERED_MAX = 262_144;
 /** Unsent things of a page that is gone are said again up to this age. */
 const AGE_MS = 6 * 3_600_000;
 const FIRST_SLOW = 5;
+/** A page has so long to enter the rooms for which an earlier one left something to be sent. */
+const HURRY_MS = 3000;
 
 interface Asked { done(ok: never): void; failed(error: ChatError): void; stop(): void }
 
@@ -118,6 +120,7 @@ export class Chat extends Emitter<ChatEvents> {
   #token_again = false;
   #stale = 0;
   #deaf: (() => void) | undefined;
+  #joining = new Map<string, Promise<Room>>();
 
   /** `address`: of the chat's page (`https://example.org/chat/`), or of its socket (`wss://example.org/chat/ws`). */
   constructor(address: string | URL, options: Options = {}) {
@@ -134,6 +137,12 @@ export class Chat extends Emitter<ChatEvents> {
     this.#store = options.storage === undefined ? local() : options.storage ?? undefined;
     this.#outbox = new Outbox({
       open: () => this.state === "open" && (this.#socket?.bufferedAmount ?? 0) < BUFFERED_MAX,
+      ready: (room) => /^[@*]/.test(room) || this.rooms.get(room)?.joined !== undefined,
+      enter: (room) => void this.join(room).then(() => this.#outbox.flush(), (error: ChatError) => {
+        if (!error.passing) this.#outbox.refuse(room, error);
+        else if (error.code !== "offline") this.#clock.after(error.again_ms ?? 1000, () => this.#outbox.flush());
+      }),
+      unheard: (item) => this.tell("unsent", [item]),
       say: ({ do: what, room, fields, nonce }, done, failed) =>
         this.#ask(what, what === "announce" ? { ...fields, nonce } : { room, ...fields, nonce }, done, failed, true),
       after: (ms, then) => this.#clock.after(ms, then),
@@ -202,7 +211,14 @@ export class Chat extends Emitter<ChatEvents> {
   /** Enters a room, with `since` exactly where another connection ended. A room we are in already is given back as it is. */
   join(name: string, more: { since?: Position } = {}): Promise<Room> {
     const there = this.rooms.get(name);
-    return there?.joined ? Promise.resolve(there) : this.#enter("join", { room: name, ...more });
+    if (there?.joined) return Promise.resolve(there);
+    // Asked for twice at once it is one join: a second one without `since` would skip what the first one asked for.
+    let joining = this.#joining.get(name);
+    if (!joining) {
+      joining = this.#enter("join", { room: name, ...more }).finally(() => this.#joining.delete(name));
+      this.#joining.set(name, joining);
+    }
+    return joining;
   }
   /** Makes a room and enters it. */
   create(name: string, more: Omit<Requests["create"][0], "room"> = {}): Promise<Room> {
@@ -301,6 +317,7 @@ export class Chat extends Emitter<ChatEvents> {
     if (old.length) this.tell("unsent", old);
     for (const room of this.rooms.values()) if (room.joined) this.rejoin(room);
     this.#outbox.flush();
+    this.#timer("hurry", HURRY_MS, () => this.#outbox.hurry());
   }
 
   #unwelcome(error: ChatError): void {
@@ -398,6 +415,7 @@ export class Chat extends Emitter<ChatEvents> {
     const fresh = !room.joined;
     room.entered(joined);
     if (fresh) this.tell("joined", room);
+    this.#outbox.flush();
     return room;
   }
 

@@ -36,12 +36,20 @@ interface Item extends Pending {
   failed?: (error: ChatError) => void;
   /** How often the connection was closed with blame while this was under way. */
   blamed: number;
+  /** An earlier page said it: it waits until this one has entered its rooms, which may know better where to go on. */
+  patient: boolean;
 }
 interface Lane { items: Item[]; busy: boolean; paused: (() => void) | undefined; tries: number }
 
 /** What the outbox needs of the connection. */
 export interface Way {
   open(): boolean;
+  /** Whether something may be said there now. */
+  ready(room: string): boolean;
+  /** Goes there; then `flush`, or `refuse`. */
+  enter(room: string): void;
+  /** Something failed, and whoever said it is gone. */
+  unheard(item: Pending): void;
   say(item: Pending, done: (written: Written) => void, failed: (error: ChatError) => void): void;
   after(ms: number, then: () => void): () => void;
   changed(): void;
@@ -76,7 +84,7 @@ export class Outbox {
         failed(new ChatError("full", `${this.#max} messages wait to be sent already`));
         return;
       }
-      this.#put({ ...pending, done, failed, blamed: 0 });
+      this.#put({ ...pending, done, failed, blamed: 0, patient: false });
       this.#keep(pending);
       this.#way.changed();
       this.flush();
@@ -96,7 +104,7 @@ export class Outbox {
       } catch { /* not ours */ }
     }
     for (const item of old) this.#forget(item);
-    for (const item of found.sort((a, b) => a.at_ms - b.at_ms)) this.#put({ ...item, blamed: 0 });
+    for (const item of found.sort((a, b) => a.at_ms - b.at_ms)) this.#put({ ...item, blamed: 0, patient: true });
     if (found.length) this.#way.changed();
     return old;
   }
@@ -112,6 +120,18 @@ export class Outbox {
     return false;
   }
 
+  /** Those of an earlier page have waited long enough. */
+  hurry(): void {
+    for (const lane of this.#lanes.values()) for (const item of lane.items) item.patient = false;
+    this.flush();
+  }
+
+  /** Nothing can be said there. */
+  refuse(room: string, error: ChatError): void {
+    const lane = this.#lanes.get(room);
+    for (const item of [...(lane?.items ?? [])]) this.#fail(lane as Lane, item, error);
+  }
+
   /** Says what can be said now. */
   flush(): void {
     for (const lane of this.#lanes.values()) this.#next(lane);
@@ -122,7 +142,7 @@ export class Outbox {
     for (const lane of this.#lanes.values()) {
       const head = lane.items[0];
       if (lane.busy && head && blamed && ++head.blamed >= BLAMED_MAX) {
-        this.#end(lane, head)?.failed?.(new ChatError("malformed", "the server ends the connection whenever this is sent"));
+        this.#fail(lane, head, new ChatError("malformed", "the server ends the connection whenever this is sent"));
       }
       lane.busy = false;
       lane.paused?.();
@@ -139,6 +159,10 @@ export class Outbox {
   #next(lane: Lane): void {
     const item = lane.items[0];
     if (!item || lane.busy || lane.paused || !this.#way.open()) return;
+    if (!this.#way.ready(item.room)) {
+      if (!item.patient) this.#way.enter(item.room);
+      return;
+    }
     lane.busy = true;
     this.#way.say(item, (written) => {
       lane.busy = false;
@@ -153,9 +177,15 @@ export class Outbox {
         lane.paused = this.#way.after(ms, () => { lane.paused = undefined; this.#next(lane); });
         return;
       }
-      this.#end(lane, item)?.failed?.(error);
+      this.#fail(lane, item, error);
       this.#next(lane);
     });
+  }
+
+  #fail(lane: Lane, item: Item, error: ChatError): void {
+    if (!this.#end(lane, item)) return;
+    if (item.failed) item.failed(error);
+    else this.#way.unheard(item);
   }
 
   #end(lane: Lane, item: Item): Item | undefined {

@@ -236,6 +236,8 @@ test("what a page left behind is sent by the next page of the same person, once,
   assert.equal([...Array(storage.length).keys()].filter((at) => storage.key(at).startsWith("madang.out ")).length, 1);
   const next = chat({ name: undefined }).open();
   await world.pass(1000);
+  assert.equal(next.outbox.length, 1, "it waits until the page has entered its rooms");
+  await world.pass(3000);
   assert.deepEqual(town.room("lobby").log.map(({ text }) => text).filter(Boolean), ["left behind"]);
   assert.equal([...Array(storage.length).keys()].filter((at) => storage.key(at).startsWith("madang.out ")).length, 0);
   next.close();
@@ -291,4 +293,31 @@ test("the queue is bounded, what was not said can be taken back, and too long is
   assert.equal(mina.cancel(mina.outbox[1].nonce), true);
   assert.equal(await codes[1], "cancelled");
   assert.equal(await room.send("가".repeat(3000)).catch((error) => error.code), "too-long");
+});
+
+test("two joins of one room at once are one: nothing of what the first asked for is skipped", async () => {
+  const { world, town, chat } = place();
+  for (const text of ["a", "b", "c"]) town.say("lobby", "nari", text);
+  const mina = chat().open();
+  await world.pass(100);
+  const list = [];
+  mina.on("event", (event) => { if (event.on === "message") list.push(event.text); });
+  const both = [mina.join("lobby", { since: { epoch: town.room("lobby").epoch, offset: 1 } }), mina.join("lobby")];
+  await world.pass(20);
+  const [one, two] = await Promise.all(both);
+  assert.equal(one, two);
+  assert.deepEqual(list, ["b", "c"]);
+});
+
+test("what is said in a room that was never entered enters it first; where one may not, it fails", async () => {
+  const { world, town, chat } = place();
+  const mina = chat().open();
+  await world.pass(100);
+  const sent = [mina.room("lobby").send("first"), mina.room("lobby").send("second")];
+  await world.pass(50);
+  assert.deepEqual((await Promise.all(sent)).map(({ offset }) => offset), [2, 3]);
+  town.room("closed", { invite_only: true });
+  const refused = mina.room("closed").send("let me in").catch((error) => error.code);
+  await world.pass(50);
+  assert.equal(await refused, "invite-only");
 });

@@ -1,7 +1,7 @@
 //! Where the other side is.
 //!
-//! **Job.** Read what stands on the command line: `tcp://HOST:PORT`, `tls://HOST:PORT`, `unix:PATH`. **Called by** the
-//! command line, `connect`.
+//! **Job.** Read what stands on the command line: `tcp://HOST:PORT`, `tls://HOST:PORT`, `unix:PATH` for a talk; `https://HOST/PATH/`
+//! and its like for a chat. **Called by** the command line, `connect`.
 //!
 //! Not here: names to addresses (`connect`), what is spoken there.
 
@@ -51,6 +51,30 @@ impl fmt::Display for NotAnAddress {
 }
 impl std::error::Error for NotAnAddress {}
 
+/// A chat of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatUrl {
+    /// How to get there.
+    pub way: Way,
+    /// What the server is asked for: `example.org` or `example.org:8080`.
+    pub host: String,
+    /// Where the websocket is: `/chat/ws`.
+    pub path: String,
+}
+
+impl fmt::Display for ChatUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if matches!(self.way, Way::Tcp { tls: true, .. }) { "https" } else { "http" };
+        let path = self.path.strip_suffix("ws").unwrap_or(&self.path);
+        match &self.way {
+            Way::Unix(socket) => write!(f, "http://unix:{}:{path}", socket.display()),
+            Way::Tcp { .. } => write!(f, "{scheme}://{}{path}", self.host),
+        }
+    }
+}
+
+const CHAT_FORMS: &str =
+    "write https://HOST/PATH/ (the address of the chat's page), or http://unix:SOCKET:/PATH/";
 const TALK_FORMS: &str = "write tcp://HOST:PORT, tls://HOST:PORT or unix:PATH";
 const LISTEN_FORMS: &str = "write IP:PORT (127.0.0.1:7000), only a PORT, or unix:PATH";
 
@@ -101,6 +125,51 @@ impl Way {
     }
 }
 
+impl ChatUrl {
+    /// Whether this is meant to be a chat's address; what else there is, is a talk's.
+    pub fn is_meant(text: &str) -> bool {
+        ["http://", "https://", "ws://", "wss://"].iter().any(|scheme| text.starts_with(scheme))
+    }
+
+    /// The address of a chat's page, or of its websocket.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(text: &str) -> Result<Self, NotAnAddress> {
+        let fail = |why| NotAnAddress { text: text.to_owned(), why };
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| fail(CHAT_FORMS))?;
+        let tls = match scheme {
+            "http" | "ws" => false,
+            "https" | "wss" => true,
+            _ => return Err(fail(CHAT_FORMS)),
+        };
+        let (way, host, path) = if let Some(rest) = rest.strip_prefix("unix:") {
+            let (socket, path) = rest.split_once(":/").unwrap_or((rest, ""));
+            if socket.is_empty() || tls {
+                return Err(fail(CHAT_FORMS));
+            }
+            (Way::Unix(PathBuf::from(socket)), "localhost".to_owned(), format!("/{path}"))
+        } else {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            if authority.contains('@') {
+                return Err(fail("no name and password here; give a token: --token-file FILE"));
+            }
+            let (host, port) = host_and_port(authority).ok_or_else(|| fail(CHAT_FORMS))?;
+            let port = port.unwrap_or(if tls { 443 } else { 80 });
+            (Way::Tcp { host, port, tls }, authority.to_owned(), path.to_owned())
+        };
+        let visible = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '<' | '>' | '?' | '#');
+        if !path.chars().all(visible) {
+            return Err(fail("the path holds a character that must be written %XX, a query or a fragment"));
+        }
+        let path = match path.strip_suffix("/ws") {
+            Some(page) => format!("{page}/ws"),
+            None => format!("{}/ws", path.trim_end_matches('/')),
+        };
+        Ok(Self { way, host, path })
+    }
+}
+
 fn unix(path: &str) -> Option<Way> {
     let path = path.strip_prefix("//").unwrap_or(path);
     (!path.is_empty()).then(|| Way::Unix(PathBuf::from(path)))
@@ -148,6 +217,32 @@ mod tests {
                 read.as_ref().map(ToString::to_string).map_err(|error| error.why),
                 want.map(str::to_owned)
             );
+        }
+    }
+
+    #[test]
+    fn a_chat_is_read_from_the_address_of_its_page() {
+        check("https://example.org/chat/", Ok("example.org:443 example.org /chat/ws"));
+        check("http://example.org:8080/chat", Ok("example.org:8080 example.org:8080 /chat/ws"));
+        check("wss://[::1]:8443/chat/ws", Ok("[::1]:8443 [::1]:8443 /chat/ws"));
+        check("ws://localhost", Ok("localhost:80 localhost /ws"));
+        check("http://unix:/run/site.sock:/chat/", Ok("unix:/run/site.sock localhost /chat/ws"));
+        check("http://unix:/run/site.sock", Ok("unix:/run/site.sock localhost /ws"));
+        check("https://unix:/run/site.sock:/chat/", Err(CHAT_FORMS));
+        check("http:///chat/", Err(CHAT_FORMS));
+        check("http://exa mple/", Err(CHAT_FORMS));
+        check(
+            "http://a/b c",
+            Err("the path holds a character that must be written %XX, a query or a fragment"),
+        );
+        check("http://mina:secret@a/", Err("no name and password here; give a token: --token-file FILE"));
+        check("ftp://a/", Err(CHAT_FORMS));
+
+        #[track_caller]
+        fn check(text: &str, want: Result<&str, &str>) {
+            let read = ChatUrl::read(text);
+            let read = read.as_ref().map(|url| format!("{} {} {}", url.way, url.host, url.path));
+            assert_eq!(read.map_err(|error| error.why), want.map(str::to_owned));
         }
     }
 

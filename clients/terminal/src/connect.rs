@@ -1,6 +1,6 @@
 //! The way to the other side, gone.
 //!
-//! **Job.** Look a name up, try its addresses, speak TLS where that is wanted. **Called by** `talk`. **Calls** `host::net`.
+//! **Job.** Look a name up, try its addresses, speak TLS where that is wanted. **Called by** `talk`, `link`. **Calls** `host::net`.
 //!
 //! Invariants
 //! 1. It takes at most [`WITHIN`], however many addresses there are.
@@ -32,15 +32,15 @@ pub struct Trust {
     pub ca: Option<PathBuf>,
 }
 
-/// Connects.
+/// Connects. With TLS, HTTP/1.1 is offered where that is what will be spoken.
 ///
 /// # Errors
 /// The last address' error; [`Failure::Slow`] after [`WITHIN`].
-pub(crate) async fn open(way: &Way, trust: &Trust) -> Result<Stream, Failure> {
+pub(crate) async fn open(way: &Way, trust: &Trust, speaks_http: bool) -> Result<Stream, Failure> {
     let tls = match way {
         Way::Tcp { host, tls: true, .. } => {
             let settings =
-                ClientTlsSettings { ca: trust.ca.clone(), raw: true, ..ClientTlsSettings::default() };
+                ClientTlsSettings { ca: trust.ca.clone(), raw: !speaks_http, ..ClientTlsSettings::default() };
             Some(ClientTls::new(&settings, host).map_err(Failure::Tls)?)
         }
         _ => None,
@@ -57,6 +57,11 @@ pub(crate) async fn open(way: &Way, trust: &Trust) -> Result<Stream, Failure> {
         Ok(Err(error)) => Err(Failure::Connect { to: way.to_string(), error }),
         Err(_) => Err(Failure::Slow { to: way.to_string(), seconds: WITHIN.as_secs() }),
     }
+}
+
+/// Waits as long as connecting may take; `None` after that.
+pub(crate) async fn within<T>(answer: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(WITHIN, answer).await.ok()
 }
 
 async fn first_that_answers(host: &str, port: u16) -> io::Result<TcpStream> {

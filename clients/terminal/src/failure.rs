@@ -44,6 +44,15 @@ pub enum Failure {
         /// As it was asked for.
         to: String,
     },
+    /// Whoever answered speaks no chat.
+    NoChat {
+        /// As it was asked for.
+        to: String,
+        /// What it said instead.
+        why: String,
+    },
+    /// What went wrong, as it was told.
+    Told(String),
     /// The system gave no thread, signal or socket.
     System(io::Error),
 }
@@ -69,6 +78,8 @@ impl fmt::Display for Failure {
             Self::Listen(error) => error.fmt(f),
             Self::Cut { peer, error } => write!(f, "the talk with {peer} was cut off: {error}"),
             Self::Busy { to } => write!(f, "{to} talks with somebody else; try again later"),
+            Self::NoChat { to, why } => write!(f, "there is no chat at {to}: {why}"),
+            Self::Told(why) => f.write_str(why),
             Self::System(error) => error.fmt(f),
         }
     }

@@ -60,7 +60,7 @@ export class App {
     this.chat.on("left", ({ room, why }) => this.#left(room, why));
     this.chat.on("event", (event) => this.#event(event));
     this.chat.on("outbox", (list) => { this.outbox = [...list]; });
-    this.chat.on("unsent", (list) => { this.unsent = list; });
+    this.chat.on("unsent", (list) => { this.unsent = [...this.unsent, ...list]; });
   }
 
   get w() { return prefs.w; }
@@ -150,6 +150,27 @@ export class App {
       if (wide) this.pane = "talk";
     }
     this.welcome = true;
+    if (this.seen && document.hasFocus() && this.scrolled_to_end) this.talk?.look();
+  }
+
+  #enter(room: string, since: Position): void {
+    if (!this.chat.rooms.get(room)?.joined) void this.patiently(() => this.chat.join(room, { since }), true);
+  }
+
+  #remembered(): ({ room: string } & Position)[] {
+    try {
+      const kept_for = JSON.parse(kept("rooms") ?? "{}") as { id?: string; rooms?: ({ room: string } & Position)[] };
+      return kept_for.id === this.you?.id ? (kept_for.rooms ?? []).filter(({ room, epoch, offset }) => room && epoch >= 0 && offset >= 0) : [];
+    } catch {
+      return [];
+    }
+  }
+
+  /** Where a guest is and how far everything was read, for the next time this page is opened. */
+  remember(): void {
+    if (!this.you?.guest || !this.#begun) return;
+    const rooms = [...this.talks.values()].filter((talk) => talk.joined && talk.name !== "*");
+    keep("rooms", JSON.stringify({ id: this.you.id, rooms: rooms.map((talk) => ({ room: talk.name, epoch: talk.epoch, offset: talk.unread ? talk.read : talk.next - 1 })) }));
   }
 
   #enter(room: string, since: Position): void {
@@ -263,11 +284,11 @@ export class App {
     if (location.hash !== `#${encodeURIComponent(name)}`) history.pushState(null, "", `#${encodeURIComponent(name)}`);
     const talk = this.#talk(name);
     if (fresh) { this.reply = undefined; this.editing = undefined; }
+    if (fresh || !this.welcome) talk.open();
     await this.#show(talk);
   }
 
   async #show(talk: Talk): Promise<void> {
-    talk.line = talk.unread ? talk.read : undefined;
     if (talk.joined && talk.lines.length < 30) await talk.older();
     void talk.who();
   }

@@ -24,8 +24,8 @@ export class Talk {
   typing = $state.raw<{ id: string; name: string; until: number }[]>([]);
   unread = $state(0);
   mentions = $state(0);
-  /** What was read before this conversation was opened: the line "new" stands behind it. */
-  line = $state<number | undefined>();
+  /** What was new when this conversation was opened: the line "new" stands before the first message in it. */
+  line = $state.raw<{ after: number; before: number } | undefined>();
   /** Nothing is known to be before what is loaded; and whether that is the very beginning, or what is kept begins there. */
   top = $state<"more" | "beginning" | "gone">("more");
   /** What is loaded reaches to the newest. */
@@ -37,6 +37,7 @@ export class Talk {
   target = $state.raw<{ offset: number } | undefined>();
   read = 0;
   epoch = 0;
+  #end = 1;
   /** The offset behind the newest that we heard of. */
   next = 1;
   #fold: Fold | undefined;
@@ -77,6 +78,7 @@ export class Talk {
     this.people = joined.people;
     if (!this.#fold || joined.reset) this.#begin(joined.next);
     this.epoch = joined.epoch;
+    this.#end = joined.end;
     // Never here before: what was said earlier is not new to anybody.
     if (!this.joined && this.read === 0 && joined.next > 1) this.read = joined.next - 1;
     this.joined = true;
@@ -164,8 +166,15 @@ export class Talk {
 
   // --- reading ---
 
+  /** It is opened now: says what is new in it. */
+  open(): void {
+    const before = Math.max(this.#end, this.next);
+    this.line = this.unread || this.read + 1 < before ? { after: this.read, before } : undefined;
+  }
+
   /** Somebody looks at the newest: all of it is read. */
   look(): void {
+    if (!this.#app.welcome) return;
     this.unread = this.mentions = 0;
     if (this.next - 1 <= this.read || !this.joined) return;
     this.read = this.next - 1;

@@ -1,58 +1,126 @@
 //! `madang chat`: talk from the terminal.
 //!
-//! **Job.** Options, a runtime, exit codes. **Called by** `cli`. **Calls** `madang_chat_client`.
+//! **Job.** Options, where a token comes from, a runtime, exit codes. **Called by** `cli`. **Calls** `madang_chat_client`.
 //!
-//! Not here: the talk (`clients/terminal`).
+//! Invariants
+//! 1. A token on the command line is warned of: every user of this machine can read it there.
+//!
+//! Not here: the talk and the chat (`clients/terminal`).
 
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
-use madang_chat_client::address::Way;
+use madang_chat_client::address::{ChatUrl, Way};
 use madang_chat_client::name::Name;
+use madang_chat_client::online::{self, Wish};
 use madang_chat_client::talk::{self, Side};
 use madang_chat_client::{Failure, Trust};
 
-use super::{Ended, complain};
+use super::{Ended, complain, folder};
 
 pub(super) const EXAMPLES: &str = "Examples:
-  madang chat --listen 127.0.0.1:7000          wait for somebody (only this machine can come)
-  madang chat --listen 0.0.0.0:7000 --name mina
-  madang chat tcp://192.168.0.7:7000           talk with who waits there
-  madang chat unix:/tmp/talk.sock              the same over a file of this machine
-  nc 192.168.0.7 7000                          the other side without Madang
-  echo built | madang chat tcp://127.0.0.1:7000
+  madang chat https://example.org/chat/ --name mina    a chat: rooms, direct messages, history; /help inside
+  MADANG_TOKEN=... madang chat https://example.org/chat/ --room town
+  echo built | madang chat https://example.org/chat/ --room builds
+  madang chat https://example.org/chat/ --json --follow < /dev/null | jq .text
+  madang chat http://unix:/run/site.sock:/chat/        over a socket of this machine
 
-What the other side writes goes to standard output, everything else to standard error.
-Exit code 0: the talk ended; 1: nobody there, busy, cut off; 2: usage.";
+  madang chat --listen 127.0.0.1:7000                  one to one, without a server: wait for somebody
+  madang chat tcp://192.168.0.7:7000                   talk with who waits there; `nc 192.168.0.7 7000` does too
+
+Without a terminal (a pipe, --plain, --json) lines are sent as they come; the end waits until all of them are acknowledged. What others
+write goes to standard output, everything else to standard error.
+Exit code 0: done; 1: not reached, not let in, a message refused; 2: usage.";
+
+/// A token is not longer.
+const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 
 /// With whom.
 #[derive(Args, Clone)]
 pub(super) struct ChatArgs {
-    /// The other side: tcp://HOST:PORT, tls://HOST:PORT or unix:PATH
+    /// A chat: https://HOST/PATH/; or one person: tcp://HOST:PORT, tls://HOST:PORT, unix:PATH
     #[arg(required_unless_present = "listen", conflicts_with = "listen")]
     url: Option<String>,
-    /// Be the side that waits: IP:PORT, a PORT of 127.0.0.1 (0: any free one), or unix:PATH
+    /// Be the side that waits, without a server: IP:PORT, a PORT of 127.0.0.1 (0: any free one), or unix:PATH
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// What others are told to call you
+    /// What others are told to call you; left out: the name of your user here
     #[arg(long)]
     name: Option<Name>,
-    /// PEM file of the authorities to believe, for tls://; left out: the system's
+    /// The room to begin with
+    #[arg(long, default_value = "lobby")]
+    room: String,
+    /// File with a user's token; without it MADANG_TOKEN, without that you are a guest
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The token itself: others on this machine can read it here
+    #[arg(long, conflicts_with = "token_file")]
+    token: Option<String>,
+    /// PEM file of the authorities to believe; left out: the system's (`madang trust` tells how to add a machine's own)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// Lines, even at a terminal
+    #[arg(long)]
+    plain: bool,
+    /// Events as they come, a JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Go on listening after the input has ended
+    #[arg(short, long)]
+    follow: bool,
+    /// Lines that begin with a slash are commands, in a pipe too
+    #[arg(long)]
+    commands: bool,
+    /// Without a screen: show so many earlier messages first (0 to 200)
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=200))]
+    history: u64,
+    /// Without a screen: how long to wait for a connection that was lost
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
+    patience: Duration,
 }
 
-/// Talks until one side ends.
+fn time(text: &str) -> Result<Duration, String> {
+    madang_settings::unit::duration(text).ok_or_else(|| "a number with its unit: 30s, 10m".to_owned())
+}
+
+/// Talks until it is over.
 pub(super) fn chat(args: &ChatArgs) -> Ended {
-    let side = Side { name: args.name.clone(), trust: Trust { ca: args.ca.clone() } };
+    let trust = Trust { ca: args.ca.clone() };
+    let side = Side { name: args.name.clone(), trust: trust.clone() };
     let ended = match (&args.listen, &args.url) {
         (Some(at), _) => match Way::to_listen(at) {
             Ok(way) => run(talk::serve(&way, &side)),
             Err(error) => return wrong(&format!("--listen {error}")),
         },
+        (None, Some(to)) if ChatUrl::is_meant(to) => {
+            let url = match ChatUrl::read(to) {
+                Ok(url) => url,
+                Err(error) => return wrong(&error.to_string()),
+            };
+            let token = match token(args) {
+                Ok(token) => token,
+                Err(why) => return wrong(&why),
+            };
+            run(online::chat(Wish {
+                url,
+                name: args.name.clone(),
+                token,
+                room: args.room.strip_prefix('#').unwrap_or(&args.room).to_owned(),
+                history: args.history,
+                json: args.json,
+                follow: args.follow,
+                plain: args.plain,
+                commands: args.commands,
+                patience: args.patience,
+                trust,
+                state: Some(folder::own_data()),
+            }))
+        }
         (None, Some(to)) => match Way::to_talk(to) {
             Ok(way) => run(talk::join(&way, &side)),
-            Err(error) => return wrong(&error.to_string()),
+            Err(error) => return wrong(&format!("{error}; a chat is https://HOST/PATH/")),
         },
         (None, None) => return wrong("with whom? give a URL, or --listen ADDRESS"),
     };
@@ -63,6 +131,33 @@ pub(super) fn chat(args: &ChatArgs) -> Ended {
             Ended::Failed
         }
     }
+}
+
+/// A user's token, from wherever it was given.
+fn token(args: &ChatArgs) -> Result<Option<String>, String> {
+    let text = match (&args.token, &args.token_file) {
+        (Some(token), _) => {
+            eprintln!(
+                "madang: warning: others on this machine can read --token; use --token-file or MADANG_TOKEN"
+            );
+            token.clone()
+        }
+        (None, Some(path)) => {
+            read_token(path).map_err(|error| format!("--token-file {}: {error}", path.display()))?
+        }
+        (None, None) => match std::env::var("MADANG_TOKEN") {
+            Ok(token) => token,
+            Err(_) => return Ok(None),
+        },
+    };
+    let text = text.trim();
+    if text.is_empty() { Err("the token is empty".to_owned()) } else { Ok(Some(text.to_owned())) }
+}
+
+fn read_token(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(TOKEN_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn wrong(what: &str) -> Ended {

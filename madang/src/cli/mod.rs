@@ -184,10 +184,10 @@ enum Command {
         #[command(flatten)]
         file: FileArg,
     },
-    /// Talk from the terminal: one to one, without a server
+    /// Chat from the terminal: in the rooms of a server, or one to one without one
     ///
-    /// One side waits, the other comes; then both read and write. `nc` can be either side. The side that waits outlives its
-    /// guests: when it ends, the talk ends; when a guest leaves, it waits for the next.
+    /// With https://HOST/PATH/ it is a client of a chat: rooms, direct messages, history, who is there. With --listen it waits for
+    /// one person, with tcp://HOST:PORT it goes to one who waits; then both read and write.
     #[command(after_help = chat::EXAMPLES)]
     Chat(chat::ChatArgs),
     /// How to trust this machine's own certificates (tls = "local")

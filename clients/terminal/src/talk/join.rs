@@ -19,7 +19,7 @@ use crate::interrupt::Interrupt;
 pub async fn join(to: &Way, side: &Side) -> Result<(), Failure> {
     let mut interrupt = Interrupt::new()?;
     let stream = tokio::select! {
-        stream = connect::open(to, &side.trust) => stream?,
+        stream = connect::open(to, &side.trust, false) => stream?,
         () = interrupt.comes() => return Ok(()),
     };
     let output = Output::start()?;
