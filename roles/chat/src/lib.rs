@@ -19,6 +19,7 @@ pub mod here;
 pub mod hub;
 pub mod irc;
 pub mod law;
+pub mod line;
 pub mod listen;
 pub mod names;
 pub mod notice;

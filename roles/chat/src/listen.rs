@@ -27,6 +27,7 @@ use madang_http::tunnel::Tunnel;
 use crate::config::Speaks;
 use crate::here::Here;
 use crate::irc::IrcDoor;
+use crate::line::LineDoor;
 
 /// Speaks a protocol on connections of a chat's own addresses; one per worker, chat and protocol.
 pub trait Door {
@@ -39,15 +40,14 @@ pub trait Door {
 pub fn door(here: &Rc<Here>, speaks: Speaks) -> Option<Rc<dyn Door>> {
     match speaks {
         Speaks::Irc => Some(IrcDoor::new(here)),
-        Speaks::Line => None,
+        Speaks::Line => Some(LineDoor::new(here)),
     }
 }
 
 /// What [`door`] has. Settings that name anything else are refused.
 pub fn is_spoken(speaks: Speaks) -> bool {
     match speaks {
-        Speaks::Irc => true,
-        Speaks::Line => false,
+        Speaks::Irc | Speaks::Line => true,
     }
 }
 

@@ -170,7 +170,7 @@ impl Served {
         }
         // Whoever is made to wait cannot answer: what it says lies unread.
         let owed = pipe.owed.get();
-        if !speaker.ready() || !over(pipe.heard_ms.get(), pipe.limits.ping * (owed + 1)) {
+        if !speaker.ready() || !over(pipe.heard_ms.get(), pipe.limits.ping.saturating_mul(owed + 1)) {
             return;
         }
         if owed >= OWED_MAX {

@@ -30,7 +30,7 @@ use crate::here::{Here, Silent};
 use crate::listen::Door;
 use crate::notice::Notice;
 use crate::pipe::{Pipe, PipeLimits, Speaker};
-use crate::post::Published;
+use crate::post::{Claim, Published};
 use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::session::Session;
@@ -42,8 +42,10 @@ const LOOK_MS: u64 = 30_000;
 /// Close code of a connection that is over by IRC's own word.
 const QUIT: u16 = 1000;
 
-/// The sub-protocols of IRC over websockets (IRCv3 websocket).
-pub const SUBPROTOCOLS: [&str; 2] = ["text.ircv3.net", "binary.ircv3.net"];
+/// The sub-protocol of IRC in messages of text (IRCv3 websocket).
+pub const TEXT: &str = "text.ircv3.net";
+/// And in messages of bytes.
+pub const BINARY: &str = "binary.ircv3.net";
 
 /// Under what it speaks.
 enum Wire {
@@ -93,18 +95,20 @@ impl Door for IrcDoor {
     }
 }
 
-/// IRC on a websocket that was asked for it.
+/// IRC on a websocket that was asked for it. `signed_in`: who its cookie or token says it is.
 pub fn open_websocket(
     here: &Rc<Here>,
     socket: &Rc<Socket>,
     binary: bool,
     connection: Rc<Connection>,
+    signed_in: Option<Claim>,
 ) -> Rc<dyn Handler> {
-    Irc::open(
-        here,
-        Wire::Socket { socket: Rc::clone(socket), binary, waiting: RefCell::default() },
-        connection,
-    )
+    let wire = Wire::Socket { socket: Rc::clone(socket), binary, waiting: RefCell::default() };
+    let this = Irc::open(here, wire, connection);
+    if let Some(claim) = signed_in {
+        this.machine.borrow_mut().signed_in(claim);
+    }
+    this
 }
 
 impl Irc {
@@ -280,7 +284,8 @@ impl Irc {
         }
     }
 
-    fn over(&self) {
+    fn over(&self, why: &'static str) {
+        self.here.floor.counts().ended(why);
         let session = self.session.take();
         drop(session);
     }
@@ -336,8 +341,8 @@ impl Speaker for Irc {
         Face::cut(self, why);
     }
 
-    fn closed(&self, _: &'static str) {
-        self.over();
+    fn closed(&self, why: &'static str) {
+        self.over(why);
     }
 }
 
@@ -354,8 +359,8 @@ impl Handler for Irc {
         Speaker::drained(self);
     }
 
-    fn closed(&self, _: Closed) {
-        self.over();
+    fn closed(&self, why: Closed) {
+        self.over(why.name());
     }
 }
 

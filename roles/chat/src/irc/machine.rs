@@ -224,6 +224,13 @@ impl Machine {
         }
     }
 
+    /// It has shown who it is before it said anything.
+    pub fn signed_in(&mut self, claim: Claim) {
+        if let Some(registering) = &mut self.registering {
+            registering.signed_in(claim);
+        }
+    }
+
     /// Whether the next line may come.
     pub fn ready(&self) -> bool {
         self.current.is_none() && !self.ended

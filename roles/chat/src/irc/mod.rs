@@ -37,7 +37,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use self::face::{Irc, IrcDoor, SUBPROTOCOLS, open_websocket};
+pub use self::face::{BINARY, Irc, IrcDoor, TEXT, open_websocket};
 
 /// What all connections of one chat say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]

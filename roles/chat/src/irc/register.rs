@@ -51,6 +51,11 @@ pub(super) struct Registering {
 }
 
 impl Registering {
+    /// It needs no login.
+    pub(super) fn signed_in(&mut self, claim: Claim) {
+        self.claim = Some(claim);
+    }
+
     /// Counts a line; whether that is too many.
     pub(super) fn one_line_more(&mut self) -> bool {
         self.lines += 1;

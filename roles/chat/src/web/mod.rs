@@ -6,7 +6,7 @@
 //! | path | what |
 //! |---|---|
 //! | (nothing), `chat.js`, … | the page |
-//! | `ws` | the JSON protocol over a websocket |
+//! | `ws` | the JSON protocol over a websocket; IRC, for clients that ask for `text.ircv3.net` or `binary.ircv3.net` |
 //! | `rooms` | GET: the open rooms |
 //! | `rooms/ROOM/messages` | POST: say something; GET: what was said |
 //! | `rooms/ROOM/events` | GET: what happens, as server-sent events |
@@ -36,11 +36,12 @@ use madang_wire::request::{RequestHead, Scheme, Version};
 
 use crate::config;
 use crate::here::Here;
+use crate::irc;
 use crate::post::Claim;
 use crate::refusal::Refusal;
 
-/// The sub-protocol of the JSON protocol.
-const PROTOCOL: &str = "madang.chat.v1";
+/// What is spoken over a websocket: of those that a client offers, the first; without an offer, the first of all.
+const PROTOCOLS: [&str; 3] = ["madang.chat.v1", irc::TEXT, irc::BINARY];
 
 type Answering = Box<dyn FnOnce(Box<Exchange>) -> LocalFuture<Box<Exchange>>>;
 
@@ -83,7 +84,8 @@ impl ChatService {
             config::Origins::Any => Origins::Any,
             config::Origins::Only(named) => Origins::SameHostAnd(named),
         };
-        let protocol = websocket::offered(&exchange.head).any(|one| one == PROTOCOL).then_some(PROTOCOL);
+        let spoken = |one: &str| PROTOCOLS.into_iter().find(|have| *have == one);
+        let protocol = websocket::offered(&exchange.head).find_map(spoken);
         let limits = Limits {
             message_bytes_max: settings.frame_bytes_max,
             outbox_bytes_max: settings.outbox_bytes_max,
@@ -93,8 +95,12 @@ impl ChatService {
         let here = Rc::clone(&self.here);
         let offer = Offer { origins, protocol, limits };
         // A refusal is the answer, and noted.
-        let _ = websocket::accept(exchange, &self.here.hall, &offer, move |socket| {
-            ws::Talk::open(&here, socket, signed_in)
+        let connection = Rc::clone(&exchange.connection);
+        let _ = websocket::accept(exchange, &self.here.hall, &offer, move |socket| match protocol {
+            Some(irc::TEXT | irc::BINARY) => {
+                irc::open_websocket(&here, socket, protocol == Some(irc::BINARY), connection, signed_in)
+            }
+            _ => ws::Talk::open(&here, socket, signed_in),
         });
     }
 }
