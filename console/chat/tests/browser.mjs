@@ -12,7 +12,7 @@ export const launch = () => chromium.launch({ executablePath: process.env.CHROMI
 /** A page of its own browser profile. What goes wrong in it is gathered in `page.wrong`. */
 export async function open(browser, base, { width = 1280, height = 800, locale = "en-US", dark = false, phone = false, served = false, script } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, locale, colorScheme: dark ? "dark" : "light", hasTouch: phone, isMobile: phone, permissions: ["clipboard-read", "clipboard-write"] });
-  context.setDefaultTimeout(8000);
+  context.setDefaultTimeout(15_000);
   const page = await context.newPage();
   page.wrong = [];
   if (script) await page.addInitScript(script);
@@ -46,5 +46,5 @@ export async function enter(browser, base, name, options = {}) {
 }
 
 export const write = async (page, text) => { await page.click("textarea"); await page.keyboard.insertText(text); await page.keyboard.press("Enter"); };
-export const said = (page, text) => page.waitForFunction((wanted) => [...document.querySelectorAll(".message .text")].some((one) => one.textContent.includes(wanted)), text, { timeout: 8000 });
+export const said = (page, text) => page.waitForFunction((wanted) => [...document.querySelectorAll(".message .text")].some((one) => one.textContent.includes(wanted)), text, { timeout: 30_000 });
 export const texts = (page) => page.$$eval(".message .text", (list) => list.map((one) => one.textContent));
