@@ -173,26 +173,6 @@ export class App {
     keep("rooms", JSON.stringify({ id: this.you.id, rooms: rooms.map((talk) => ({ room: talk.name, epoch: talk.epoch, offset: talk.unread ? talk.read : talk.next - 1 })) }));
   }
 
-  #enter(room: string, since: Position): void {
-    if (!this.chat.rooms.get(room)?.joined) void this.patiently(() => this.chat.join(room, { since }), true);
-  }
-
-  #remembered(): ({ room: string } & Position)[] {
-    try {
-      const kept_for = JSON.parse(kept("rooms") ?? "{}") as { id?: string; rooms?: ({ room: string } & Position)[] };
-      return kept_for.id === this.you?.id ? (kept_for.rooms ?? []).filter(({ room, epoch, offset }) => room && epoch >= 0 && offset >= 0) : [];
-    } catch {
-      return [];
-    }
-  }
-
-  /** Where a guest is and how far everything was read, for the next time this page is opened. */
-  remember(): void {
-    if (!this.you?.guest || !this.#begun) return;
-    const rooms = [...this.talks.values()].filter((talk) => talk.joined && talk.name !== "*");
-    keep("rooms", JSON.stringify({ id: this.you.id, rooms: rooms.map((talk) => ({ room: talk.name, epoch: talk.epoch, offset: talk.unread ? talk.read : talk.next - 1 })) }));
-  }
-
   #talk(name: string): Talk {
     let talk = this.talks.get(name);
     if (!talk) this.talks.set(name, (talk = new Talk(this, name)));
