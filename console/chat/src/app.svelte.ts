@@ -45,6 +45,7 @@ export class App {
   #said_timer: ReturnType<typeof setTimeout> | undefined;
   #calm_timer: ReturnType<typeof setTimeout> | undefined;
   #begun = false;
+  #renewed = 0;
   #fresh: string[] = [];
 
   talk = $derived(this.active === undefined ? undefined : this.talks.get(this.active));
@@ -55,7 +56,7 @@ export class App {
     this.chat = new Chat(address, { persist: true });
     this.chat.on("state", (state) => this.#to(state));
     this.chat.on("ready", () => void this.#ready());
-    this.chat.on("refused", (error) => { this.refused = error; });
+    this.chat.on("refused", (error) => void this.#unknown(error));
     this.chat.on("joined", (room) => this.#joined(room));
     this.chat.on("left", ({ room, why }) => this.#left(room, why));
     this.chat.on("event", (event) => this.#event(event));
@@ -85,20 +86,21 @@ export class App {
   }
 
   come_in(name: string): void {
+    keep("user", null);
     this.refused = undefined;
     this.chat.forget();
     this.chat.open({ name });
   }
 
   async sign_in(name: string, password: string): Promise<string | undefined> {
-    const answer = await fetch(new URL("/auth/login", this.chat.base), {
-      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ name, password }),
-    }).catch(() => undefined);
+    const answer = await this.#auth("login", { name, password, cookies: true });
     if (!answer) return this.w.errors["offline"];
     if (!answer.ok) {
       const said = (await answer.json().catch(() => ({}))) as { error?: { name?: string; text?: string } };
-      return this.w.errors[said.error?.name ?? "bad-login"] ?? said.error?.text ?? this.w.errors["bad-login"];
+      const why = answer.status === 404 ? "no-accounts" : answer.status === 401 ? "bad-login" : answer.status === 429 ? "too-fast" : (said.error?.name ?? "");
+      return this.w.errors[why] ?? said.error?.text ?? this.w.errors["bad-login"];
     }
+    keep("user", "yes");
     this.refused = undefined;
     this.chat.forget();
     this.chat.open();
@@ -106,29 +108,44 @@ export class App {
   }
 
   sign_out(): void {
-    if (this.you && !this.you.guest) void fetch(new URL("/auth/logout", this.chat.base), { method: "POST" }).catch(() => {});
     this.chat.close();
     this.chat.forget();
-    this.box = undefined;
-    this.you = undefined;
-    this.talks.clear();
-    this.refused = new ChatError("bad-name", "");
     history.replaceState(null, "", location.pathname);
-    location.reload();
+    for (const key of ["user", "rooms", "room"]) keep(key, null);
+    // What this page knows of the one who leaves goes with it.
+    void (this.you && !this.you.guest ? this.#auth("logout", {}) : Promise.resolve()).then(() => location.reload());
+  }
+
+  #auth(what: string, body: object): Promise<Response | undefined> {
+    return fetch(new URL(`/auth/${what}`, this.chat.base), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) }).catch(() => undefined);
+  }
+
+  /** Nobody knows us. An account whose short cookie is over has a longer one to get the next by. */
+  async #unknown(error: ChatError): Promise<void> {
+    if (error.code === "users-only" && kept("user") && this.#renewed++ < 1) {
+      const answer = await this.#auth("refresh", {});
+      if (answer?.ok) return void this.chat.open();
+      if (answer) keep("user", null);
+    }
+    this.refused = error;
+    this.you = undefined;
   }
 
   // --- what the client tells ---
 
   #to(state: State): void {
     this.state = state;
-    clearTimeout(this.#calm_timer);
-    if (state === "open") this.offline = false;
-    else if (this.you && !this.offline) this.#calm_timer = setTimeout(() => { this.offline = this.state !== "open"; }, CALM_MS);
+    if (state === "open") {
+      clearTimeout(this.#calm_timer);
+      this.#calm_timer = undefined;
+      this.offline = false;
+    } else if (this.you) this.#calm_timer ??= setTimeout(() => { this.offline = this.state !== "open"; }, CALM_MS);
   }
 
   async #ready(): Promise<void> {
     if (this.you && this.you.id !== this.chat.you?.id) this.talks.clear();
     this.you = this.chat.you;
+    this.#renewed = 0;
     this.refused = undefined;
     const rooms = await this.try(() => this.chat.request("rooms", {}), true);
     if (!rooms) return;
