@@ -1,6 +1,7 @@
 # The two commands a newcomer needs are `run` and `test`. Everything else says what it measures.
 #
 # Needed: Debian 12 or its like, the Rust toolchain of rust-toolchain.toml, make, gcc, python3.
+# The suite of JavaScript and `make page` need Node 20.19 or newer with npm.
 # What else a target needs is installed by tests/setup/install: Debian packages (as root), a Python environment in .tools.
 
 CARGO ?= cargo
