@@ -7,7 +7,7 @@ import { SvelteMap } from "svelte/reactivity";
 import { read as command } from "./commands";
 import { keep, kept, prefs } from "./prefs.svelte";
 import { Talk } from "./talk.svelte";
-import { fold } from "./text";
+import { calls, fold } from "./text";
 
 export interface Upload { id: number; name: string; bytes: number; part: number; failed: string; file?: { name: string; url: string; bytes: number; type: string } }
 export type Side = "people" | "search" | undefined;
@@ -219,7 +219,7 @@ export class App {
     const talk = this.talks.get(event.room);
     if (!talk) return;
     talk.heard(event);
-    if (event.on === "message" && event.by.id !== this.you?.id) this.#message(talk, event.by.name, event.text ?? (event.files ?? []).map(({ name }) => name).join(", "), Boolean(event.mentions?.some((name) => this.is_me(name))));
+    if (event.on === "message" && event.by.id !== this.you?.id) this.#message(talk, event.by.name, event.text ?? (event.files ?? []).map(({ name }) => name).join(", "), this.is_called(event.mentions));
     if (talk.name === this.active && this.seen && document.hasFocus() && this.scrolled_to_end) talk.look();
   }
 
@@ -247,6 +247,11 @@ export class App {
 
   is_me(name: string): boolean {
     return this.you !== undefined && fold(name) === fold(this.you.name);
+  }
+  /** Whether one of the words behind an @ is us. */
+  is_called(words: readonly string[] | undefined): boolean {
+    const { you } = this;
+    return you !== undefined && (words ?? []).some((word) => calls(word, you.name));
   }
   at_end(talk: Talk): boolean {
     return talk.name !== this.active || this.scrolled_to_end;

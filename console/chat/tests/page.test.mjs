@@ -31,7 +31,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
   await step("two browsers talk; each speaks its own language; a mention is marked and counted elsewhere", async () => {
     assert.equal(await mina.getAttribute("html", "lang"), "en");
     assert.equal(await nari.getAttribute("html", "lang"), "ko");
-    await write(mina, "hello @나리 see https://example.org/a_(b)?c=1.");
+    await write(mina, "hello @나리님, see https://example.org/a_(b)?c=1.");
     await said(nari, "hello");
     assert.equal(await nari.textContent(".message .mention.self"), "@나리");
     const link = await nari.$eval(".message .text a", (a) => [a.href, a.rel.includes("noopener"), a.textContent]);
@@ -192,6 +192,59 @@ test("the page", { timeout: 240_000 }, async (t) => {
     wrong();
   });
 
+  await step("files are dropped, pasted and picked; a picture is shown, another file is offered, a message of files alone is one", async () => {
+    await mina.goto(`${house.base}#lobby`);
+    await mina.reload();
+    await mina.waitForSelector("textarea:visible");
+    const png = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAYAAACNMs+9AAAAFUlEQVR42mNk+M9Qz0AEYBxVSF+FABJADveWkH6oAAAAAElFTkSuQmCC", "base64");
+    await mina.setInputFiles("input[type=file]", [{ name: "도면 1.png", mimeType: "image/png", buffer: png }, { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("tiles") }]);
+    await mina.waitForFunction(() => [...document.querySelectorAll(".chips small")].filter((one) => one.textContent.endsWith("B")).length === 2);
+    await mina.keyboard.press("Enter");
+    await nari.locator(".rail .door", { hasText: "lobby" }).click();
+    await nari.waitForFunction(() => document.querySelector(".picture img")?.naturalWidth === 10);
+    assert.equal(await nari.textContent(".file"), "notes.txt (5 B)");
+    const [saved] = await Promise.all([nari.waitForEvent("download"), nari.click(".file")]);
+    assert.equal(saved.suggestedFilename(), "notes.txt");
+    await mina.evaluate((bytes) => {
+      const carried = new DataTransfer();
+      carried.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+      for (const kind of ["dragenter", "dragover", "drop"]) document.querySelector(".talk").dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
+    }, [...png]);
+    await mina.waitForFunction(() => document.querySelector(".chips small")?.textContent.endsWith("B"));
+    await write(mina, "dropped");
+    await nari.waitForFunction(() => document.querySelectorAll(".picture img").length === 2);
+    wrong();
+  });
+
+  await step("a phone: one pane at a time, back and forth by touch and by the browser's own button; what may be done comes by a tap", async () => {
+    const page = await open(browser, house.base, { width: 360, height: 740, phone: true, locale: "ko-KR", script: AXE });
+    await come_in(page, "소라");
+    await page.waitForSelector(".message");
+    const seen = (selector) => page.isVisible(selector);
+    assert.deepEqual([await seen(".rail"), await seen(".talk")], [false, true]);
+    await page.tap(".narrow");
+    assert.deepEqual([await seen(".rail"), await seen(".talk")], [true, false]);
+    await page.tap(".rail .door");
+    await page.waitForSelector(".talk");
+    await page.goBack();
+    await page.waitForSelector(".rail");
+    await page.tap(".rail .door");
+    await page.tap(".message .text >> nth=-1");
+    assert.equal(await page.$eval(".message:focus-within > .tools", (tools) => getComputedStyle(tools).opacity), "1");
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "nothing is wider than the screen");
+    // Enter is a new line where there is no other key for it; the button sends.
+    await page.tap("textarea");
+    await page.keyboard.insertText("첫 줄");
+    await page.keyboard.press("Enter");
+    await page.keyboard.insertText("둘째 줄");
+    await page.tap(".go");
+    await said(mina, "첫 줄\n둘째 줄");
+    const { violations } = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+    assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120))}`), []);
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+  });
+
   await step("ten thousand messages: few lines are in the document, scrolling up stays at its place, search goes far back", { timeout: 120_000 }, async () => {
     const bot = connect(house.base, { name: "bot", storage: null, WebSocket: globalThis.WebSocket, queue_max: 20_000 });
     await new Promise((done) => bot.on("ready", done));
@@ -240,7 +293,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
     wrong();
   });
 
-  await step("the rules of accessibility hold at the gate, in a room, in every box, by day and by night, on a phone", async () => {
+  await step("the rules of accessibility hold at the gate, in a room, in every box, by day and by night", async () => {
     const found = [];
     const check = async (page, where) => {
       const result = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
