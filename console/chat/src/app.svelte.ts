@@ -13,6 +13,7 @@ export interface Upload { id: number; name: string; bytes: number; part: number;
 export type Side = "people" | "search" | undefined;
 export type Box = "switcher" | "create" | "room" | "settings" | "help" | { who: string } | undefined;
 
+const REFRESH_MS = 60_000;
 /** A connection may be lost for so long before anybody is told. */
 const CALM_MS = 1500;
 
@@ -79,6 +80,8 @@ export class App {
     });
     const look = () => { this.seen = document.visibilityState === "visible"; if (this.seen && this.scrolled_to_end) this.talk?.look(); };
     addEventListener("focus", look);
+    // Rooms that others make are not told; the list is short and asked for now and then.
+    setInterval(() => { if (this.seen && this.state === "open") void this.refresh(); }, REFRESH_MS);
     addEventListener("pagehide", () => this.remember());
     document.addEventListener("visibilitychange", () => this.remember());
     document.addEventListener("visibilitychange", look);
@@ -220,7 +223,9 @@ export class App {
     if (!talk) return;
     talk.heard(event);
     if (event.on === "message" && event.by.id !== this.you?.id) this.#message(talk, event.by.name, event.text ?? (event.files ?? []).map(({ name }) => name).join(", "), this.is_called(event.mentions));
-    if (talk.name === this.active && this.seen && document.hasFocus() && this.scrolled_to_end) talk.look();
+    if (talk.name !== this.active) return;
+    if (this.seen && document.hasFocus() && this.scrolled_to_end) talk.look();
+    else if (event.on === "message" && talk.unread === 1) talk.open(); // where one stopped looking
   }
 
   #message(talk: Talk, name: string, text: string, called: boolean): void {
@@ -344,7 +349,9 @@ export class App {
     const what = command(line), { name } = talk;
     const about = (who: string, why?: string) => ({ room: name, who, ...(why && { why }) });
     switch (what.do) {
-      case "say": this.send(name, { text: what.text, ...(what.action && { action: true }), ...(files.length && { files: files.flatMap(({ file }) => file ?? []) }), ...(this.reply?.room === name && { reply: this.reply.offset }) }); this.reply = undefined; return true;
+      case "say":
+        if (name === "*") return Boolean(await this.try(() => this.chat.announce(what.text)));
+        this.send(name, { text: what.text, ...(what.action && { action: true }), ...(files.length && { files: files.flatMap(({ file }) => file ?? []) }), ...(this.reply?.room === name && { reply: this.reply.offset }) }); this.reply = undefined; return true;
       case "msg":
         await this.go(`@${what.who}`);
         if (what.text && this.talks.has(`@${what.who}`)) this.send(`@${what.who}`, { text: what.text });

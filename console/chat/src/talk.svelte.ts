@@ -144,6 +144,7 @@ export class Talk {
         if (event.who.id === this.#app.you?.id) this.role = event.role;
         this.members = this.members.map((one) => (one.id === event.who.id ? { ...one, role: event.role } : one));
         break;
+      case "kicked": case "banned": this.members = this.members.filter(({ id }) => id !== event.who.id); break;
       default:
     }
   }
