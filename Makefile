@@ -1,6 +1,7 @@
 # The two commands a newcomer needs are `run` and `test`. Everything else says what it measures.
 #
 # Needed: Debian 12 or its like, the Rust toolchain of rust-toolchain.toml, make, gcc, python3.
+# The suite of JavaScript and `make page` need Node 20.19 or newer with npm.
 # What else a target needs is installed by tests/setup/install: Debian packages (as root), a Python environment in .tools.
 
 CARGO ?= cargo
@@ -9,7 +10,7 @@ PYTHON = .tools/venv/bin/python
 SECONDS_EACH ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test rust-test third-party bench bench-quick bench-pool bench-apps bench-chat hostile soak fuzz clean-tools
+.PHONY: help run test rust-test third-party page pictures bench bench-quick bench-pool bench-apps bench-chat hostile soak fuzz clean-tools
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +37,16 @@ third-party: ## only the suites of others: HTTP/2 conformance, nginx and HAProxy
 	tests/setup/install test
 	$(CARGO) build --locked -p madang
 	$(PYTHON) tests/third_party/run.py --madang target/debug/madang
+
+page: ## build the chat's page into roles/chat/page/dist (Node 20.19); the result is committed
+	tests/setup/install test
+	cd console/chat && npm run --silent check && npm run --silent build
+
+pictures: ## the pictures of the chat in docs/pictures, by a headless browser
+	tests/setup/install test
+	$(CARGO) build --locked -p madang
+	cd clients/javascript && npm run --silent build
+	node --experimental-websocket --no-warnings console/chat/tests/pictures.mjs
 
 bench: ## beside nginx, HAProxy and Caddy in one run; the table and JSON go to bench-results/. ONLY=proxy: only such works
 	tests/setup/install bench
