@@ -106,6 +106,19 @@ pub struct HookView {
     pub dead_letters: Vec<DeadView>,
 }
 
+/// What was done for a hook since the start.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Letters taken.
+    pub delivered: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Letters given up.
+    pub dead: u64,
+}
+
 /// A dead letter as people see it.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeadView {
@@ -172,6 +185,16 @@ impl Office {
             }
             Ok(views)
         }
+    }
+
+    /// What was done since the start, on this machine.
+    pub fn tallies(&self) -> Vec<Tally> {
+        let tally = |hook: &Arc<HookSettings>| {
+            let sheet = self.board.of(&hook.name).look();
+            let (delivered, failed, dead) = (sheet.delivered, sheet.failed, sheet.dead);
+            Tally { name: Arc::clone(&hook.name), delivered, failed, dead }
+        };
+        self.hooks.iter().map(tally).collect()
     }
 
     /// Has an order done, by whichever machine sends for this hook. `None`: there is no such hook.

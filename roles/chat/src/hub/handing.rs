@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 
 use super::Hub;
 use super::greeting::now_ms;
+use super::presence::ANYWHERE;
 use super::state::{Key, Kind, Room, State};
 use crate::event::{Event, Person, PersonId, What};
 use crate::hooks::letter::{self, News};
@@ -306,9 +307,10 @@ impl Hub {
         absent
     }
 
-    /// Whether somebody is connected.
+    /// Whether somebody is connected, to any machine.
     fn is_here(&self, id: &PersonId) -> bool {
-        self.state.borrow().humans.contains_key(id)
+        let state = self.state.borrow();
+        state.humans.contains_key(id) || state.elsewhere.has(ANYWHERE, id)
     }
 
     async fn append(&self, hook: &str, letters: Vec<(String, NewEntry)>) {
