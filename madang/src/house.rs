@@ -256,6 +256,8 @@ impl House {
         let data = &self.settings.server.data;
         let parts = self.chats.start(all, self.workers.len(), data, directory.as_ref());
         let parts = parts.map_err(HouseError::Worker)?;
+        let name_servers = &self.settings.server.resolver;
+        self.chats.open_offices(&self.telemetry, name_servers).map_err(HouseError::Worker)?;
         for (worker, new) in self.workers.iter().zip(parts) {
             let all = all.clone();
             let order = move |worker: &Rc<_>, room: &mut Room| room.set_chats(worker, new, &all);

@@ -278,6 +278,8 @@ impl Life {
                 });
                 return None;
             }
+            Order::ChatHooks(query) => self.house.chats().hooks(&query).await,
+            Order::ChatHook(order, query) => self.house.chats().hook_order(order, &query).await,
             Order::AppHistory(query) => app_orders::history(self.house.apps(), &query),
             Order::AppWords(query) => app_words::words(self.house.apps(), &query),
             Order::App(order, query) => app_orders::order(self.house.apps(), order, &query),

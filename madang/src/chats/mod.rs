@@ -7,8 +7,9 @@
 //! 1. The store is opened before anything is changed: a reload that cannot have it has changed nothing.
 //! 2. A hub that is told to end has everything written and told before the store is closed.
 //!
-//! Not here: what they show (`view`), a worker's part (`room`), rooms and people (`roles/chat`).
+//! Not here: what they show (`view`), whom they tell (`hooks`), a worker's part (`room`), rooms and people (`roles/chat`).
 
+mod hooks;
 mod view;
 
 use std::cell::Cell;
@@ -23,6 +24,7 @@ use madang_bus::config::BusSettings;
 use madang_bus::error::BusError;
 use madang_chat::config::ChatSettings;
 use madang_chat::floor::FloorCounts;
+use madang_chat::hooks::office::{Board, Office};
 use madang_chat::hub::{Directory, Hub, HubCounts, HubParts};
 use madang_chat::post::{HubLink, ToWorker};
 use madang_chat::web::files::shelf::Shelf;
@@ -61,6 +63,9 @@ struct Running {
     thread: JoinHandle<()>,
     hub: Arc<HubCounts>,
     floors: Vec<Arc<FloorCounts>>,
+    board: Arc<Board>,
+    /// Where it has or had hooks.
+    office: Option<Office>,
     pulse: Pulse,
     shelf: Arc<Shelf>,
     /// When old files were last thrown away.
@@ -137,7 +142,9 @@ impl Chats {
                 let (settings, link, shared) = (Arc::clone(settings), link.clone(), shared.clone());
                 parts.push(ChatPart { settings, link, post, counts, shared });
             }
+            let board = Arc::<Board>::default();
             let of_hub = HubParts {
+                hooks: Arc::clone(&board),
                 name: Arc::clone(&settings.name),
                 rules: settings.rules(),
                 store: store.clone(),
@@ -165,6 +172,8 @@ impl Chats {
                 thread,
                 hub,
                 floors,
+                board,
+                office: None,
                 pulse: Pulse::default(),
                 shelf,
                 swept: Cell::new(clock::now()),
@@ -235,6 +244,8 @@ async fn end(running: Vec<Running>) {
         for one in running {
             // A hub that panicked has told so already.
             let _ = one.thread.join();
+            // Letters that do not leave now wait in the store.
+            one.office.into_iter().for_each(Office::close);
         }
     });
     let _ = ended.await;

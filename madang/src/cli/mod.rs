@@ -18,6 +18,7 @@ mod alerts;
 mod apps;
 mod ask;
 mod chat;
+mod chat_hooks;
 mod chats;
 mod check;
 mod data;

@@ -17,6 +17,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use madang_balance::health::Wish;
+use madang_chat::hooks::Order as HookOrder;
 use madang_host::connection::Connection;
 use madang_http::body::Body;
 use madang_http::exchange::{Exchange, Outcome, Reply, Service};
@@ -66,6 +67,10 @@ pub enum Order {
     AppHistory(String),
     /// What is wanted of users and keys; the body says more.
     Identity(IdentityOrder, Vec<u8>),
+    /// The hooks of a chat, as JSON; the query names it.
+    ChatHooks(String),
+    /// What is wanted of a hook; the query names chat and hook.
+    ChatHook(HookOrder, String),
 }
 
 /// An order's answer: status, media type, text.
@@ -254,6 +259,27 @@ pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
         false,
         "an API key is taken back (JSON; docs/identity.md)",
     ),
+    (
+        Method::Get,
+        "/api/v1/chat/hooks",
+        Order::ChatHooks(String::new()),
+        false,
+        "?chat=C: its hooks, what waits, dead letters",
+    ),
+    (
+        Method::Post,
+        "/api/v1/chat/hooks/retry",
+        Order::ChatHook(HookOrder::Retry, String::new()),
+        false,
+        "?chat=C&hook=H: dead letters wait again",
+    ),
+    (
+        Method::Post,
+        "/api/v1/chat/hooks/drop",
+        Order::ChatHook(HookOrder::Drop, String::new()),
+        false,
+        "?chat=C&hook=H: dead letters are thrown away",
+    ),
 ];
 
 /// Answers on one of the two surfaces.
@@ -314,6 +340,8 @@ impl Control {
         | Order::Hold(_, query)
         | Order::App(_, query)
         | Order::AppHistory(query)
+        | Order::ChatHooks(query)
+        | Order::ChatHook(_, query)
         | Order::AppWords(query)
         | Order::AlertTest(query) = &mut order
         {
