@@ -27,6 +27,7 @@ mod balance_rolling;
 mod chat;
 mod chat_hooks;
 mod chat_hostile;
+mod chat_http;
 mod chat_talk;
 mod data;
 mod documents;
