@@ -26,6 +26,7 @@ mod balance_pressure;
 mod balance_rolling;
 mod chat;
 mod chat_talk;
+mod chat_terminal;
 mod data;
 mod documents;
 mod files;
