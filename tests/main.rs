@@ -29,6 +29,7 @@ mod chat_hooks;
 mod chat_hostile;
 mod chat_http;
 mod chat_talk;
+mod chat_terminal;
 mod data;
 mod documents;
 mod files;
