@@ -585,7 +585,12 @@ fn announce(house: &House) {
     let mut out = std::io::stdout().lock();
     for listener in house.listeners() {
         // A closed standard output is no reason not to serve.
-        let _ = writeln!(out, "madang: listening on {} (site {})", listener.bound, listener.sites.join(", "));
+        let what = match listener.bound.split_once("://") {
+            Some(("http" | "https", _)) => "site",
+            Some(("irc" | "ircs" | "line" | "lines", _)) => "chat",
+            _ => "stream",
+        };
+        let _ = writeln!(out, "madang: listening on {} ({what} {})", listener.bound, listener.sites.join(", "));
         if let Some(address) = listener.on_the_network() {
             let _ = writeln!(out, "madang: on this network {address}");
         }
