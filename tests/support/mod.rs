@@ -14,6 +14,7 @@ pub mod dns;
 pub mod echo;
 pub mod house;
 pub mod http2_upstream;
+pub mod irc;
 pub mod metrics;
 pub mod proxied;
 pub mod spoken;
