@@ -1,15 +1,18 @@
 # The two commands a newcomer needs are `run` and `test`. Everything else says what it measures.
 #
 # Needed: Debian 12 or its like, the Rust toolchain of rust-toolchain.toml, make, gcc, python3.
+# The suite of JavaScript and `make page` need Node 20.19 or newer with npm.
 # What else a target needs is installed by tests/setup/install: Debian packages (as root), a Python environment in .tools.
 
 CARGO ?= cargo
 PYTHON = .tools/venv/bin/python
 # How long `make fuzz` gives to each target.
 SECONDS_EACH ?= 60
+# Decides what is left to chance in `make drill-chat`.
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test rust-test third-party bench bench-quick bench-pool bench-apps bench-chat hostile soak fuzz clean-tools
+.PHONY: help run test rust-test third-party page pictures bench bench-quick bench-pool bench-apps bench-chat drill-chat hostile soak fuzz clean-tools
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,7 +26,8 @@ test: ## install what the tests need, then format, lints, Rust tests and the sui
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	tests/setup/rust-tests
-	$(CARGO) build --locked -p madang
+	$(CARGO) build --locked -p madang -p madang-drills
+	target/debug/madang-chat-drill crash --madang target/debug/madang --clients 12 --messages 1500 --kills 4
 	$(PYTHON) tests/third_party/run.py --madang target/debug/madang
 	$(PYTHON) tests/soak/soak.py --madang target/debug/madang --reloads 20 --upgrades 3 --allowed-growth-mib 16
 	$(PYTHON) benches/apps/constant.py --madang target/debug/madang --deploys 3 --kills 3 --scales 3 --rollbacks 3 --watch 1
@@ -36,6 +40,16 @@ third-party: ## only the suites of others: HTTP/2 conformance, nginx and HAProxy
 	tests/setup/install test
 	$(CARGO) build --locked -p madang
 	$(PYTHON) tests/third_party/run.py --madang target/debug/madang
+
+page: ## build the chat's page into roles/chat/page/dist (Node 20.19); the result is committed
+	tests/setup/install test
+	cd console/chat && npm run --silent check && npm run --silent build
+
+pictures: ## the pictures of the chat in docs/pictures, by a headless browser
+	tests/setup/install test
+	$(CARGO) build --locked -p madang
+	cd clients/javascript && npm run --silent build
+	node --experimental-websocket --no-warnings console/chat/tests/pictures.mjs
 
 bench: ## beside nginx, HAProxy and Caddy in one run; the table and JSON go to bench-results/. ONLY=proxy: only such works
 	tests/setup/install bench
@@ -66,6 +80,10 @@ bench-chat: ## chat beside socket.io, ngircd, mosquitto and the floor: CPU per d
 	tests/setup/install bench
 	$(CARGO) build --locked --release -p madang -p madang-drills
 	$(PYTHON) benches/chat/bench.py --madang target/release/madang --drill target/release/madang-chat-drill --only "$(ONLY)"
+
+drill-chat: ## 50 clients, 100,000 messages, 20 kills: is every acknowledged message there, once, in order? SEED=7: another run
+	$(CARGO) build --locked --release -p madang -p madang-drills
+	target/release/madang-chat-drill crash --madang target/release/madang --seed $(SEED)
 
 hostile: ## 2,000 idle, slow and never-reading clients: does a good client keep 80 % of its rate?
 	tests/setup/install bench

@@ -36,6 +36,7 @@ const GRAPH: &[(&str, &[&str])] = &[
             "madang-console",
             "madang-host",
             "madang-http",
+            "madang-identity",
             "madang-importers",
             "madang-settings",
             "madang-store",

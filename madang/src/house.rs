@@ -25,12 +25,14 @@ use madang_host::net::own_address;
 use madang_host::tls::TlsPolicies;
 use madang_host::tls::local_ca::{LocalCa, LocalCaError, RENEW_DAYS};
 use madang_host::worker::{Pulse, Worker, WorkerGone, WorkerHandle};
+use madang_identity::OpenError;
 use madang_store::config::StoreSettings;
 use madang_store::error::StoreError;
 
 use crate::apps::Apps;
 use crate::chats::Chats;
 use crate::config::Settings;
+use crate::logins::Logins;
 use crate::plan::{ListenerPlan, Plan, PlanError, rules, session_limits};
 use crate::programs::ToApps;
 use crate::room::{PoolKit, Room, Seat};
@@ -54,6 +56,8 @@ pub enum HouseError {
     },
     /// The bus cannot be had.
     Bus(BusError),
+    /// Logins cannot be had.
+    Logins(OpenError),
     /// A worker ended.
     Gone(WorkerGone),
 }
@@ -73,9 +77,10 @@ impl fmt::Display for HouseError {
             Self::Plan(error) => error.fmt(f),
             Self::Worker(error) => write!(f, "cannot start a worker: {error}"),
             Self::Store { place, error } => {
-                write!(f, "the store that chats need cannot be opened ({place}): {error}")
+                write!(f, "the store that chats and logins need cannot be opened ({place}): {error}")
             }
             Self::Bus(error) => write!(f, "the bus between machines cannot be used: {error}"),
+            Self::Logins(error) => write!(f, "there can be no logins: {error}"),
             Self::Gone(error) => error.fmt(f),
         }
     }
@@ -104,6 +109,7 @@ pub struct House {
     pub left_over: Inherited,
     pools: Option<Pools>,
     chats: Chats,
+    logins: Logins,
 }
 
 /// The pools, from the moment the house opens.
@@ -158,6 +164,7 @@ impl House {
             left_over: Vec::new(),
             pools: None,
             chats: Chats::default(),
+            logins: Logins::default(),
         };
         let bound =
             bind_new(&house.open, plan.listeners, workers, &mut inherited).map_err(HouseError::Bind)?;
@@ -179,7 +186,7 @@ impl House {
         observer: Box<dyn Observer>,
     ) -> Result<(), HouseError> {
         let seed = madang_host::random::seed();
-        open_store(&mut self.chats, &self.settings).await?;
+        open_store(&mut self.chats, &mut self.logins, &self.settings, &self.telemetry).await?;
         let settings = &self.settings;
         let apps = Apps::start(&settings.apps, &settings.server.data, seed, Arc::clone(&self.telemetry));
         let pools = apps.pools(&settings.pools);
@@ -208,11 +215,27 @@ impl House {
             self.workers.push(handle.map_err(HouseError::Worker)?);
         }
         self.send_pools().await?;
+        self.send_logins().await?;
         self.send_chats().await?;
         for index in 0..self.open.len() {
             self.seat(index, true).await?;
         }
         Ok(())
+    }
+
+    /// Tells every worker who knows users.
+    async fn send_logins(&self) -> Result<(), HouseError> {
+        for worker in &self.workers {
+            let identity = self.logins.identity().cloned();
+            let order = move |_: &Rc<_>, room: &mut Room| room.set_logins(identity);
+            worker.ask(order).await.map_err(HouseError::Gone)?;
+        }
+        Ok(())
+    }
+
+    /// Who knows users, where there are logins.
+    pub fn logins(&self) -> &Logins {
+        &self.logins
     }
 
     /// Sends the pools' snapshots to every worker.
@@ -229,7 +252,12 @@ impl House {
     /// Starts the chats that do not run yet and tells every worker of all.
     async fn send_chats(&mut self) -> Result<(), HouseError> {
         let all = &self.settings.chats;
-        let parts = self.chats.start(all, self.workers.len()).map_err(HouseError::Worker)?;
+        let directory = self.logins.directory();
+        let data = &self.settings.server.data;
+        let parts = self.chats.start(all, self.workers.len(), data, directory.as_ref());
+        let parts = parts.map_err(HouseError::Worker)?;
+        let name_servers = &self.settings.server.resolver;
+        self.chats.open_offices(&self.telemetry, name_servers).map_err(HouseError::Worker)?;
         for (worker, new) in self.workers.iter().zip(parts) {
             let all = all.clone();
             let order = move |worker: &Rc<_>, room: &mut Room| room.set_chats(worker, new, &all);
@@ -243,10 +271,10 @@ impl House {
         &self.chats
     }
 
-    /// Ends the chats and closes their store: another process is to have them.
+    /// Ends the chats: another process is to have them. The store stays open for logins that are under way.
     pub async fn end_chats(&mut self) {
         self.chats.end().await;
-        self.chats.close();
+        self.chats.close_bus();
     }
 
     /// Ends the chats: everything that was written is told, then their connections are asked to leave.
@@ -256,7 +284,7 @@ impl House {
 
     /// Has the chats again after [`House::end_chats`].
     pub async fn resume_chats(&mut self) -> Result<(), HouseError> {
-        open_store(&mut self.chats, &self.settings).await?;
+        self.chats.open_bus(&self.settings.chats, &self.settings.bus).map_err(HouseError::Bus)?;
         self.send_chats().await?;
         for index in 0..self.open.len() {
             self.seat(index, false).await?;
@@ -319,7 +347,7 @@ impl House {
             .partition(|listener| self.open.iter().any(|open| same_socket(&open.plan, listener)));
         let bound =
             bind_new(&self.open, new, self.workers.len(), &mut Vec::new()).map_err(HouseError::Bind)?;
-        open_store(&mut self.chats, &plan.settings).await?;
+        open_store(&mut self.chats, &mut self.logins, &plan.settings, &self.telemetry).await?;
 
         // From here on nothing fails but a dead worker.
         self.settings = plan.settings;
@@ -330,6 +358,7 @@ impl House {
             apps.update(&self.settings.apps, &self.settings.scalers);
         }
         self.send_pools().await?;
+        self.send_logins().await?;
         self.chats.update(&self.settings.chats).await;
         self.send_chats().await?;
         let mut old = std::mem::take(&mut self.open);
@@ -500,9 +529,15 @@ impl House {
     }
 }
 
-async fn open_store(chats: &mut Chats, settings: &Settings) -> Result<(), HouseError> {
+/// The store, and the logins on it.
+async fn open_store(
+    chats: &mut Chats,
+    logins: &mut Logins,
+    settings: &Settings,
+    telemetry: &Arc<Telemetry>,
+) -> Result<(), HouseError> {
     let data = &settings.server.data;
-    let opened = chats.open_store(&settings.chats, &settings.store, data).await;
+    let opened = chats.open_store(settings.logins, &settings.store, data).await;
     chats.open_bus(&settings.chats, &settings.bus).map_err(HouseError::Bus)?;
     opened.map_err(|error| {
         let place = match &settings.store {
@@ -510,7 +545,11 @@ async fn open_store(chats: &mut Chats, settings: &Settings) -> Result<(), HouseE
             StoreSettings::Postgres { address, .. } => address.to_string(),
         };
         HouseError::Store { place, error }
-    })
+    })?;
+    match chats.store() {
+        Some(store) => logins.update(store, settings, telemetry).await.map_err(HouseError::Logins),
+        None => Ok(()),
+    }
 }
 
 /// Same address and scheme, written the same way: sockets, gate and endpoints stay.

@@ -15,6 +15,8 @@ mod config;
 mod control;
 mod data_folder;
 mod house;
+mod identity_orders;
+mod logins;
 mod plan;
 mod programs;
 mod room;

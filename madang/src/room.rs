@@ -38,11 +38,14 @@ use madang_http::accept::HttpAcceptor;
 use madang_http::endpoint::{Endpoint, HttpLimits, Pool, Serving};
 use madang_http::exchange::Service;
 use madang_http::websocket::Hall;
+use madang_identity::Identity;
+use madang_identity::http::IdentityService;
 use madang_web::config::{self as web, Action, ProxySettings, Site, SplitArm, Takes};
 use madang_wire::request::HeadLimits;
 use tokio::sync::oneshot;
 
 use crate::chats::ChatPart;
+use crate::logins::ChatLogins;
 use crate::telemetry::WorkerTelemetry;
 
 /// One worker's state.
@@ -54,6 +57,7 @@ pub struct Room {
     streams: Rc<stream::Kit>,
     pools: Rc<RefCell<HashMap<Arc<str>, Rc<Here>>>>,
     chats: Rc<RefCell<HashMap<Arc<str>, Rc<Chat>>>>,
+    identity: Rc<RefCell<Option<Identity>>>,
     hall: Rc<Hall>,
 }
 
@@ -118,7 +122,16 @@ impl Room {
         let streams =
             Rc::new(stream::Kit { buffers: Rc::clone(&pool), pipes: Pipes::new(), observer, programs });
         let (chats, hall) = (Rc::default(), Hall::new(worker));
-        Self { pool, web, telemetry, places: HashMap::new(), streams, pools, chats, hall }
+        let identity = Rc::default();
+        Self { pool, web, telemetry, places: HashMap::new(), streams, pools, chats, identity, hall }
+    }
+
+    /// Who knows users from now on.
+    pub fn set_logins(&mut self, identity: Option<Identity>) {
+        for chat in self.chats.borrow().values() {
+            chat.set_logins(ChatLogins::of(identity.as_ref()));
+        }
+        self.identity.replace(identity);
     }
 
     /// Chats that are new here, and the settings of all; those that are not among them are gone once their last route is.
@@ -130,13 +143,15 @@ impl Room {
                 chat.renew(Arc::clone(settings));
             }
         }
-        for ChatPart { settings, link, post, counts } in new {
+        for ChatPart { settings, link, post, counts, shared } in new {
             // Fewer than 65,536 workers.
             let place = u16::try_from(worker.index).unwrap_or(u16::MAX);
             let floor = Floor::new(place, link, counts);
             tokio::task::spawn_local(Rc::clone(&floor).serve(post));
             let name = Arc::clone(&settings.name);
-            chats.insert(name, Chat::new(worker, &self.hall, &floor, settings));
+            let chat = Chat::new(worker, &self.hall, &floor, settings, shared);
+            chat.set_logins(ChatLogins::of(self.identity.borrow().as_ref()));
+            chats.insert(name, chat);
         }
     }
 
@@ -161,15 +176,21 @@ impl Room {
     /// Says which routes of these sites lead to pools and chats.
     fn join_roles(&self, sites: &[Arc<Site>]) {
         let (pools, chats, sites) = (Rc::clone(&self.pools), Rc::clone(&self.chats), sites.to_vec());
+        let identity = Rc::clone(&self.identity);
         self.web.set_roles(Box::new(move |site, place| {
             let site = sites.iter().find(|have| *have.name == *site)?;
             let route = site.routes.get(place)?;
+            let folders = || route.paths.iter().filter_map(|path| path.folder().map(str::to_owned)).collect();
             match &route.action {
                 // Sites and routes with the same split do not divide clients at the same place.
                 Action::Proxy(proxy) => proxied(proxy, &pools.borrow(), &format!("{}/{place}", site.name)),
                 Action::Chat { chat } => {
-                    let folders = route.paths.iter().filter_map(|path| path.folder().map(str::to_owned));
-                    Some(ChatService::new(chats.borrow().get(chat.as_str())?, folders.collect()))
+                    Some(ChatService::new(chats.borrow().get(chat.as_str())?, folders()))
+                }
+                Action::Identity => {
+                    let logins: Rc<dyn Service> =
+                        IdentityService::new(identity.borrow().as_ref()?, folders());
+                    Some(logins)
                 }
                 _ => None,
             }

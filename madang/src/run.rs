@@ -37,6 +37,7 @@ use crate::control::admin::{Admin, CONTROL_SOCKET};
 use crate::control::{Answer, Order, Request, parameter};
 use crate::data_folder;
 use crate::house::House;
+use crate::identity_orders;
 use crate::signals::{Sign, Signals};
 use crate::status;
 use crate::telemetry::Telemetry;
@@ -199,6 +200,7 @@ async fn live(
             _ = certificates.tick() => life.watch_certificates(),
             _ = looks.tick() => {
                 life.house.chats().beat();
+                life.house.chats().sweep();
                 life.alerts.look(&life.house);
             }
             Some(()) = renewals.recv() => life.renew_pools().await,
@@ -267,6 +269,17 @@ impl Life {
                 let views = self.house.apps().map(|apps| apps.views()).unwrap_or_default();
                 (200, JSON, serde_json::to_string(&views).unwrap_or_default())
             }
+            Order::Identity(wanted, text) => {
+                // Hashing takes its time; other orders need not wait for it.
+                let identity = self.house.logins().identity().cloned();
+                tokio::task::spawn_local(async move {
+                    let answer = identity_orders::order(identity.as_ref(), wanted, &text).await;
+                    let _ = request.answer.send(answer);
+                });
+                return None;
+            }
+            Order::ChatHooks(query) => self.house.chats().hooks(&query).await,
+            Order::ChatHook(order, query) => self.house.chats().hook_order(order, &query).await,
             Order::AppHistory(query) => app_orders::history(self.house.apps(), &query),
             Order::AppWords(query) => app_words::words(self.house.apps(), &query),
             Order::App(order, query) => app_orders::order(self.house.apps(), order, &query),

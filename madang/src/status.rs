@@ -90,6 +90,7 @@ pub fn metrics(house: &House, alerts: Vec<Gauge>) -> String {
     }
     let (chats, of_store) = house.chats().families();
     gauges.extend(chats);
+    gauges.extend(house.logins().identity().map(madang_identity::Identity::metrics).unwrap_or_default());
     durations.extend(of_store);
     gauges.extend(alerts);
     gauges.extend(scaler_gauges(house));

@@ -76,6 +76,12 @@ impl Talk {
         let _ = self.stream.write_all(&out);
     }
 
+    /// Sends bytes that are no frame of ours.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        // As above.
+        let _ = self.stream.write_all(bytes);
+    }
+
     /// Sends a request without waiting; its number.
     pub fn say(&mut self, mut request: Value) -> u64 {
         self.id += 1;
@@ -142,6 +148,18 @@ impl Talk {
         loop {
             if let Err(code) = self.next() {
                 return code;
+            }
+        }
+    }
+
+    /// The same of a client that answers no ping.
+    #[track_caller]
+    pub fn ended_unanswered(&mut self) -> Code {
+        loop {
+            match self.raw() {
+                None => return None,
+                Some((0x88, payload)) => return Some(u16::from_be_bytes([payload[0], payload[1]])),
+                Some(_) => {}
             }
         }
     }

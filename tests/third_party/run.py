@@ -22,6 +22,7 @@ import downgrade_suite
 import house
 import http2_suite
 import irc_suite
+import javascript_suite
 import lint_suite
 import proxied_suite
 import tls_suite
@@ -38,6 +39,7 @@ SUITES = {
     "proxied": proxied_suite.run,
     "browser": browser_suite.run,
     "irc": irc_suite.run,
+    "javascript": javascript_suite.run,
     "lint": lint_suite.run,
     "tls": tls_suite.run,
 }

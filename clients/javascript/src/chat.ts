@@ -260,7 +260,7 @@ export class Chat extends Emitter<ChatEvents> {
   #dial(): void {
     const turn = ++this.#turn;
     const Maker = this.#options.WebSocket ?? (globalThis as { WebSocket?: SocketMaker }).WebSocket;
-    if (!Maker) throw new ChatError("no-websocket", "there is no WebSocket here: give one as an option");
+    if (!Maker) throw new ChatError("no-websocket", "give a WebSocket as an option");
     const url = new URL("ws", this.base);
     url.protocol = url.protocol.replace("http", "ws");
     this.#to("connecting");
@@ -438,7 +438,7 @@ export class Chat extends Emitter<ChatEvents> {
   #ask(name: string, fields: object, done: (ok: never) => void, failed: (error: ChatError) => void, vital: boolean): void {
     const socket = this.#socket;
     if (!socket) return failed(new ChatError("offline", "there is no connection"));
-    if (this.#asked.size >= ASKED_MAX) return failed(new ChatError("busy", `${ASKED_MAX} requests wait for answers`, 100));
+    if (this.#asked.size >= ASKED_MAX) return failed(new ChatError("busy", `${ASKED_MAX} wait already`, 100));
     const id = ++this.#ids;
     const stop = this.#clock.after(this.#limit(), () => {
       if (!this.#asked.delete(id)) return;

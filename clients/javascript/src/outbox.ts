@@ -81,7 +81,7 @@ export class Outbox {
   add(pending: Pending): Promise<Written> {
     return new Promise((done, failed) => {
       if (this.items.length >= this.#max) {
-        failed(new ChatError("full", `${this.#max} messages wait to be sent already`));
+        failed(new ChatError("full", `${this.#max} wait already`));
         return;
       }
       this.#put({ ...pending, done, failed, blamed: 0, patient: false });
@@ -114,7 +114,7 @@ export class Outbox {
     for (const lane of this.#lanes.values()) {
       const at = lane.items.findIndex((item) => item.nonce === nonce);
       if (at < 0 || (at === 0 && lane.busy)) continue;
-      this.#end(lane, lane.items[at] as Item)?.failed?.(new ChatError("cancelled", "it was taken back before it was sent"));
+      this.#end(lane, lane.items[at] as Item)?.failed?.(new ChatError("cancelled", "taken back"));
       return true;
     }
     return false;
@@ -142,7 +142,7 @@ export class Outbox {
     for (const lane of this.#lanes.values()) {
       const head = lane.items[0];
       if (lane.busy && head && blamed && ++head.blamed >= BLAMED_MAX) {
-        this.#fail(lane, head, new ChatError("malformed", "the server ends the connection whenever this is sent"));
+        this.#fail(lane, head, new ChatError("malformed", "the server cannot take this"));
       }
       lane.busy = false;
       lane.paused?.();

@@ -9,7 +9,7 @@ export async function upload(url: URL, file: Blob, claim: Record<string, string>
   let said: { error?: { name: string; text: string; again_ms?: number } } & Partial<Attachment> = {};
   try { said = JSON.parse(text); } catch { /* a page of somebody in between */ }
   if (status === 201 && said.url) return said as Attachment;
-  throw new ChatError(said.error?.name ?? (status ? "bad-file" : "offline"), said.error?.text ?? `the file was not taken (${status})`, said.error?.again_ms);
+  throw new ChatError(said.error?.name ?? (status ? "bad-file" : "offline"), said.error?.text ?? `not taken (${status})`, said.error?.again_ms);
 }
 
 async function plainly(url: URL, body: Blob, headers: Record<string, string>): Promise<[number, string]> {

@@ -22,6 +22,8 @@ export class Town {
     this.silent = () => false;
     /** An error for a request instead of doing it: a function of the request. */
     this.refuse = () => undefined;
+    /** The user whom the cookie of new connections shows. */
+    this.signed_in = undefined;
     this.room("*");
   }
 
@@ -43,7 +45,7 @@ export class Town {
 
   /** A connection begins. @param {Line} line */
   connect(line) {
-    const session = { line, me: undefined, subs: new Map() };
+    const session = { line, me: undefined, subs: new Map(), user: this.signed_in };
     this.sessions.add(session);
     return {
       message: (text) => this.#asked(session, JSON.parse(text)),
@@ -157,14 +159,14 @@ export class Town {
     };
     switch (request.do) {
       case "hello": {
-        const name = request.name ?? request.key?.split(" ")[1];
+        const name = session.user ?? request.name ?? request.key?.split(" ")[1];
         if (!name) throw refusal("users-only", "say a name");
         if (!/^[\p{L}\p{N}][\p{L}\p{N}\p{M}._-]{0,31}$/u.test(name)) throw refusal("bad-name", "1 to 32 letters, digits, - _ or .");
         if (request.key && request.key !== `key ${name}`) throw refusal("bad-key", "not that guest's key");
         if (!request.key && this.people.has(`g:${name.toLowerCase()}`) && [...this.sessions].some((one) => one.me?.name === name)) throw refusal("name-taken", `somebody is called ${name}`);
-        session.me = this.person(name);
+        session.me = this.person(name, !session.user);
         const { guest, admin } = session.me;
-        return { chat: "town", you: { id: session.me.id, name: session.me.name, guest, admin }, key: `key ${name}`, limits: { message_bytes: 8192, rooms: 100, burst: 20, per_second: 5, file_bytes: 10485760 }, now_ms: this.now() };
+        return { chat: "town", you: { id: session.me.id, name: session.me.name, guest, admin }, ...(guest && { key: `key ${name}` }), limits: { message_bytes: 8192, rooms: 100, burst: 20, per_second: 5, file_bytes: 10485760 }, now_ms: this.now() };
       }
       case "join": case "create": {
         let room = this.#find(request.room, me);

@@ -7,12 +7,13 @@ import { SvelteMap } from "svelte/reactivity";
 import { read as command } from "./commands";
 import { keep, kept, prefs } from "./prefs.svelte";
 import { Talk } from "./talk.svelte";
-import { fold } from "./text";
+import { calls, fold } from "./text";
 
 export interface Upload { id: number; name: string; bytes: number; part: number; failed: string; file?: { name: string; url: string; bytes: number; type: string } }
 export type Side = "people" | "search" | undefined;
 export type Box = "switcher" | "create" | "room" | "settings" | "help" | { who: string } | undefined;
 
+const REFRESH_MS = 60_000;
 /** A connection may be lost for so long before anybody is told. */
 const CALM_MS = 1500;
 
@@ -45,6 +46,7 @@ export class App {
   #said_timer: ReturnType<typeof setTimeout> | undefined;
   #calm_timer: ReturnType<typeof setTimeout> | undefined;
   #begun = false;
+  #renewed = 0;
   #fresh: string[] = [];
 
   talk = $derived(this.active === undefined ? undefined : this.talks.get(this.active));
@@ -55,7 +57,7 @@ export class App {
     this.chat = new Chat(address, { persist: true });
     this.chat.on("state", (state) => this.#to(state));
     this.chat.on("ready", () => void this.#ready());
-    this.chat.on("refused", (error) => { this.refused = error; });
+    this.chat.on("refused", (error) => void this.#unknown(error));
     this.chat.on("joined", (room) => this.#joined(room));
     this.chat.on("left", ({ room, why }) => this.#left(room, why));
     this.chat.on("event", (event) => this.#event(event));
@@ -78,6 +80,8 @@ export class App {
     });
     const look = () => { this.seen = document.visibilityState === "visible"; if (this.seen && this.scrolled_to_end) this.talk?.look(); };
     addEventListener("focus", look);
+    // Rooms that others make are not told; the list is short and asked for now and then.
+    setInterval(() => { if (this.seen && this.state === "open") void this.refresh(); }, REFRESH_MS);
     addEventListener("pagehide", () => this.remember());
     document.addEventListener("visibilitychange", () => this.remember());
     document.addEventListener("visibilitychange", look);
@@ -85,20 +89,21 @@ export class App {
   }
 
   come_in(name: string): void {
+    keep("user", null);
     this.refused = undefined;
     this.chat.forget();
     this.chat.open({ name });
   }
 
   async sign_in(name: string, password: string): Promise<string | undefined> {
-    const answer = await fetch(new URL("/auth/login", this.chat.base), {
-      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ name, password }),
-    }).catch(() => undefined);
+    const answer = await this.#auth("login", { name, password, cookies: true });
     if (!answer) return this.w.errors["offline"];
     if (!answer.ok) {
       const said = (await answer.json().catch(() => ({}))) as { error?: { name?: string; text?: string } };
-      return this.w.errors[said.error?.name ?? "bad-login"] ?? said.error?.text ?? this.w.errors["bad-login"];
+      const why = answer.status === 404 ? "no-accounts" : answer.status === 401 ? "bad-login" : answer.status === 429 ? "too-fast" : (said.error?.name ?? "");
+      return this.w.errors[why] ?? said.error?.text ?? this.w.errors["bad-login"];
     }
+    keep("user", "yes");
     this.refused = undefined;
     this.chat.forget();
     this.chat.open();
@@ -106,29 +111,44 @@ export class App {
   }
 
   sign_out(): void {
-    if (this.you && !this.you.guest) void fetch(new URL("/auth/logout", this.chat.base), { method: "POST" }).catch(() => {});
     this.chat.close();
     this.chat.forget();
-    this.box = undefined;
-    this.you = undefined;
-    this.talks.clear();
-    this.refused = new ChatError("bad-name", "");
     history.replaceState(null, "", location.pathname);
-    location.reload();
+    for (const key of ["user", "rooms", "room"]) keep(key, null);
+    // What this page knows of the one who leaves goes with it.
+    void (this.you && !this.you.guest ? this.#auth("logout", {}) : Promise.resolve()).then(() => location.reload());
+  }
+
+  #auth(what: string, body: object): Promise<Response | undefined> {
+    return fetch(new URL(`/auth/${what}`, this.chat.base), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) }).catch(() => undefined);
+  }
+
+  /** Nobody knows us. An account whose short cookie is over has a longer one to get the next by. */
+  async #unknown(error: ChatError): Promise<void> {
+    if (error.code === "users-only" && kept("user") && this.#renewed++ < 1) {
+      const answer = await this.#auth("refresh", {});
+      if (answer?.ok) return void this.chat.open();
+      if (answer) keep("user", null);
+    }
+    this.refused = error;
+    this.you = undefined;
   }
 
   // --- what the client tells ---
 
   #to(state: State): void {
     this.state = state;
-    clearTimeout(this.#calm_timer);
-    if (state === "open") this.offline = false;
-    else if (this.you && !this.offline) this.#calm_timer = setTimeout(() => { this.offline = this.state !== "open"; }, CALM_MS);
+    if (state === "open") {
+      clearTimeout(this.#calm_timer);
+      this.#calm_timer = undefined;
+      this.offline = false;
+    } else if (this.you) this.#calm_timer ??= setTimeout(() => { this.offline = this.state !== "open"; }, CALM_MS);
   }
 
   async #ready(): Promise<void> {
     if (this.you && this.you.id !== this.chat.you?.id) this.talks.clear();
     this.you = this.chat.you;
+    this.#renewed = 0;
     this.refused = undefined;
     const rooms = await this.try(() => this.chat.request("rooms", {}), true);
     if (!rooms) return;
@@ -151,26 +171,6 @@ export class App {
     }
     this.welcome = true;
     if (this.seen && document.hasFocus() && this.scrolled_to_end) this.talk?.look();
-  }
-
-  #enter(room: string, since: Position): void {
-    if (!this.chat.rooms.get(room)?.joined) void this.patiently(() => this.chat.join(room, { since }), true);
-  }
-
-  #remembered(): ({ room: string } & Position)[] {
-    try {
-      const kept_for = JSON.parse(kept("rooms") ?? "{}") as { id?: string; rooms?: ({ room: string } & Position)[] };
-      return kept_for.id === this.you?.id ? (kept_for.rooms ?? []).filter(({ room, epoch, offset }) => room && epoch >= 0 && offset >= 0) : [];
-    } catch {
-      return [];
-    }
-  }
-
-  /** Where a guest is and how far everything was read, for the next time this page is opened. */
-  remember(): void {
-    if (!this.you?.guest || !this.#begun) return;
-    const rooms = [...this.talks.values()].filter((talk) => talk.joined && talk.name !== "*");
-    keep("rooms", JSON.stringify({ id: this.you.id, rooms: rooms.map((talk) => ({ room: talk.name, epoch: talk.epoch, offset: talk.unread ? talk.read : talk.next - 1 })) }));
   }
 
   #enter(room: string, since: Position): void {
@@ -222,8 +222,10 @@ export class App {
     const talk = this.talks.get(event.room);
     if (!talk) return;
     talk.heard(event);
-    if (event.on === "message" && event.by.id !== this.you?.id) this.#message(talk, event.by.name, event.text ?? (event.files ?? []).map(({ name }) => name).join(", "), Boolean(event.mentions?.some((name) => this.is_me(name))));
-    if (talk.name === this.active && this.seen && document.hasFocus() && this.scrolled_to_end) talk.look();
+    if (event.on === "message" && event.by.id !== this.you?.id) this.#message(talk, event.by.name, event.text ?? (event.files ?? []).map(({ name }) => name).join(", "), this.is_called(event.mentions));
+    if (talk.name !== this.active) return;
+    if (this.seen && document.hasFocus() && this.scrolled_to_end) talk.look();
+    else if (event.on === "message" && talk.unread === 1) talk.open(); // where one stopped looking
   }
 
   #message(talk: Talk, name: string, text: string, called: boolean): void {
@@ -250,6 +252,11 @@ export class App {
 
   is_me(name: string): boolean {
     return this.you !== undefined && fold(name) === fold(this.you.name);
+  }
+  /** Whether one of the words behind an @ is us. */
+  is_called(words: readonly string[] | undefined): boolean {
+    const { you } = this;
+    return you !== undefined && (words ?? []).some((word) => calls(word, you.name));
   }
   at_end(talk: Talk): boolean {
     return talk.name !== this.active || this.scrolled_to_end;
@@ -342,7 +349,9 @@ export class App {
     const what = command(line), { name } = talk;
     const about = (who: string, why?: string) => ({ room: name, who, ...(why && { why }) });
     switch (what.do) {
-      case "say": this.send(name, { text: what.text, ...(what.action && { action: true }), ...(files.length && { files: files.flatMap(({ file }) => file ?? []) }), ...(this.reply?.room === name && { reply: this.reply.offset }) }); this.reply = undefined; return true;
+      case "say":
+        if (name === "*") return Boolean(await this.try(() => this.chat.announce(what.text)));
+        this.send(name, { text: what.text, ...(what.action && { action: true }), ...(files.length && { files: files.flatMap(({ file }) => file ?? []) }), ...(this.reply?.room === name && { reply: this.reply.offset }) }); this.reply = undefined; return true;
       case "msg":
         await this.go(`@${what.who}`);
         if (what.text && this.talks.has(`@${what.who}`)) this.send(`@${what.who}`, { text: what.text });

@@ -135,7 +135,7 @@ export class Talk {
         this.last_ms = event.at_ms;
         if (event.by.id !== this.#app.you?.id && event.offset > this.read) {
           this.unread += 1;
-          if (event.mentions?.some((name) => this.#app.is_me(name))) this.mentions += 1;
+          if (this.#app.is_called(event.mentions)) this.mentions += 1;
         }
         break;
       case "topic": this.topic = event.text; break;
@@ -144,6 +144,7 @@ export class Talk {
         if (event.who.id === this.#app.you?.id) this.role = event.role;
         this.members = this.members.map((one) => (one.id === event.who.id ? { ...one, role: event.role } : one));
         break;
+      case "kicked": case "banned": this.members = this.members.filter(({ id }) => id !== event.who.id); break;
       default:
     }
   }
@@ -189,7 +190,7 @@ export class Talk {
     this.read = Math.max(this.read, offset);
     const rest = this.lines.filter((line) => line.offset > this.read && line.kind === "message" && line.by.id !== this.#app.you?.id);
     this.unread = Math.min(this.unread, rest.length);
-    this.mentions = Math.min(this.mentions, rest.filter((line) => line.mentions.some((name) => this.#app.is_me(name))).length);
+    this.mentions = Math.min(this.mentions, rest.filter((line) => this.#app.is_called(line.mentions)).length);
   }
 
   // --- pieces of the log ---

@@ -45,6 +45,15 @@ function longest(word: string, called: Set<string>): string | undefined {
   return undefined;
 }
 
+/** Endings that Korean puts behind a name without a space. */
+const ENDING = /^(님|씨)?(께서|께|에게|한테|이랑|랑|와|과|은|는|이|가|을|를|의|도|만|야|아)?$/;
+
+/** Whether the word behind an @ calls somebody of this name: `나리님은` calls 나리. */
+export function calls(word: string, name: string): boolean {
+  const [long, short] = [fold(word), fold(name)];
+  return long === short || (long.startsWith(short) && ENDING.test(long.slice(short.length)));
+}
+
 /** What stands behind an address in a sentence is not part of it; a bracket is, when it was opened inside. */
 function tidy(url: string): string {
   let end = url.length;

@@ -41,7 +41,7 @@ const en = {
   },
   errors: {
     offline: "No connection.", timeout: "No answer.", "name-taken": "Somebody has this name already.", "bad-name": "A name has 1 to 32 letters, digits, - _ or . and begins with a letter or digit.", "users-only": "Only people with an account come in here.",
-    "bad-login": "Name or password is not right.", "too-fast": "Too fast. Wait a moment.", "slow-mode": "This room is slow: one message at a time.", muted: "You may not speak in this room now.", banned: "You may not come into this room.", private: "This room is for its members only.",
+    "bad-login": "Name or password is not right.", "no-accounts": "There are no accounts here. Come in as a guest.", "too-fast": "Too fast. Wait a moment.", "slow-mode": "This room is slow: one message at a time.", muted: "You may not speak in this room now.", banned: "You may not come into this room.", private: "This room is for its members only.",
     "invite-only": "You need an invitation for this room.", "not-allowed": "You may not do that here.", "no-such-room": "There is no such room.", "no-such-user": "There is nobody of this name.", "too-long": "That is too long.", full: "There is no more room.",
     "room-taken": "There is a room of this name already.", "no-such-message": "That message is not there.", "not-yours": "Somebody else said that.", "bad-file": "This file is not taken here.", cancelled: "Taken back.",
   } as Record<string, string>,
@@ -98,7 +98,7 @@ const ko: Words = {
   },
   errors: {
     offline: "연결이 없습니다.", timeout: "대답이 없습니다.", "name-taken": "이미 누가 쓰는 이름입니다.", "bad-name": "이름은 글자, 숫자, - _ . 로 1~32자이고 글자나 숫자로 시작합니다.", "users-only": "계정이 있는 사람만 들어올 수 있습니다.",
-    "bad-login": "이름이나 비밀번호가 맞지 않습니다.", "too-fast": "너무 빠릅니다. 잠깐 기다려 주세요.", "slow-mode": "느린 방입니다. 조금 뒤에 말할 수 있습니다.", muted: "지금은 이 방에서 말할 수 없습니다.", banned: "이 방에 들어올 수 없습니다.", private: "참여자만 들어오는 방입니다.",
+    "bad-login": "이름이나 비밀번호가 맞지 않습니다.", "no-accounts": "여기에는 계정이 없습니다. 손님으로 들어오세요.", "too-fast": "너무 빠릅니다. 잠깐 기다려 주세요.", "slow-mode": "느린 방입니다. 조금 뒤에 말할 수 있습니다.", muted: "지금은 이 방에서 말할 수 없습니다.", banned: "이 방에 들어올 수 없습니다.", private: "참여자만 들어오는 방입니다.",
     "invite-only": "초대를 받아야 들어오는 방입니다.", "not-allowed": "여기서는 할 수 없는 일입니다.", "no-such-room": "그런 방이 없습니다.", "no-such-user": "그런 이름을 가진 사람이 없습니다.", "too-long": "너무 깁니다.", full: "자리가 없습니다.",
     "room-taken": "같은 이름의 방이 있습니다.", "no-such-message": "그 메시지가 없습니다.", "not-yours": "다른 사람의 말입니다.", "bad-file": "이 파일은 받지 않습니다.", cancelled: "거두었습니다.",
   },

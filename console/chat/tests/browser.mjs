@@ -10,9 +10,9 @@ const TYPES = { html: "text/html", js: "text/javascript", css: "text/css", svg: 
 export const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-features=LocalNetworkAccessChecks"] });
 
 /** A page of its own browser profile. What goes wrong in it is gathered in `page.wrong`. */
-export async function open(browser, base, { width = 1280, height = 800, locale = "en-US", dark = false, phone = false, served = false, script } = {}) {
+export async function open(browser, base, { width = 1280, height = 800, locale = "en-US", dark = false, phone = false, script } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, locale, colorScheme: dark ? "dark" : "light", hasTouch: phone, isMobile: phone, permissions: ["clipboard-read", "clipboard-write"] });
-  context.setDefaultTimeout(8000);
+  context.setDefaultTimeout(15_000);
   const page = await context.newPage();
   page.wrong = [];
   if (script) await page.addInitScript(script);
@@ -21,7 +21,8 @@ export async function open(browser, base, { width = 1280, height = 800, locale =
     // A server that is away is told by the browser too; that is what some tests are about.
     if (message.type() === "error" && !/WebSocket connection|ERR_CONNECTION|ERR_INTERNET|net::ERR/.test(message.text())) page.wrong.push(message.text());
   });
-  if (!served) {
+  // As the server gives it, with all its headers; a server of an older build has no page: then from the folder.
+  if (!(await fetch(base).then(({ ok }) => ok, () => true))) {
     await page.route((url) => url.href.startsWith(base) && !/\/(ws|files|rooms)(\/|$|\?)/.test(url.pathname.slice(new URL(base).pathname.length - 1)), (route) => {
       const name = new URL(route.request().url()).pathname.slice(new URL(base).pathname.length) || "index.html";
       return route.fulfill({ body: readFileSync(new URL(name, DIST)), contentType: TYPES[name.split(".").at(-1)] });
@@ -46,5 +47,5 @@ export async function enter(browser, base, name, options = {}) {
 }
 
 export const write = async (page, text) => { await page.click("textarea"); await page.keyboard.insertText(text); await page.keyboard.press("Enter"); };
-export const said = (page, text) => page.waitForFunction((wanted) => [...document.querySelectorAll(".message .text")].some((one) => one.textContent.includes(wanted)), text, { timeout: 8000 });
+export const said = (page, text) => page.waitForFunction((wanted) => [...document.querySelectorAll(".message .text")].some((one) => one.textContent.includes(wanted)), text, { timeout: 30_000 });
 export const texts = (page) => page.$$eval(".message .text", (list) => list.map((one) => one.textContent));

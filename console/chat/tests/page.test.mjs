@@ -13,17 +13,25 @@ const AXE = readFileSync(new URL("../../node_modules/axe-core/axe.min.js", impor
 test("the page", { timeout: 240_000 }, async (t) => {
   const house = await House.start(`rate = "500/s"\nburst = 5000`);
   const browser = await launch();
-  t.after(async () => {
-    if (process.env.SHOTS) for (const [name, page] of [["mina", mina], ["nari", nari]]) await page.screenshot({ path: `${process.env.SHOTS}/${name}.png` }); await browser.close(); await house.close(); });
+  t.after(async () => { await browser.close(); await house.close(); });
   const mina = await enter(browser, house.base, "mina");
   const nari = await enter(browser, house.base, "나리", { locale: "ko-KR" });
+  // What both saw when something was not as it should be: SHOTS names a folder.
+  const step = (name, options, then = options) => t.test(name, typeof options === "object" ? options : {}, async () => {
+    try {
+      await then();
+    } catch (error) {
+      if (process.env.SHOTS) for (const [who, page] of [["mina", mina], ["nari", nari]]) await page.screenshot({ path: `${process.env.SHOTS}/${name.slice(0, 20)} ${who}.png` });
+      throw error;
+    }
+  });
   const wrong = () => assert.deepEqual([...mina.wrong, ...nari.wrong], []);
   const one = (text) => texts(nari).then((list) => assert.equal(list.filter((have) => have === text).length, 1, `${text} once in ${list}`));
 
-  await t.test("two browsers talk; each speaks its own language; a mention is marked and counted elsewhere", async () => {
+  await step("two browsers talk; each speaks its own language; a mention is marked and counted elsewhere", async () => {
     assert.equal(await mina.getAttribute("html", "lang"), "en");
     assert.equal(await nari.getAttribute("html", "lang"), "ko");
-    await write(mina, "hello @나리 see https://example.org/a_(b)?c=1.");
+    await write(mina, "hello @나리님, see https://example.org/a_(b)?c=1.");
     await said(nari, "hello");
     assert.equal(await nari.textContent(".message .mention.self"), "@나리");
     const link = await nari.$eval(".message .text a", (a) => [a.href, a.rel.includes("noopener"), a.textContent]);
@@ -34,14 +42,14 @@ test("the page", { timeout: 240_000 }, async (t) => {
     wrong();
   });
 
-  await t.test("markup is text", async () => {
+  await step("markup is text", async () => {
     await write(mina, `<img src=x onerror="document.title='x'"> \`<b>\` javascript:alert(1)`);
     await said(nari, "<img src=x");
     assert.equal(await nari.$$eval(".message .text img, .message .text b, .message .text a[href^='javascript']", (list) => list.length), 0);
     wrong();
   });
 
-  await t.test("a syllable that is being put together never leaves, by Enter or by the button; the whole word does, once", async () => {
+  await step("a syllable that is being put together never leaves, by Enter or by the button; the whole word does, once", async () => {
     const line = await nari.context().newCDPSession(nari);
     await nari.click("textarea");
     const compose = async (...steps) => { for (const text of steps) await line.send("Input.imeSetComposition", { text, selectionStart: text.length, selectionEnd: text.length }); };
@@ -77,7 +85,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
     wrong();
   });
 
-  await t.test("edit, reply, react, delete: seen by both", async () => {
+  await step("edit, reply, react, delete: seen by both", async () => {
     await write(mina, "a frist try");
     await said(mina, "a frist try");
     await mina.keyboard.press("ArrowUp");
@@ -102,7 +110,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
     wrong();
   });
 
-  await t.test("a reload comes back as the same person, in the same rooms; what was said meanwhile is marked new", async () => {
+  await step("a reload comes back as the same person, in the same rooms; what was said meanwhile is marked new", async () => {
     await mina.waitForTimeout(900); // what was read is told after a while
     await nari.goto("about:blank");
     await write(mina, "while you were away");
@@ -115,7 +123,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
     wrong();
   });
 
-  await t.test("without a network what is written waits, and is sent once when it is back", async () => {
+  await step("without a network what is written waits, and is sent once when it is back", async () => {
     await nari.click("textarea");
     await nari.context().setOffline(true);
     await house.down();
@@ -133,7 +141,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
     wrong();
   });
 
-  await t.test("what waits survives a reload without a server", async () => {
+  await step("what waits survives a reload without a server", async () => {
     await house.down();
     await mina.locator(".weather").waitFor({ timeout: 8000 });
     await write(mina, "kept over the reload");
@@ -145,7 +153,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
     wrong();
   });
 
-  await t.test("rooms are made, entered, named; people are invited and sent out; commands say what is wrong", async () => {
+  await step("rooms are made, entered, named; people are invited and sent out; commands say what is wrong", async () => {
     await mina.click(".rail h2 .tool");
     await mina.fill("#room-name", "담장");
     await mina.fill("#room-topic", "stones");
@@ -167,7 +175,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
     wrong();
   });
 
-  await t.test("direct messages arrive with a badge, and the switcher goes there by the keyboard alone", async () => {
+  await step("direct messages arrive with a badge, and the switcher goes there by the keyboard alone", async () => {
     await mina.keyboard.press("Control+k");
     await mina.keyboard.insertText("나");
     await mina.keyboard.press("Enter");
@@ -184,7 +192,60 @@ test("the page", { timeout: 240_000 }, async (t) => {
     wrong();
   });
 
-  await t.test("ten thousand messages: few lines are in the document, scrolling up stays at its place, search goes far back", { timeout: 120_000 }, async () => {
+  await step("files are dropped, pasted and picked; a picture is shown, another file is offered, a message of files alone is one", async () => {
+    await mina.goto(`${house.base}#lobby`);
+    await mina.reload();
+    await mina.waitForSelector("textarea:visible");
+    const png = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAYAAACNMs+9AAAAFUlEQVR42mNk+M9Qz0AEYBxVSF+FABJADveWkH6oAAAAAElFTkSuQmCC", "base64");
+    await mina.setInputFiles("input[type=file]", [{ name: "도면 1.png", mimeType: "image/png", buffer: png }, { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("tiles") }]);
+    await mina.waitForFunction(() => [...document.querySelectorAll(".chips small")].filter((one) => one.textContent.endsWith("B")).length === 2);
+    await mina.keyboard.press("Enter");
+    await nari.locator(".rail .door", { hasText: "lobby" }).click();
+    await nari.waitForFunction(() => document.querySelector(".picture img")?.naturalWidth === 10);
+    assert.equal(await nari.textContent(".file"), "notes.txt (5 B)");
+    const [saved] = await Promise.all([nari.waitForEvent("download"), nari.click(".file")]);
+    assert.equal(saved.suggestedFilename(), "notes.txt");
+    await mina.evaluate((bytes) => {
+      const carried = new DataTransfer();
+      carried.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+      for (const kind of ["dragenter", "dragover", "drop"]) document.querySelector(".talk").dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
+    }, [...png]);
+    await mina.waitForFunction(() => document.querySelector(".chips small")?.textContent.endsWith("B"));
+    await write(mina, "dropped");
+    await nari.waitForFunction(() => document.querySelectorAll(".picture img").length === 2);
+    wrong();
+  });
+
+  await step("a phone: one pane at a time, back and forth by touch and by the browser's own button; what may be done comes by a tap", async () => {
+    const page = await open(browser, house.base, { width: 360, height: 740, phone: true, locale: "ko-KR", script: AXE });
+    await come_in(page, "소라");
+    await page.waitForSelector(".message");
+    const seen = (selector) => page.isVisible(selector);
+    assert.deepEqual([await seen(".rail"), await seen(".talk")], [false, true]);
+    await page.tap(".narrow");
+    assert.deepEqual([await seen(".rail"), await seen(".talk")], [true, false]);
+    await page.tap(".rail .door");
+    await page.waitForSelector(".talk");
+    await page.goBack();
+    await page.waitForSelector(".rail");
+    await page.tap(".rail .door");
+    await page.tap(".message .text >> nth=-1");
+    assert.equal(await page.$eval(".message:focus-within > .tools", (tools) => getComputedStyle(tools).opacity), "1");
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "nothing is wider than the screen");
+    // Enter is a new line where there is no other key for it; the button sends.
+    await page.tap("textarea");
+    await page.keyboard.insertText("첫 줄");
+    await page.keyboard.press("Enter");
+    await page.keyboard.insertText("둘째 줄");
+    await page.tap(".go");
+    await said(mina, "첫 줄\n둘째 줄");
+    const { violations } = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+    assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120))}`), []);
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+  });
+
+  await step("ten thousand messages: few lines are in the document, scrolling up stays at its place, search goes far back", { timeout: 120_000 }, async () => {
     const bot = connect(house.base, { name: "bot", storage: null, WebSocket: globalThis.WebSocket, queue_max: 20_000 });
     await new Promise((done) => bot.on("ready", done));
     // Several rooms' lanes would be faster, one is what is to be shown: one after the other.
@@ -232,7 +293,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
     wrong();
   });
 
-  await t.test("the rules of accessibility hold at the gate, in a room, in every box, by day and by night, on a phone", async () => {
+  await step("the rules of accessibility hold at the gate, in a room, in every box, by day and by night", async () => {
     const found = [];
     const check = async (page, where) => {
       const result = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));

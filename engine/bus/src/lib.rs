@@ -41,6 +41,7 @@
 //!
 //! - [`Handle`], [`Topic`], [`mailbox::Mailbox`]: publish, subscribe, read.
 //! - [`presence::Presence`]: who is where, on all machines.
+//! - [`work::Work`]: jobs that must not be lost, done by one of many.
 //!
 //! Not here: keeping anything (`engine/store`), what messages mean (roles).
 #![forbid(unsafe_code)]
@@ -53,11 +54,14 @@ pub mod mailbox;
 mod metrics;
 mod nats;
 pub mod presence;
+pub mod work;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use madang_host::telemetry::metrics::Gauge;
 
+use self::carrier::Carrier;
 pub use self::carrier::Reach;
 use self::config::BusSettings;
 use self::error::BusError;
@@ -66,6 +70,7 @@ pub use self::exchange::{Batch, Handle, MESSAGE_MAX, NAME_MAX, Subscription, Top
 use self::mailbox::{Limits, Mailbox};
 pub use self::metrics::{CarrierNumbers, LocalNumbers};
 use self::nats::Nats;
+use self::work::{Memory, Work, WorkLimits};
 
 /// How the way to other machines fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,12 +92,15 @@ pub struct Bus(Arc<Owner>);
 
 struct Owner {
     exchange: Arc<Exchange>,
+    nats: Option<Arc<Nats>>,
+    /// Lines of jobs in memory, by name.
+    lines: Mutex<BTreeMap<String, Memory>>,
 }
 
 impl Bus {
     /// The bus of one machine.
     pub fn local() -> Self {
-        Self(Arc::new(Owner { exchange: Exchange::new() }))
+        Self::of(Exchange::new(), None)
     }
 
     /// Starts what the settings say. `tell` hears how the way to other machines fares, from any thread.
@@ -107,11 +115,35 @@ impl Bus {
         tell: impl Fn(Told) + Send + Sync + 'static,
     ) -> Result<Self, BusError> {
         let exchange = Exchange::new();
-        if let BusSettings::Nats(settings) = settings {
-            let carrier = Nats::start(settings, Box::new(tell))?;
-            exchange.carried_by(carrier);
+        let BusSettings::Nats(settings) = settings else { return Ok(Self::of(exchange, None)) };
+        let nats = Nats::start(settings, Box::new(tell))?;
+        let carrier: Arc<dyn Carrier> = Arc::<Nats>::clone(&nats);
+        exchange.carried_by(carrier);
+        Ok(Self::of(exchange, Some(nats)))
+    }
+
+    fn of(exchange: Arc<Exchange>, nats: Option<Arc<Nats>>) -> Self {
+        Self(Arc::new(Owner { exchange, nats, lines: Mutex::default() }))
+    }
+
+    /// The line of jobs of this name: 1 to 30 letters, digits and `-`. Over NATS its server keeps it. What this gives lives
+    /// on the runtime that asked for it.
+    ///
+    /// # Errors
+    /// [`BusError::Invalid`]: another name. [`BusError::Unreachable`], [`BusError::Failed`]: the server is away, or was
+    /// started without JetStream.
+    pub async fn work(&self, name: &str, limits: WorkLimits) -> Result<Work, BusError> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if name.is_empty() || name.len() > 30 || !name.bytes().all(fits) {
+            let must = "1 to 30 letters, digits and `-`";
+            return Err(BusError::Invalid { what: "the name of a line of jobs", must });
         }
-        Ok(Self(Arc::new(Owner { exchange })))
+        if let Some(nats) = &self.0.nats {
+            return nats.work(name, limits).await.map(Work::jet);
+        }
+        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines.entry(name.to_owned()).or_insert_with(|| Memory::new(limits));
+        Ok(Work::memory(line.clone()))
     }
 
     /// A handle and its mailbox, for one thread.

@@ -1,6 +1,6 @@
 //! A URL that somebody wrote for us to ask.
 //!
-//! **Job.** Text to the parts a request needs. **Called by** the settings of alerts and of issuers. Pure.
+//! **Job.** Text to the parts a request needs. **Called by** the settings of alerts, hooks and issuers. Pure.
 //!
 //! Invariants
 //! 1. Path and query are in no `Debug`: with many services they are the password.
@@ -50,7 +50,7 @@ impl Url {
         };
         let authority = uri.authority().ok_or("it has no host")?;
         if authority.as_str().contains('@') {
-            return Err("user and password in a URL are sent nowhere");
+            return Err("user and password in a URL are sent nowhere; put a token into the path");
         }
         let port = match authority.port_u16() {
             Some(0) => return Err("port 0 cannot be reached"),

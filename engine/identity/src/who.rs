@@ -11,7 +11,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use serde_json::{Map, Value};
+
+use crate::name::NAME_CHARS_MAX;
+
+/// Letters that tell outside users of one name apart.
+const HANDLE_LETTERS: usize = 10;
 
 /// A user's id: the same for as long as the user is there, and never given again.
 ///
@@ -100,6 +106,31 @@ impl Who {
             (None, Some(guest)) => guest,
             (None, None) => "",
         }
+    }
+
+    /// A plain name that nobody else has: 1 to 32 letters, digits, `-`, `_` and `.`, for protocols in which a name is who one is.
+    /// Of a user of this house its name; of an outside user its name and letters that follow from its id, unless the settings say
+    /// that the issuer's names are unique (`names = "plain"`).
+    pub fn handle(&self) -> Arc<str> {
+        if !matches!(self.via, Via::Outside(_)) {
+            return Arc::clone(&self.name);
+        }
+        let (name, marked) = match self.name.rsplit_once('@') {
+            Some((name, _)) => (name, true),
+            None => (&*self.name, false),
+        };
+        let plain = |letter: &char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.');
+        let begin: String =
+            name.chars().filter(plain).skip_while(|letter| !letter.is_alphanumeric()).collect();
+        let begin = if begin.is_empty() { "user".to_owned() } else { begin };
+        if !marked {
+            return begin.chars().take(NAME_CHARS_MAX).collect::<String>().into();
+        }
+        let digest = digest::digest(&digest::SHA256, self.id().as_bytes());
+        let end: String =
+            digest.as_ref().iter().take(HANDLE_LETTERS).map(|byte| char::from(b'a' + byte % 26)).collect();
+        let begin: String = begin.chars().take(NAME_CHARS_MAX - HANDLE_LETTERS - 1).collect();
+        format!("{begin}-{end}").into()
     }
 
     /// Whether nobody vouches for the name.

@@ -7,22 +7,29 @@
 //! 1. The store is opened before anything is changed: a reload that cannot have it has changed nothing.
 //! 2. A hub that is told to end has everything written and told before the store is closed.
 //!
-//! Not here: what they show (`view`), a worker's part (`room`), rooms and people (`roles/chat`).
+//! Not here: what they show (`view`), whom they tell (`hooks`), a worker's part (`room`), rooms and people (`roles/chat`).
 
+mod hooks;
 mod view;
 
+use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use madang_bus::Bus;
 use madang_bus::config::BusSettings;
 use madang_bus::error::BusError;
 use madang_chat::config::ChatSettings;
 use madang_chat::floor::FloorCounts;
-use madang_chat::hub::{Hub, HubCounts, HubParts};
+use madang_chat::hooks::office::{Board, Office};
+use madang_chat::hub::{Directory, Hub, HubCounts, HubParts};
 use madang_chat::post::{HubLink, ToWorker};
+use madang_chat::web::files::shelf::Shelf;
+use madang_chat::web::files::{self, Shared};
+use madang_host::clock;
 use madang_store::Store;
 use madang_store::config::StoreSettings;
 use madang_store::error::StoreError;
@@ -32,6 +39,8 @@ use self::view::Pulse;
 
 /// Batches of the hub's that wait for one worker; then the hub waits.
 const BATCHES_MAX: usize = 64;
+/// How often old files are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// What one worker needs of one chat; travels between threads.
 pub struct ChatPart {
@@ -43,6 +52,8 @@ pub struct ChatPart {
     pub post: mpsc::Receiver<Vec<ToWorker>>,
     /// What is done on this worker.
     pub counts: Arc<FloorCounts>,
+    /// What all workers share of it.
+    pub shared: Shared,
 }
 
 /// A chat that runs.
@@ -52,7 +63,13 @@ struct Running {
     thread: JoinHandle<()>,
     hub: Arc<HubCounts>,
     floors: Vec<Arc<FloorCounts>>,
+    board: Arc<Board>,
+    /// Where it has or had hooks.
+    office: Option<Office>,
     pulse: Pulse,
+    shelf: Arc<Shelf>,
+    /// When old files were last thrown away.
+    swept: Cell<Instant>,
 }
 
 /// All of them.
@@ -64,14 +81,14 @@ pub struct Chats {
 }
 
 impl Chats {
-    /// Opens the store if one of these chats needs it and it is not open. Off this thread: it may take some seconds.
+    /// Opens the store if it is `wanted` and not open. Off this thread: it may take some seconds.
     pub async fn open_store(
         &mut self,
-        wanted: &[Arc<ChatSettings>],
+        wanted: bool,
         settings: &StoreSettings,
         data: &Path,
     ) -> Result<(), StoreError> {
-        if wanted.is_empty() || self.store.is_some() {
+        if !wanted || self.store.is_some() {
             return Ok(());
         }
         let (settings, data) = (settings.clone(), data.to_owned());
@@ -92,8 +109,19 @@ impl Chats {
         Ok(())
     }
 
+    /// The store, once it is open.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
     /// Starts those of `wanted` that do not run yet; for each worker, its parts.
-    pub fn start(&mut self, wanted: &[Arc<ChatSettings>], workers: usize) -> io::Result<Vec<Vec<ChatPart>>> {
+    pub fn start(
+        &mut self,
+        wanted: &[Arc<ChatSettings>],
+        workers: usize,
+        data: &Path,
+        directory: Option<&Arc<dyn Directory>>,
+    ) -> io::Result<Vec<Vec<ChatPart>>> {
         let mut parts: Vec<Vec<ChatPart>> = (0..workers).map(|_| Vec::new()).collect();
         let Some(store) = self.store.clone() else { return Ok(parts) };
         for settings in wanted {
@@ -103,18 +131,24 @@ impl Chats {
             let (link, inbox) = HubLink::new();
             let hub = Arc::new(HubCounts::default());
             let (mut posts, mut floors) = (Vec::new(), Vec::new());
+            // Always: a reload may allow files later, and those that are there stay readable.
+            let shelf = Shelf::open(files::folder(data, &settings.name))?;
+            let shared = Shared { shelf: Some(Arc::clone(&shelf)), ..Shared::default() };
             for parts in &mut parts {
                 let (sender, post) = mpsc::channel(BATCHES_MAX);
                 let counts = Arc::new(FloorCounts::default());
                 posts.push(sender);
                 floors.push(Arc::clone(&counts));
-                parts.push(ChatPart { settings: Arc::clone(settings), link: link.clone(), post, counts });
+                let (settings, link, shared) = (Arc::clone(settings), link.clone(), shared.clone());
+                parts.push(ChatPart { settings, link, post, counts, shared });
             }
+            let board = Arc::<Board>::default();
             let of_hub = HubParts {
+                hooks: Arc::clone(&board),
                 name: Arc::clone(&settings.name),
                 rules: settings.rules(),
                 store: store.clone(),
-                directory: None,
+                directory: directory.cloned(),
                 bus: self.bus.clone(),
                 workers: posts,
                 counts: Arc::clone(&hub),
@@ -138,7 +172,11 @@ impl Chats {
                 thread,
                 hub,
                 floors,
+                board,
+                office: None,
                 pulse: Pulse::default(),
+                shelf,
+                swept: Cell::new(clock::now()),
             });
         }
         Ok(parts)
@@ -162,16 +200,35 @@ impl Chats {
         end(gone).await;
     }
 
+    /// Files older than `history` go, every hour.
+    pub fn sweep(&self) {
+        for running in &self.running {
+            let Some(age_max) = running.settings.history.age else { continue };
+            if running.swept.get().elapsed() < SWEEP_EVERY {
+                continue;
+            }
+            running.swept.set(clock::now());
+            let shelf = Arc::clone(&running.shelf);
+            // A folder that cannot be read now is looked at again in an hour.
+            tokio::task::spawn_blocking(move || drop(shelf.forget(age_max)));
+        }
+    }
+
     /// Ends all hubs: what was written is told first. Their connections are then asked to leave.
     pub async fn end(&mut self) {
         end(std::mem::take(&mut self.running)).await;
     }
 
-    /// Closes the store. Blocks until what waits is done.
-    pub fn close(&mut self) {
+    /// Leaves the way to other machines.
+    pub fn close_bus(&mut self) {
         if let Some(bus) = self.bus.take() {
             bus.close();
         }
+    }
+
+    /// Closes the store. Blocks until what waits is done.
+    pub fn close(&mut self) {
+        self.close_bus();
         if let Some(store) = self.store.take() {
             store.close();
         }
@@ -187,6 +244,8 @@ async fn end(running: Vec<Running>) {
         for one in running {
             // A hub that panicked has told so already.
             let _ = one.thread.join();
+            // Letters that do not leave now wait in the store.
+            one.office.into_iter().for_each(Office::close);
         }
     });
     let _ = ended.await;

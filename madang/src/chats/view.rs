@@ -144,6 +144,7 @@ impl Chats {
                 values.push((vec![("chat", view.chat.clone()), ("why", (*why).to_owned())], count));
             }
         }
+        gauges.extend(self.hook_families());
         let help = "Connections that ended, by why.";
         gauges.push(Gauge { name: "madang_chat_ended_total", help, values });
         (gauges, durations)

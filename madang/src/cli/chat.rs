@@ -11,13 +11,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use madang_chat_client::address::{ChatUrl, Way};
 use madang_chat_client::name::Name;
 use madang_chat_client::online::{self, Wish};
 use madang_chat_client::talk::{self, Side};
 use madang_chat_client::{Failure, Trust};
 
+use super::chat_hooks::{self, HooksArgs};
 use super::{Ended, complain, folder};
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -26,6 +27,8 @@ pub(super) const EXAMPLES: &str = "Examples:
   echo built | madang chat https://example.org/chat/ --room builds
   madang chat https://example.org/chat/ --json --follow < /dev/null | jq .text
   madang chat http://unix:/run/site.sock:/chat/        over a socket of this machine
+
+  madang chat hooks town                               webhooks of a chat of the server here
 
   madang chat --listen 127.0.0.1:7000                  one to one, without a server: wait for somebody
   madang chat tcp://192.168.0.7:7000                   talk with who waits there; `nc 192.168.0.7 7000` does too
@@ -37,9 +40,19 @@ Exit code 0: done; 1: not reached, not let in, a message refused; 2: usage.";
 /// A token is not longer.
 const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 
+/// What about the chats of the server that runs here.
+#[derive(Subcommand, Clone)]
+pub(super) enum ChatCommand {
+    /// Webhooks of a chat: what waits, what was not taken; try again, throw away
+    Hooks(HooksArgs),
+}
+
 /// With whom.
 #[derive(Args, Clone)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct ChatArgs {
+    #[command(subcommand)]
+    command: Option<ChatCommand>,
     /// A chat: https://HOST/PATH/; or one person: tcp://HOST:PORT, tls://HOST:PORT, unix:PATH
     #[arg(required_unless_present = "listen", conflicts_with = "listen")]
     url: Option<String>,
@@ -87,6 +100,9 @@ fn time(text: &str) -> Result<Duration, String> {
 
 /// Talks until it is over.
 pub(super) fn chat(args: &ChatArgs) -> Ended {
+    if let Some(ChatCommand::Hooks(hooks)) = &args.command {
+        return chat_hooks::hooks(hooks);
+    }
     let trust = Trust { ca: args.ca.clone() };
     let side = Side { name: args.name.clone(), trust: trust.clone() };
     let ended = match (&args.listen, &args.url) {

@@ -18,6 +18,7 @@ mod alerts;
 mod apps;
 mod ask;
 mod chat;
+mod chat_hooks;
 mod chats;
 mod check;
 mod data;
@@ -34,6 +35,7 @@ mod pools;
 mod show;
 mod table;
 mod trust;
+mod users;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -190,6 +192,16 @@ enum Command {
     /// one person, with tcp://HOST:PORT it goes to one who waits; then both read and write.
     #[command(after_help = chat::EXAMPLES)]
     Chat(chat::ChatArgs),
+    /// Users: add, list, passwd, roles, disable, enable, logout, remove
+    User {
+        #[command(subcommand)]
+        command: users::UserCommand,
+    },
+    /// API keys of users, for programs: new, list, revoke
+    Token {
+        #[command(subcommand)]
+        command: users::TokenCommand,
+    },
     /// How to trust this machine's own certificates (tls = "local")
     Trust {
         #[command(flatten)]
@@ -272,6 +284,8 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Export { stream, file }) => data::export(&file.config, stream.as_deref()),
         Some(Command::Chat(args)) => chat::chat(&args),
+        Some(Command::User { command }) => users::user(&command),
+        Some(Command::Token { command }) => users::token(&command),
         Some(Command::Trust { file }) => trust::trust(&file.config),
         Some(Command::Hash) => trust::hash(),
         Some(Command::Schema { docs }) => check::schema(docs),

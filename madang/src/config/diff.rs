@@ -61,6 +61,9 @@ fn diff_trees(old: &Table, new: &Table) -> Vec<Change> {
                     madang_store::config::without_password(text)
                 }
                 (Value::Text(text), "bus.nats") if !node.secret => madang_bus::config::without_secret(text),
+                (Value::Text(_), key) if key.starts_with("issuer.") && key.ends_with(".secret") => {
+                    "…".to_owned()
+                }
                 _ => node.shown(),
             };
             (!same).then(|| Change {
@@ -106,6 +109,7 @@ fn plain(node: &Node) -> String {
 fn effect(key: &str) -> Effect {
     match key {
         "server.workers" | "server.user" | "server.data" | "server.admin" => Effect::NeedsUpgrade,
+        "identity.hash_at_once" => Effect::NeedsUpgrade,
         key if key.starts_with("store.") || key.starts_with("bus.") => Effect::NeedsUpgrade,
         key if key.contains(".listen") || key.contains(".tls") || key.contains(".client_auth") => {
             Effect::NewConnections

@@ -21,7 +21,7 @@ pub mod serve_folder;
 mod store;
 mod streams;
 
-pub use self::store::store;
+pub use self::store::{identity, store};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ use madang_host::config::{
 use madang_host::net::listen::Address;
 use madang_host::rights::{Identity, RightsError};
 use madang_host::tls::store::{CertificateError, Pair};
+use madang_identity::config::{IDENTITY, ISSUER, IdentitySettings, IssuerSettings, check_issuers};
 use madang_settings::reader::Reader;
 use madang_settings::report::{Mark, Report};
 use madang_settings::schema::{Key, Kind, Section};
@@ -85,6 +86,8 @@ pub static ROOT: Section = Section {
             doc: "Connections that go to a pool byte by byte.",
         },
         Key { name: "chat", kind: Kind::Named(&CHAT), default: "", doc: "Chats by name." },
+        Key { name: "identity", kind: Kind::Table(&IDENTITY), default: "", doc: "Who may come in." },
+        Key { name: "issuer", kind: Kind::Named(&ISSUER), default: "", doc: "Others who vouch for users." },
     ],
 };
 
@@ -113,6 +116,12 @@ pub struct Settings {
     pub streams: Vec<Arc<StreamSettings>>,
     /// The chats in the order they were written.
     pub chats: Vec<Arc<ChatSettings>>,
+    /// `[identity]`.
+    pub identity: IdentitySettings,
+    /// The issuers in the order they were written.
+    pub issuers: Vec<Arc<IssuerSettings>>,
+    /// Whether anything here has to do with logins.
+    pub logins: bool,
     /// The sites in the order they were written.
     pub sites: Vec<Arc<Site>>,
     /// What was written, for `plan`.
@@ -194,6 +203,14 @@ pub fn load_from(
         check_certificates(r, chat.tls.as_ref(), &[], now);
         Arc::new(chat)
     });
+    let identity = root.table_or_default("identity", &IDENTITY, IdentitySettings::read);
+    let issuers: Vec<Option<Arc<IssuerSettings>>> =
+        root.named("issuer", &ISSUER, |r, name| IssuerSettings::read(r, name).map(Arc::new));
+    let issuers: Vec<Arc<IssuerSettings>> = issuers.into_iter().flatten().collect();
+    check_issuers(&mut root, &issuers);
+    let asked_for = |site: &Arc<Site>| site.routes.iter().any(|route| route.action == Action::Identity);
+    let logins =
+        root.has("identity") || !issuers.is_empty() || !chats.is_empty() || sites.iter().any(asked_for);
     let apps: Vec<Arc<AppSettings>> = root.named("app", &APP, |r, name| Arc::new(AppSettings::read(r, name)));
     apps::check(&mut root, &apps, &pools, &server);
     let alerts: Vec<Arc<AlertSettings>> =
@@ -246,6 +263,9 @@ pub fn load_from(
             alerts,
             streams,
             chats,
+            identity,
+            issuers,
+            logins,
             sites,
             tree,
         }),

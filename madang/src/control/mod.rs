@@ -17,6 +17,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use madang_balance::health::Wish;
+use madang_chat::hooks::Order as HookOrder;
 use madang_host::connection::Connection;
 use madang_http::body::Body;
 use madang_http::exchange::{Exchange, Outcome, Reply, Service};
@@ -24,9 +25,13 @@ use madang_wire::request::Method;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app_orders::AppOrder;
+use crate::identity_orders::IdentityOrder;
+
+/// The largest body of an order.
+const BODY_BYTES_MAX: u64 = 16 * 1024;
 
 /// What a command asks of the running server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Order {
     /// Everything about the server, as JSON.
     Status,
@@ -60,6 +65,12 @@ pub enum Order {
     App(AppOrder, String),
     /// An app's deploys, as JSON; the query names it.
     AppHistory(String),
+    /// What is wanted of users and keys; the body says more.
+    Identity(IdentityOrder, Vec<u8>),
+    /// The hooks of a chat, as JSON; the query names it.
+    ChatHooks(String),
+    /// What is wanted of a hook; the query names chat and hook.
+    ChatHook(HookOrder, String),
 }
 
 /// An order's answer: status, media type, text.
@@ -171,6 +182,104 @@ pub const PATHS: &[(Method, &str, Order, bool, &str)] = &[
         false,
         "?app=A: the deploys there were",
     ),
+    (
+        Method::Post,
+        "/api/v1/users",
+        Order::Identity(IdentityOrder::Users, Vec::new()),
+        false,
+        "users; after (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/add",
+        Order::Identity(IdentityOrder::Add, Vec::new()),
+        false,
+        "a new user (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/passwd",
+        Order::Identity(IdentityOrder::Password, Vec::new()),
+        false,
+        "another password (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/roles",
+        Order::Identity(IdentityOrder::Roles, Vec::new()),
+        false,
+        "these roles (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/disable",
+        Order::Identity(IdentityOrder::Disable, Vec::new()),
+        false,
+        "no logins (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/enable",
+        Order::Identity(IdentityOrder::Enable, Vec::new()),
+        false,
+        "logins again (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/logout",
+        Order::Identity(IdentityOrder::Logout, Vec::new()),
+        false,
+        "every login ends (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/user/remove",
+        Order::Identity(IdentityOrder::Remove, Vec::new()),
+        false,
+        "for good (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/keys",
+        Order::Identity(IdentityOrder::Keys, Vec::new()),
+        false,
+        "API keys of a user (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/key/new",
+        Order::Identity(IdentityOrder::NewKey, Vec::new()),
+        false,
+        "a new API key, shown once (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Post,
+        "/api/v1/key/revoke",
+        Order::Identity(IdentityOrder::RevokeKey, Vec::new()),
+        false,
+        "an API key is taken back (JSON; docs/identity.md)",
+    ),
+    (
+        Method::Get,
+        "/api/v1/chat/hooks",
+        Order::ChatHooks(String::new()),
+        false,
+        "?chat=C: its hooks, what waits, dead letters",
+    ),
+    (
+        Method::Post,
+        "/api/v1/chat/hooks/retry",
+        Order::ChatHook(HookOrder::Retry, String::new()),
+        false,
+        "?chat=C&hook=H: dead letters wait again",
+    ),
+    (
+        Method::Post,
+        "/api/v1/chat/hooks/drop",
+        Order::ChatHook(HookOrder::Drop, String::new()),
+        false,
+        "?chat=C&hook=H: dead letters are thrown away",
+    ),
 ];
 
 /// Answers on one of the two surfaces.
@@ -231,12 +340,23 @@ impl Control {
         | Order::Hold(_, query)
         | Order::App(_, query)
         | Order::AppHistory(query)
+        | Order::ChatHooks(query)
+        | Order::ChatHook(_, query)
         | Order::AppWords(query)
         | Order::AlertTest(query) = &mut order
         {
             exchange.head.query().unwrap_or_default().clone_into(query);
         }
         Reply::Later(Box::pin(async move {
+            if let Order::Identity(_, text) = &mut order {
+                match exchange.body.collect(BODY_BYTES_MAX).await {
+                    Ok(body) => *text = body.to_vec(),
+                    Err(fault) => {
+                        exchange.response.text(fault.status(), format!("{fault}\n"));
+                        return exchange;
+                    }
+                }
+            }
             let (answer, wait) = oneshot::channel();
             let sent = orders.send(Request { order, answer }).await.is_ok();
             let (status, media_type, text) = match (sent, wait.await) {

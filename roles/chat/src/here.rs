@@ -23,6 +23,9 @@ use crate::irc::sasl::Accounts;
 use crate::pipe::Pipes;
 use crate::post::Claim;
 use crate::refusal::Refusal;
+use crate::web::files::Shared;
+use crate::web::files::guests::Guests;
+use crate::web::files::shelf::Shelf;
 
 /// How long a connection may take to say who it is.
 const HELLO_MS: u64 = 10_000;
@@ -34,8 +37,8 @@ pub trait Logins {
     /// # Errors
     /// [`Refusal::BadToken`], [`Refusal::TokenExpired`].
     fn check(&self, token: &str) -> Result<Claim, Refusal>;
-    /// The name of the cookie that holds a token.
-    fn cookie(&self) -> &str;
+    /// The name of the cookie that holds a token; under https another one than without TLS.
+    fn cookie(&self, secure: bool) -> &'static str;
 }
 
 /// See the module.
@@ -52,6 +55,7 @@ pub struct Here {
     /// By when each has to have said who it is, the oldest first.
     silent: RefCell<VecDeque<(u64, Weak<dyn Silent>)>>,
     json: RefCell<Vec<u8>>,
+    shared: Shared,
 }
 
 /// A connection that has not said who it is yet.
@@ -67,6 +71,7 @@ impl Here {
         hall: &Rc<Hall>,
         floor: &Rc<Floor>,
         settings: Arc<ChatSettings>,
+        shared: Shared,
     ) -> Rc<Self> {
         let this = Rc::new(Self {
             floor: Rc::clone(floor),
@@ -78,6 +83,7 @@ impl Here {
             pipes: Rc::default(),
             silent: RefCell::default(),
             json: RefCell::default(),
+            shared,
         });
         let me = Rc::downgrade(&this);
         worker.at_sweep(Rc::new(move || {
@@ -121,6 +127,16 @@ impl Here {
     /// The connections of plain bytes of this chat here.
     pub fn pipes(&self) -> &Rc<Pipes> {
         &self.pipes
+    }
+
+    /// The uploaded files, where there are any.
+    pub fn shelf(&self) -> Option<Arc<Shelf>> {
+        self.shared.shelf.clone()
+    }
+
+    /// The guests that are here, on any worker.
+    pub fn guests(&self) -> &Arc<Guests> {
+        &self.shared.guests
     }
 
     /// The worker.

@@ -16,6 +16,7 @@ pub mod cursor;
 pub mod event;
 pub mod floor;
 pub mod here;
+pub mod hooks;
 pub mod hub;
 pub mod irc;
 pub mod law;

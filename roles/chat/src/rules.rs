@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::config::hooks::PostRule;
+use crate::hooks::rule::HookRule;
 use crate::pace::Rate;
 
 /// Who may make rooms.
@@ -50,6 +52,10 @@ pub struct Rules {
     pub file_bytes_max: u64,
     /// Uploaded files begin with this: the chat's own path.
     pub files_below: String,
+    /// What other servers are told of.
+    pub hooks: Vec<HookRule>,
+    /// Who posts by URL.
+    pub posts: Vec<PostRule>,
 }
 
 impl Default for Rules {
@@ -69,6 +75,8 @@ impl Default for Rules {
             history_bytes_max: None,
             file_bytes_max: 0,
             files_below: "files/".into(),
+            hooks: Vec::new(),
+            posts: Vec::new(),
         }
     }
 }

@@ -80,6 +80,7 @@ impl Action {
             config::Action::Proxy(settings) => {
                 broken("no-such-pool", format!("there is no pool {:?}", settings.pool))
             }
+            config::Action::Identity => broken("no-logins", "there are no logins".to_owned()),
             config::Action::Chat { chat } => broken("no-such-chat", format!("there is no chat {chat:?}")),
             config::Action::Respond { status, body, media_type } => Self::Respond {
                 status: *status,

@@ -23,12 +23,13 @@ impl Client {
                 client.send_next(now);
             }),
             Asked::Send { nonce } => self.with(value, |client, kept: Kept| {
-                client.outbox.answered(&nonce);
+                client.keep(&nonce, &kept);
                 client.out.push_back(Out::Tell(Tell::Sent(nonce.clone(), kept)));
                 client.send_next(now);
             }),
             Asked::History { room, told } => {
-                self.with(value, |client, past: Past| client.past(&room, past, told));
+                let raw = value.get("events").and_then(Value::as_array).cloned().unwrap_or_default();
+                self.with(value, |client, past: Past| client.past(&room, past, told.then_some(raw)));
             }
             Asked::Rooms { told } => self.with(value, |client, rooms| client.room_list(rooms, told)),
             Asked::Who { room, told } => {
@@ -171,6 +172,9 @@ impl Client {
         if to_front && self.front != joined.room {
             // The server may call it otherwise: `Lobby` is `lobby`.
             let asked_as = std::mem::replace(&mut self.front, joined.room.clone());
+            if let Some(room) = self.rooms.get_mut(&joined.room) {
+                (room.unread, room.mentions) = (0, 0);
+            }
             if asked_as != joined.room && self.rooms.get(&asked_as).is_some_and(|room| room.since().is_none())
             {
                 self.rooms.remove(&asked_as);
@@ -196,14 +200,12 @@ impl Client {
         }
     }
 
-    fn past(&mut self, name: &str, past: Past, told: bool) {
+    fn past(&mut self, name: &str, past: Past, told: Option<Vec<Value>>) {
         let Some(room) = self.rooms.get_mut(name) else { return };
         room.has_older = past.more;
         room.was(&past.events, &self.me);
-        if told {
-            for event in past.events {
-                self.out.push_back(Out::Tell(Tell::Event(event)));
-            }
+        for (event, raw) in past.events.into_iter().zip(told.into_iter().flatten()) {
+            self.out.push_back(Out::Tell(Tell::Earlier(event, raw)));
         }
     }
 

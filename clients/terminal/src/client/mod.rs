@@ -80,6 +80,8 @@ pub enum Out {
 pub enum Tell {
     /// Something happened in a conversation.
     Event(Event),
+    /// Something of earlier that was asked for, and as the server told it.
+    Earlier(Event, Value),
     /// A word of this program.
     Word(String),
     /// A message of ours is kept.
@@ -165,8 +167,10 @@ pub struct Client {
     out: VecDeque<Out>,
     heard_at: u64,
     pinged_at: Option<u64>,
-    typing_told_at: u64,
-    read_told_at: u64,
+    typing_told_at: Option<u64>,
+    read_told_at: Option<u64>,
+    /// Kept, and not told to us yet as everybody is told.
+    kept: Vec<(Draft, u64)>,
 }
 
 impl Client {
@@ -187,8 +191,9 @@ impl Client {
             out: VecDeque::from([Out::Connect]),
             heard_at: 0,
             pinged_at: None,
-            typing_told_at: 0,
-            read_told_at: 0,
+            typing_told_at: None,
+            read_told_at: None,
+            kept: Vec::new(),
             settings,
         }
     }
@@ -208,7 +213,7 @@ impl Client {
         };
         let outbox = if self.phase == Phase::Here { self.outbox.due() } else { None };
         let typing = self.rooms.get(&self.front).and_then(|room| room.typing_ends(now));
-        let read = self.unread_to_tell().map(|_| self.read_told_at + TELL_MS);
+        let read = self.unread_to_tell().map(|_| self.read_told_at.map_or(now, |at| at + TELL_MS));
         [phase, outbox, typing, read].into_iter().flatten().min()
     }
 
@@ -270,6 +275,7 @@ impl Client {
     pub fn closed(&mut self, code: Option<u16>, why: &str, now: u64) {
         self.waiting.clear();
         self.outbox.cut();
+        self.kept.clear();
         for room in self.rooms.values_mut() {
             room.is_joined = false;
         }
@@ -303,6 +309,7 @@ impl Client {
 
     fn happened(&mut self, event: Event, now: u64) {
         let front = self.front == event.room;
+        self.kept.retain(|(draft, offset)| draft.room != event.room || *offset > event.offset);
         let Some(room) = self.rooms.get_mut(&event.room) else { return };
         if !room.follows(&event, &self.me) {
             return;
@@ -374,11 +381,17 @@ impl Client {
         }
     }
 
+    /// What was written to a conversation and does not stand there yet.
+    pub fn drafts<'c>(&'c self, room: &'c str) -> impl DoubleEndedIterator<Item = &'c Draft> {
+        let kept = self.kept.iter().map(|(draft, _)| draft).filter(move |draft| draft.room == room);
+        kept.chain(self.outbox.of(room))
+    }
+
     /// One is writing.
     pub fn typing(&mut self, now: u64) {
         let joined = self.rooms.get(&self.front).is_some_and(|room| room.is_joined);
-        if self.phase == Phase::Here && joined && now >= self.typing_told_at + TELL_MS {
-            self.typing_told_at = now;
+        if self.phase == Phase::Here && joined && is_time(self.typing_told_at, now) {
+            self.typing_told_at = Some(now);
             let room = self.front.clone();
             self.ask(json!({ "do": "typing", "room": room }), Asked::Quiet);
         }
@@ -445,11 +458,11 @@ impl Client {
     }
 
     fn tell_read(&mut self, now: u64) {
-        if now < self.read_told_at + TELL_MS {
+        if !is_time(self.read_told_at, now) {
             return;
         }
         if let Some((name, seen)) = self.unread_to_tell() {
-            self.read_told_at = now;
+            self.read_told_at = Some(now);
             if let Some(room) = self.rooms.get_mut(&name) {
                 room.read_told = seen;
             }
@@ -489,7 +502,22 @@ impl Client {
         self.out.push_back(Out::Quit(Some(why.to_owned())));
     }
 
+    /// A message of ours is kept. It is shown as a draft until it comes back as everybody is told.
+    fn keep(&mut self, nonce: &str, kept: &Kept) {
+        let Some(draft) = self.outbox.answered(nonce) else { return };
+        let seen = self.rooms.get(&draft.room).and_then(Room::since);
+        let comes = seen.is_some_and(|(epoch, seen)| epoch == kept.epoch && seen < kept.offset);
+        if comes && draft.request["do"] == "send" {
+            self.kept.push((draft, kept.offset));
+        }
+    }
+
     fn nonce(&mut self) -> String {
         format!("{:016x}{:016x}", self.draws.next(), self.draws.next())
     }
+}
+
+/// Whether something that is told every so often is due again.
+fn is_time(told_at: Option<u64>, now: u64) -> bool {
+    told_at.is_none_or(|at| now >= at + TELL_MS)
 }

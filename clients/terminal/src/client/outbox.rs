@@ -84,7 +84,7 @@ impl Outbox {
     }
 
     /// Those that wait for a conversation.
-    pub fn of<'o>(&'o self, room: &'o str) -> impl Iterator<Item = &'o Draft> {
+    pub fn of<'o>(&'o self, room: &'o str) -> impl DoubleEndedIterator<Item = &'o Draft> {
         self.drafts.iter().filter(move |draft| draft.room == room)
     }
 

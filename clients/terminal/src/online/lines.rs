@@ -86,11 +86,12 @@ fn shown(event: &Event) -> Option<String> {
 impl Face for Lines {
     async fn tell(&mut self, tell: &Tell) -> Wanted {
         match tell {
-            Tell::Event(event) if !self.json => match shown(event) {
+            Tell::Earlier(_, raw) if self.json => self.object(raw.clone()).await,
+            Tell::Event(event) | Tell::Earlier(event, _) if !self.json => match shown(event) {
                 Some(line) => self.line(line).await,
                 None => Wanted::Nothing,
             },
-            Tell::Event(_) | Tell::Key(_) => Wanted::Nothing,
+            Tell::Event(_) | Tell::Earlier(..) | Tell::Key(_) => Wanted::Nothing,
             Tell::Here(you) => {
                 self.lost_at = None;
                 if self.json {

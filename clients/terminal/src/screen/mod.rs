@@ -226,7 +226,7 @@ fn draw_said(
     // From the newest upwards, no more than is in sight.
     let wanted = rows + view.scroll;
     let mut upwards: Vec<Line<'static>> = Vec::with_capacity(wanted);
-    for draft in client.outbox.of(&client.front).collect::<Vec<_>>().into_iter().rev() {
+    for draft in client.drafts(&client.front).rev() {
         upwards.extend(look.draft(&draft.text).into_iter().rev());
     }
     for (offset, entry) in room.entries().rev() {

@@ -14,6 +14,7 @@ mod follow;
 mod frame;
 mod link;
 mod subject;
+pub(crate) mod work;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,8 +31,10 @@ use crate::config::NatsSettings;
 use crate::error::BusError;
 use crate::exchange::Line;
 use crate::metrics::CarrierNumbers;
+use crate::work::WorkLimits;
 
 pub(crate) use self::connect::check_address;
+use self::work::JetLine;
 
 /// Publications that may wait to be sent.
 const WAITING_MAX: usize = 65_536;
@@ -43,8 +46,8 @@ const NOTED_MAX: usize = 20_000;
 /// The carrier.
 pub(crate) struct Nats {
     out: Arc<Out>,
-    #[allow(dead_code)] // work that must not be lost comes next
     client: Client,
+    cluster: String,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -148,7 +151,15 @@ impl Nats {
         })
         .map_err(failed)?;
         let client = client.blocking_recv().unwrap_or(Err(BusError::Closed))?;
-        Ok(Arc::new(Self { out, client, thread: Mutex::new(Some(thread)) }))
+        let cluster = settings.cluster.clone();
+        Ok(Arc::new(Self { out, client, cluster, thread: Mutex::new(Some(thread)) }))
+    }
+}
+
+impl Nats {
+    /// A line of jobs that the server keeps.
+    pub(crate) async fn work(&self, name: &str, limits: WorkLimits) -> Result<JetLine, BusError> {
+        JetLine::open(&self.client, &self.cluster, name, limits).await
     }
 }
 

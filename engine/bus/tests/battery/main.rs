@@ -7,6 +7,7 @@ mod reader;
 #[path = "../support/mod.rs"]
 mod support;
 mod topics;
+mod work;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -31,6 +32,9 @@ const BATTERY: &[(&str, Behaviour)] = &[
     ("people are counted over all nodes", presence::merged),
     ("a node that comes later learns who is there", presence::a_newcomer_learns_everything),
     ("nodes that leave or die are out of the view", presence::who_leaves_is_gone),
+    ("a job is done once, the oldest first, by whoever asks", work::once_and_in_order),
+    ("a job comes again until it is done", work::again_until_done),
+    ("a full line of jobs refuses", work::a_full_line_refuses),
     ("names and sizes beyond the limits are refused", topics::refusals),
 ];
 

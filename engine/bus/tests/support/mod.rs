@@ -31,6 +31,7 @@ pub struct Server {
     child: Option<Child>,
     /// More of its settings file.
     settings: String,
+    jetstream: bool,
     pub port: u16,
 }
 
@@ -41,9 +42,17 @@ impl Server {
 
     /// With more lines in its settings file.
     pub fn with(settings: &str) -> Self {
+        Self::make(settings, true)
+    }
+
+    pub fn without_jetstream() -> Self {
+        Self::make("", false)
+    }
+
+    fn make(settings: &str, jetstream: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("madang-nats").tempdir_in("/tmp").unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { folder, child: None, settings: settings.to_owned(), port };
+        let mut server = Self { folder, child: None, settings: settings.to_owned(), jetstream, port };
         server.up();
         server
     }
@@ -52,10 +61,9 @@ impl Server {
     pub fn up(&mut self) {
         let place = self.folder.path();
         let store = place.join("store");
-        let text = format!(
-            "host: 127.0.0.1\nport: {}\njetstream {{ store_dir: {:?}, max_file: 1GB }}\n{}\n",
-            self.port, store, self.settings
-        );
+        let jetstream = format!("jetstream {{ store_dir: {store:?}, max_file: 1GB }}");
+        let jetstream = if self.jetstream { &*jetstream } else { "" };
+        let text = format!("host: 127.0.0.1\nport: {}\n{jetstream}\n{}\n", self.port, self.settings);
         let file = place.join("nats.conf");
         std::fs::write(&file, text).unwrap();
         let log = std::fs::File::options().create(true).append(true).open(place.join("log")).unwrap();

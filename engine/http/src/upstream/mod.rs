@@ -23,6 +23,7 @@ mod replay;
 pub mod request_head;
 mod tally;
 mod upload;
+pub mod webhook;
 mod websocket;
 
 use std::cell::RefCell;

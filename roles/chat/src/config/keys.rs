@@ -7,6 +7,8 @@
 use madang_host::config::{CERTIFICATE, CLIENT_AUTH};
 use madang_settings::schema::{Kind, Section, key};
 
+use super::hooks::{HOOK, POST};
+
 /// `[chat.NAME]`.
 pub const CHAT: Section = Section {
     title: "[chat.NAME]",
@@ -120,6 +122,8 @@ pub const CHAT: Section = Section {
             "",
             "Pages that may open connections from browsers, beside those of the same host: `\"https://app.example.org\"`, or `\"*\"` for all.",
         ),
+        key("hooks", Kind::Named(&HOOK), "", "Other servers that are told what happens here, by name."),
+        key("posts", Kind::Named(&POST), "", "URLs by which other programs post here, by name."),
         key("motd", Kind::Text, "", "What everybody is told on arrival (IRC: the message of the day)."),
     ],
 };

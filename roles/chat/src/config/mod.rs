@@ -5,6 +5,7 @@
 //!
 //! Not here: what is done with the values (the hub, the faces), whether addresses are free (`madang`).
 
+pub mod hooks;
 mod keys;
 mod rules;
 
@@ -17,6 +18,7 @@ use madang_settings::reader::Reader;
 use madang_settings::tree::Value;
 use madang_settings::unit;
 
+pub use self::hooks::{HookSettings, PostSettings};
 pub use self::keys::{CHAT, FILES, ROOMS};
 use crate::listen::is_spoken;
 
@@ -40,6 +42,8 @@ pub struct ChatSettings {
     pub stalled: Duration,
     pub presence: Duration,
     pub origins: Origins,
+    pub hooks: Vec<Arc<HookSettings>>,
+    pub posts: Vec<Arc<PostSettings>>,
     pub motd: Option<String>,
 }
 
@@ -155,6 +159,7 @@ impl ChatSettings {
             let help = format!("frame = {:?} or more", unit::show_size(needed as u64));
             r.error(key, message, Some(help));
         }
+        let (hooks, posts) = hooks::read(r);
         Self {
             name: name.into(),
             listen,
@@ -175,6 +180,8 @@ impl ChatSettings {
             stalled: r.duration("stalled"),
             presence: r.duration("presence"),
             origins: Origins::read(r),
+            hooks,
+            posts,
             motd: r.text("motd").filter(|text| !text.is_empty()),
         }
     }

@@ -28,6 +28,8 @@ impl ChatSettings {
             history_entries_max: self.history.messages,
             history_bytes_max: self.history.bytes,
             file_bytes_max: self.files.as_ref().map_or(0, |files| files.bytes_max),
+            hooks: self.hooks.iter().map(|hook| hook.rule()).collect(),
+            posts: self.posts.iter().map(|post| post.rule()).collect(),
             ..Rules::default()
         }
     }

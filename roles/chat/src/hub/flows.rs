@@ -374,6 +374,9 @@ impl Hub {
             }
             std::collections::btree_map::Entry::Occupied(_) => false,
         });
+        if is_new && let Some(room) = state.rooms.get(key) {
+            self.hand_out_join(&state, room, &asker.person);
+        }
         drop(state);
         self.presence_later();
         if is_new && *called != *"*" {

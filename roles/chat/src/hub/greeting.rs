@@ -283,7 +283,7 @@ pub(super) fn user_id(name: &str) -> PersonId {
     PersonId(format!("u:{}", names::fold(name)).into())
 }
 
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -15,12 +15,14 @@ mod checks;
 mod counts;
 mod flows;
 mod greeting;
+mod handing;
 mod keeping;
 mod order;
 mod presence;
 mod reading;
 mod rooms;
 mod state;
+mod sweep;
 mod writing;
 
 use std::cell::{Cell, RefCell};
@@ -35,9 +37,12 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use self::across::Across;
 pub use self::counts::{Counts, HubCounts};
 pub use self::greeting::Directory;
+pub(crate) use self::greeting::now_ms;
+use self::handing::Handing;
 use self::state::{Asker, QUEUE_MAX, State};
 use self::writing::WritingQueue;
 use crate::ask::Ask;
+use crate::hooks::office::Board;
 use crate::post::{Inbox, Once, SessionId, ToHub, ToWorker};
 use crate::refusal::Refusal;
 use crate::reply::{Done, Reply};
@@ -62,6 +67,7 @@ pub struct Hub {
     directory: Option<Arc<dyn Directory>>,
     state: RefCell<State>,
     across: Option<Across>,
+    handing: Handing,
     queue: WritingQueue,
     writing: Cell<usize>,
     reads: Rc<Semaphore>,
@@ -85,6 +91,8 @@ pub struct HubParts {
     pub directory: Option<Arc<dyn Directory>>,
     /// The way to other machines, where there are any.
     pub bus: Option<Bus>,
+    /// The bells of its hooks.
+    pub hooks: Arc<Board>,
     /// The floors, by the worker's place.
     pub workers: Vec<mpsc::Sender<Vec<ToWorker>>>,
     /// For the admin surface.
@@ -94,11 +102,13 @@ pub struct HubParts {
 impl Hub {
     /// Serves until it is told to end and everything written was told. To be run on a thread of its own, in a `LocalSet`.
     pub async fn run(parts: HubParts, mut inbox: Inbox) {
-        let HubParts { name, rules, store, directory, bus, workers, counts } = parts;
+        let HubParts { name, rules, store, directory, bus, hooks, workers, counts } = parts;
         let (queue, written) = mpsc::unbounded_channel();
         let (across, mailbox) = bus.as_ref().map(|bus| Across::open(bus, &name)).unzip();
+        let (handing, seen) = Handing::new(hooks, bus.is_some());
         let hub = Rc::new(Self {
             across,
+            handing,
             name,
             store,
             directory,
@@ -115,6 +125,7 @@ impl Hub {
         hub.state.borrow_mut().elsewhere.shared = bus.is_some();
         let hearing = mailbox.map(|mailbox| tokio::task::spawn_local(Rc::clone(&hub).hear(mailbox)));
         let sharing = bus.map(|bus| tokio::task::spawn_local(Rc::clone(&hub).share_presence(bus)));
+        let telling = tokio::task::spawn_local(Rc::clone(&hub).hand_all(seen));
         let keeping = tokio::task::spawn_local(Rc::clone(&hub).keep_history());
         let posting = tokio::task::spawn_local(Rc::clone(&hub).post_all(workers));
         while let Some(first) = inbox.recv().await {
@@ -139,11 +150,14 @@ impl Hub {
         while hub.writing.get() > 0 {
             hub.settled.notified().await;
         }
+        hub.handing.end();
         hub.flush();
         // The workers have taken it all when the post's own end is reached.
         hub.state.borrow_mut().ending = true;
         hub.posted.notify_one();
         let _ = posting.await;
+        // What is not queued by then is found by the next start.
+        let _ = tokio::time::timeout(handing::END_WITHIN, telling).await;
     }
 
     /// What was posted leaves, when everything that is ready now is done.

@@ -154,6 +154,7 @@ impl Hub {
     /// Something was written by this machine.
     fn heard(self: &Rc<Self>, state: &mut State, key: Key, event: Event, lawful: bool) {
         let now = clock::now();
+        self.hand_out(state, key, &event);
         let Some(room) = state.rooms.get_mut(key) else { return };
         self.counts.event();
         room.unsaved += 1;

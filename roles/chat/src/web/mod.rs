@@ -1,25 +1,38 @@
 //! The chat as browsers and programs reach it by HTTP, below a folder of a site.
 //!
 //! **Job.** Find what a path below the folder means and answer it. **Called by** `roles/web`, through the engine's `Service`.
-//! **Calls** `ws`.
+//! **Calls** the files beside this one, one for each kind of path.
 //!
 //! | path | what |
 //! |---|---|
+//! | (nothing), `chat.js`, … | the page |
 //! | `ws` | the JSON protocol over a websocket; IRC, for clients that ask for `text.ircv3.net` or `binary.ircv3.net` |
+//! | `rooms` | GET: the open rooms |
+//! | `rooms/ROOM/messages` | POST: say something; GET: what was said |
+//! | `rooms/ROOM/events` | GET: what happens, as server-sent events |
+//! | `files?name=…` | POST: a file to attach to a message |
+//! | `files/ID/NAME` | GET: the file |
 //!
 //! Invariants
 //! 1. What is answered has `nosniff`; nothing that clients wrote is ever a page.
 //!
 //! Not here: what requests mean (`hub`), who may reach the site (`roles/web`).
 
+pub mod files;
+mod page;
+mod query;
+mod rooms;
+mod sse;
 mod ws;
 
 use std::rc::Rc;
 
 use madang_host::connection::Connection;
+use madang_http::body::LocalFuture;
+use madang_http::credential::{self, Shown};
 use madang_http::exchange::{Exchange, Outcome, Reply, Service};
 use madang_http::websocket::{self, Limits, Offer, Origins};
-use madang_wire::request::{RequestHead, Version};
+use madang_wire::request::{RequestHead, Scheme, Version};
 
 use crate::config;
 use crate::here::Here;
@@ -29,6 +42,8 @@ use crate::refusal::Refusal;
 
 /// What is spoken over a websocket: of those that a client offers, the first; without an offer, the first of all.
 const PROTOCOLS: [&str; 3] = ["madang.chat.v1", irc::TEXT, irc::BINARY];
+
+type Answering = Box<dyn FnOnce(Box<Exchange>) -> LocalFuture<Box<Exchange>>>;
 
 /// A chat below folders of a site, on one worker.
 pub struct ChatService {
@@ -41,6 +56,22 @@ impl ChatService {
     /// For a route with these folders.
     pub fn new(here: &Rc<Here>, folders: Vec<String>) -> Rc<Self> {
         Rc::new(Self { here: Rc::clone(here), folders })
+    }
+
+    /// What lies below a folder of the chat's.
+    fn deeper(&self, below: &str) -> Option<Answering> {
+        let here = Rc::clone(&self.here);
+        if let Some((id, _)) = below.strip_prefix("files/").and_then(|below| below.split_once('/')) {
+            let id = id.to_owned();
+            return Some(Box::new(move |exchange| Box::pin(files::give(here, exchange, id))));
+        }
+        let (room, what) = below.strip_prefix("rooms/")?.rsplit_once('/')?;
+        let room = room.to_owned();
+        match what {
+            "messages" => Some(Box::new(move |exchange| Box::pin(rooms::messages(here, exchange, room)))),
+            "events" => Some(Box::new(move |exchange| Box::pin(sse::events(here, exchange, room)))),
+            _ => None,
+        }
     }
 
     fn upgrade(&self, exchange: &mut Exchange) {
@@ -89,9 +120,17 @@ impl Service for ChatService {
                 exchange.response.fields.set("location", to);
             }
             Some("ws") => self.upgrade(&mut exchange),
-            Some(_) => {
-                exchange.response.status = 404;
-                exchange.notes.error = Some("no-such-page");
+            Some("rooms") => return Reply::Later(Box::pin(rooms::open(Rc::clone(&self.here), exchange))),
+            Some("files") => return Reply::Later(Box::pin(files::take(Rc::clone(&self.here), exchange))),
+            Some(below) => {
+                if let Some(later) = self.deeper(below) {
+                    return Reply::Later(later(exchange));
+                }
+                let name = below.to_owned();
+                if !page::answer(&mut exchange, &name) {
+                    exchange.response.status = 404;
+                    exchange.notes.error = Some("no-such-page");
+                }
             }
         }
         Reply::Now(exchange)
@@ -106,16 +145,18 @@ impl Service for ChatService {
 /// and whoever sends it can still come as a guest.
 fn who(here: &Here, head: &RequestHead) -> Result<Option<Claim>, Refusal> {
     let Some(logins) = here.logins() else { return Ok(None) };
-    if let Some(given) = head.get_str("authorization") {
-        let token = given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        return token.map(|(_, token)| logins.check(token.trim())).transpose();
+    match credential::shown(head, logins.cookie(head.scheme() == Scheme::Https)) {
+        Shown::Nothing => Ok(None),
+        Shown::Bearer(token) => logins.check(token).map(Some),
+        Shown::Cookie(token) => Ok(logins.check(token).ok()),
     }
-    let name = logins.cookie();
-    let mut cookies = head.get_all("cookie").filter_map(|line| std::str::from_utf8(line).ok());
-    let token = cookies.find_map(|line| {
-        line.split(';').find_map(|one| one.trim().strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
-    });
-    Ok(token.and_then(|token| logins.check(&token).ok()))
+}
+
+/// Only these methods.
+fn only(exchange: &mut Exchange, allowed: &'static str) {
+    exchange.response.status = 405;
+    exchange.response.fields.set("allow", allowed);
+    exchange.notes.error = Some("method-not-allowed");
 }
 
 /// Says why not.

@@ -18,6 +18,7 @@ use madang_http::websocket::{Closed, Handler, Socket, code};
 use madang_wire::websocket::write_text;
 use serde::Serialize;
 
+use super::files::guests::Present;
 use crate::ask::{Ask, Asked, Hello, Request};
 use crate::floor::{Cut, Face};
 use crate::here::{Here, Silent};
@@ -52,6 +53,8 @@ pub(super) struct Talk {
     waiting: Cell<u32>,
     /// How many, and when the last one was.
     faults: Cell<(u64, u64)>,
+    /// A guest that can come back, while it is here.
+    present: RefCell<Option<Present>>,
     /// Why the chat ended it, if it did.
     cut: Cell<Option<Cut>>,
 }
@@ -66,6 +69,7 @@ impl Talk {
             signed_in,
             waiting: Cell::new(0),
             faults: Cell::default(),
+            present: RefCell::default(),
             cut: Cell::default(),
         });
         let session = here.floor.enter(Rc::clone(&this) as Rc<dyn Face>);
@@ -214,6 +218,7 @@ impl Handler for Talk {
 
     fn closed(&self, why: Closed) {
         self.here.floor.counts().ended(self.cut.get().map_or_else(|| why.name(), Cut::name));
+        self.present.take();
         let session = self.session.take();
         drop(session);
     }
@@ -233,6 +238,9 @@ impl Face for Talk {
             let mut stage = Stage::Silent;
             if let Ok(Reply::Welcome(welcome)) = outcome {
                 stage = Stage::In;
+                if let Some(key) = &welcome.key {
+                    self.present.replace(Some(self.here.guests().enter(key, &welcome.you.name)));
+                }
                 if let Some(connection) = self.socket.connection() {
                     connection.set_user(Some(welcome.you.name.as_ref().into()));
                 }

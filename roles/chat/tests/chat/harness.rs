@@ -157,6 +157,7 @@ pub(crate) fn with_hubs<F: Future<Output = ()>>(
             let (post, taken) = mpsc::channel(64);
             let floor = Floor::new(0, hub.clone(), Arc::default());
             let parts = HubParts {
+                hooks: Default::default(),
                 name: "town".into(),
                 rules: rules.clone(),
                 store: store.clone(),

@@ -344,7 +344,7 @@ impl Keeper {
             let resolver = Rc::clone(&self.resolver.borrow());
             tokio::task::spawn_local(async move {
                 let attempt = match &way {
-                    Way::Webhook(hook) => send::webhook(hook, &message, &host, &resolver, within).await,
+                    Way::Webhook(hook) => send::to_webhook(hook, &message, &host, &resolver, within).await,
                     Way::Program(run) => send::program(run, &message, &host, &dir, within).await,
                     Way::Log => return,
                 };

@@ -1,10 +1,7 @@
 //! Sending one message by one way, once.
 //!
-//! **Job.** The POST of a webhook, the run of a program. **Called by** `keeper`. **Calls** `http::upstream::ask`,
-//! `host::net`, `host::process::hook`.
-//!
-//! A webhook is signed as Standard Webhooks has it: `webhook-id`, `webhook-timestamp`, and `webhook-signature: v1,` with
-//! the base64 of HMAC-SHA256 over `id.timestamp.body`.
+//! **Job.** The POST of a webhook, the run of a program. **Called by** `keeper`. **Calls** `http::upstream::webhook`,
+//! `host::process::hook`.
 //!
 //! Invariants
 //! 1. One attempt takes at most the alert's `timeout`.
@@ -12,43 +9,40 @@
 //!
 //! Not here: trying again (`delivery`), the log (`keeper` has it).
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
-use base64::Engine as _;
-use madang_host::clock;
-use madang_host::net::connect::connect;
-use madang_host::net::listen::Address;
 use madang_host::net::resolve::Resolver;
 use madang_host::process::hook::{self, Hook};
-use madang_host::tls::connect::{ClientTls, ClientTlsSettings};
-use madang_http::upstream::ask::ask;
-use madang_http::upstream::http2::ask::Asked;
+use madang_http::upstream::webhook;
 
 use super::delivery::Attempt;
 use super::message::Message;
 use crate::config::Webhook;
 
-/// The largest head of an answer; its content is not read. Bytes.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// What is kept of a program's words. Bytes.
 const WORDS_BYTES_MAX: usize = 1024;
-/// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 4;
 
 /// Posts it.
-pub(super) async fn webhook(
+pub(super) async fn to_webhook(
     hook: &Webhook,
     message: &Message,
     host: &str,
     resolver: &Resolver,
     within: Duration,
 ) -> Attempt {
-    match tokio::time::timeout(within, post(hook, message, host, resolver)).await {
-        Ok(Ok(status)) => judge(status),
-        Ok(Err(why)) => Attempt::Failed(why),
+    let message = webhook::Message {
+        url: &hook.url,
+        secret: hook.secret.as_ref(),
+        id: &message.id,
+        agent: "madang-alert",
+        body: message.json(host),
+        // Alerts often go to a receiver in the same network.
+        allow_private: true,
+    };
+    match tokio::time::timeout(within, webhook::post(message, resolver)).await {
+        Ok(Ok(answer)) => judge(answer.status),
+        Ok(Err(not_sent)) => Attempt::Failed(not_sent.to_string()),
         Err(_) => {
             Attempt::Failed(format!("no answer within {}", madang_settings::unit::show_duration(within)))
         }
@@ -65,56 +59,6 @@ fn judge(status: u16) -> Attempt {
         400..=499 => Attempt::Refused(text),
         _ => Attempt::Failed(text),
     }
-}
-
-async fn post(hook: &Webhook, message: &Message, host: &str, resolver: &Resolver) -> Result<u16, String> {
-    let tls = if hook.url.secure {
-        Some(
-            ClientTls::new(&ClientTlsSettings::default(), &hook.url.host)
-                .map_err(|error| error.to_string())?,
-        )
-    } else {
-        None
-    };
-    let addresses: Vec<IpAddr> = match hook.url.host.parse() {
-        Ok(address) => vec![address],
-        Err(_) => resolver.addresses(&hook.url.host).await.map_err(|error| error.to_string())?.all,
-    };
-    let body = message.json(host);
-    let time = clock::unix_seconds(clock::wall()).to_string();
-    let signature = hook.secret.as_ref().map(|secret| sign(secret.bytes(), &message.id, &time, &body));
-    let mut fields = vec![
-        ("user-agent", "madang-alert"),
-        ("content-type", "application/json"),
-        ("idempotency-key", message.id.as_str()),
-        ("webhook-id", message.id.as_str()),
-        ("webhook-timestamp", time.as_str()),
-    ];
-    fields.extend(signature.as_deref().map(|signature| ("webhook-signature", signature)));
-    let mut last = format!("{} has no address", hook.url.host);
-    for address in addresses.into_iter().take(ADDRESSES_MAX) {
-        let address = Address::Tcp(SocketAddr::new(address, hook.url.port));
-        match connect(&address, tls.as_ref()).await {
-            Ok(stream) => {
-                let asked = Asked { method: "POST", path: &hook.url.path, fields: &fields, body };
-                let answer = ask(stream, &hook.url.authority, asked, HEAD_BYTES_MAX, 0).await;
-                return answer
-                    .map(|answer| answer.status)
-                    .map_err(|no_answer| format!("no answer: {}", no_answer.what()));
-            }
-            Err(error) => last = format!("cannot connect to {address}: {error}"),
-        }
-    }
-    Err(last)
-}
-
-fn sign(secret: &[u8], id: &str, time: &str, body: &[u8]) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-    let mut context = hmac::Context::with_key(&key);
-    for part in [id.as_bytes(), b".", time.as_bytes(), b".", body] {
-        context.update(part);
-    }
-    format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(context.sign()))
 }
 
 /// Runs it.
@@ -167,16 +111,6 @@ fn with_words(told: String, stderr: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    // Goal: others' libraries verify the signature. Method: the example of the Standard Webhooks specification's own tests.
-    #[test]
-    fn a_signature_is_as_standard_webhooks_has_it() {
-        let secret =
-            base64::engine::general_purpose::STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signature =
-            sign(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", br#"{"test": 2432232314}"#);
-        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
 
     #[test]
     fn answers_are_judged_by_whether_it_may_go_better() {

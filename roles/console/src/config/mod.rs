@@ -45,7 +45,7 @@ impl AlertSettings {
         if !of.is_empty() && when.is_some_and(|when| when.names() == Names::Nothing) {
             r.error("of", "there is only one machine: `of` has no effect here", None);
         }
-        let secret = r.path_value("secret_file").and_then(|path| Secret::read(r, &path));
+        let secret = r.path_value("secret_file").and_then(|path| way::read_secret(r, &path));
         let ways = way::read(r, secret.as_ref());
         if r.has("secret_file") && !ways.iter().any(|way| matches!(way, Way::Webhook(_))) {
             r.error("secret_file", "it signs webhooks, and there is none in `send`", None);

@@ -10,18 +10,16 @@
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
-use base64::Engine as _;
 use madang_host::file;
+use madang_http::upstream::webhook::SECRET_BYTES_MIN;
+pub use madang_http::upstream::webhook::Secret;
 use madang_http::url::Url;
 use madang_settings::reader::Reader;
 use madang_settings::tree::{Node, Value};
 
 /// The largest secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
-/// The shortest that is worth signing with, in bytes.
-const SECRET_BYTES_MIN: usize = 16;
 /// Ways of one alert.
 const WAYS_MAX: usize = 16;
 
@@ -39,59 +37,34 @@ pub enum Way {
 /// A webhook.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Webhook {
-    /// Where.
+    /// Where it is.
     pub url: Url,
     /// What signs it.
     pub secret: Option<Secret>,
 }
 
-/// What signs webhooks.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Secret(Arc<[u8]>);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-impl Secret {
-    /// The key.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    pub(super) fn read(r: &mut Reader<'_>, path: &Path) -> Option<Self> {
-        let text = match file::read_text(path, SECRET_BYTES_MAX) {
-            Ok(text) => text,
-            Err(error) => {
-                r.error("secret_file", format!("cannot read {}: {error}", path.display()), None);
-                return None;
-            }
-        };
-        if std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0) {
-            let help = Some(format!("chmod 600 {}", path.display()));
-            r.error("secret_file", format!("{} can be read by others than its owner", path.display()), help);
+pub(super) fn read_secret(r: &mut Reader<'_>, path: &Path) -> Option<Secret> {
+    let text = match file::read_text(path, SECRET_BYTES_MAX) {
+        Ok(text) => text,
+        Err(error) => {
+            r.error("secret_file", format!("cannot read {}: {error}", path.display()), None);
+            return None;
         }
-        let text = text.trim();
-        // As the makers of webhook libraries write keys (Standard Webhooks).
-        let key = match text.strip_prefix("whsec_") {
-            None => Some(text.as_bytes().to_vec()),
-            Some(coded) => base64::engine::general_purpose::STANDARD.decode(coded).ok(),
-        };
-        match key.filter(|key| key.len() >= SECRET_BYTES_MIN) {
-            Some(key) => Some(Self(key.into())),
-            None => {
-                let help = Some("for example: openssl rand -hex 32".to_owned());
-                let message = format!(
-                    "{} holds no secret of {SECRET_BYTES_MIN} bytes or more (behind whsec_ it is base64)",
-                    path.display()
-                );
-                r.error("secret_file", message, help);
-                None
-            }
-        }
+    };
+    if std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0) {
+        let help = Some(format!("chmod 600 {}", path.display()));
+        r.error("secret_file", format!("{} can be read by others than its owner", path.display()), help);
     }
+    let secret = Secret::parse(text.trim());
+    if secret.is_none() {
+        let help = Some("for example: openssl rand -hex 32".to_owned());
+        let message = format!(
+            "{} holds no secret of {SECRET_BYTES_MIN} bytes or more (behind whsec_ it is base64)",
+            path.display()
+        );
+        r.error("secret_file", message, help);
+    }
+    secret
 }
 
 impl fmt::Debug for Webhook {
@@ -108,6 +81,13 @@ impl fmt::Display for Way {
             // Its arguments may hold a key.
             Self::Program(run) => write!(f, "program {}", run.first().map_or("", String::as_str)),
         }
+    }
+}
+
+impl Webhook {
+    /// `https://host[:port]/path?query`; the error says what is wrong, without the URL.
+    fn parse(url: &str, secret: Option<&Secret>) -> Result<Self, &'static str> {
+        Ok(Self { url: Url::parse(url)?, secret: secret.cloned() })
     }
 }
 
@@ -173,13 +153,7 @@ fn one(node: &Node, secret: Option<&Secret>) -> Result<Way, String> {
                 return Err("behind `webhook` stands one URL".to_owned());
             };
             // The URL itself is not shown.
-            match Url::parse(url) {
-                Ok(url) => Ok(Way::Webhook(Webhook { url, secret: secret.cloned() })),
-                Err(why) if url.contains('@') => Err(format!(
-                    "the webhook's URL: {why}; put a token into the path or sign with secret_file"
-                )),
-                Err(why) => Err(format!("the webhook's URL: {why}")),
-            }
+            Webhook::parse(url, secret).map(Way::Webhook).map_err(|why| format!("the webhook's URL: {why}"))
         }
         Value::List(list) if is_program(list) => {
             let words: Vec<String> = list
@@ -202,11 +176,39 @@ fn one(node: &Node, secret: Option<&Secret>) -> Result<Way, String> {
 mod tests {
     use super::*;
 
+    // Goal: a webhook's URL is read as others read URLs, and what cannot be meant is refused in words.
     #[test]
-    fn a_webhook_shows_nothing_of_its_path() {
-        let hook = Webhook { url: Url::parse("https://h/very-secret").unwrap(), secret: None };
-        let way = Way::Webhook(hook);
-        assert_eq!(way.to_string(), "webhook h");
-        assert!(!format!("{way:?}").contains("very-secret"));
+    fn urls_are_taken_apart() {
+        let parse = |url: &str| {
+            Webhook::parse(url, None).map(|hook| {
+                (hook.url.secure, hook.url.host, hook.url.port, hook.url.authority, hook.url.path)
+            })
+        };
+        let good = |secure, host: &str, port, authority: &str, path: &str| {
+            Ok((secure, host.to_owned(), port, authority.to_owned(), path.to_owned()))
+        };
+        let check = |url: &str, want| assert_eq!(parse(url), want, "{url}");
+        check(
+            "https://Hooks.example.org/a?b=c#d",
+            good(true, "hooks.example.org", 443, "hooks.example.org", "/a?b=c"),
+        );
+        check("http://127.0.0.1:9/", good(false, "127.0.0.1", 9, "127.0.0.1:9", "/"));
+        check("http://[::1]:9", good(false, "::1", 9, "[::1]:9", "/"));
+        for wrong in [
+            "hooks.example.org/a",
+            "ftp://hooks.example.org/",
+            "https://",
+            "https:///path",
+            "https://user:password@hooks.example.org/",
+            "https://hooks.example.org:0/",
+            "https://hooks.example.org:99999/",
+            "https://hooks.example.org/한글",
+            "https://hooks.example.org/a b",
+        ] {
+            let why = parse(wrong).unwrap_err();
+            assert!(!why.contains("password@"), "{wrong}: {why}");
+        }
+        let hook = Way::Webhook(Webhook::parse("https://h/very-secret", None).unwrap());
+        assert!(!format!("{hook} {hook:?}").contains("very-secret"));
     }
 }

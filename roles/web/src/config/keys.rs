@@ -241,6 +241,12 @@ pub const ROUTE: Section = Section {
             "",
             "A chat, by its name in `[chat.NAME]`: its page, its websocket and its HTTP interface. The path is a folder: `/chat/*`.",
         ),
+        key(
+            "identity",
+            Kind::Bool,
+            "",
+            "Logins by HTTP, `identity = true`: login, guest, refresh, logout, password, me. The path is a folder: `/auth/*`. docs/identity.md shows the requests.",
+        ),
         key("data", Kind::Text, "", "A data API, by name (not in this version)."),
     ],
 };

@@ -87,6 +87,7 @@ pub enum Action {
     Respond { status: u16, body: String, media_type: String },
     Proxy(ProxySettings),
     Chat { chat: String },
+    Identity,
 }
 
 /// `files`, checked.
@@ -295,7 +296,7 @@ impl Route {
             r.error("data", "`data` is not in this version", help);
             return None;
         }
-        let named: Vec<&str> = ["files", "proxy", "chat", "redirect", "rewrite", "respond"]
+        let named: Vec<&str> = ["files", "proxy", "chat", "identity", "redirect", "rewrite", "respond"]
             .into_iter()
             .filter(|key| r.has(key))
             // With `proxy`, a rewrite says which path the servers see.
@@ -303,7 +304,7 @@ impl Route {
             .collect();
         let [one] = named[..] else {
             let message = if named.is_empty() {
-                "a route needs one of files, proxy, chat, redirect, rewrite, respond".to_owned()
+                "a route needs one of files, proxy, chat, identity, redirect, rewrite, respond".to_owned()
             } else {
                 format!("a route does one thing, here are {}", named.join(" and "))
             };
@@ -340,6 +341,16 @@ impl Route {
                     r.error("path", message, Some("for example path = \"/chat/*\"".to_owned()));
                 }
                 r.text("chat").map(|chat| Action::Chat { chat })
+            }
+            "identity" => {
+                if paths.iter().any(|path| path.folder().is_none()) {
+                    let message = "logins need a folder of their own, written without captures";
+                    r.error("path", message, Some("for example path = \"/auth/*\"".to_owned()));
+                }
+                if !r.bool("identity") {
+                    r.error("identity", "only `identity = true` says something", None);
+                }
+                Some(Action::Identity)
             }
             "respond" => Some(Action::Respond {
                 status: r.count("status").and_then(|status| u16::try_from(status).ok()).unwrap_or(200),
