@@ -43,6 +43,7 @@ mod http2;
 mod images;
 mod init;
 mod install;
+mod irc;
 mod life;
 mod names;
 mod per_connection;

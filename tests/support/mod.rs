@@ -15,6 +15,7 @@ pub mod echo;
 pub mod hooks;
 pub mod house;
 pub mod http2_upstream;
+pub mod irc;
 pub mod metrics;
 pub mod proxied;
 pub mod spoken;

@@ -21,6 +21,7 @@ import differential_suite
 import downgrade_suite
 import house
 import http2_suite
+import irc_suite
 import javascript_suite
 import lint_suite
 import proxied_suite
@@ -37,6 +38,7 @@ SUITES = {
     "clients": client_suite.run,
     "proxied": proxied_suite.run,
     "browser": browser_suite.run,
+    "irc": irc_suite.run,
     "javascript": javascript_suite.run,
     "lint": lint_suite.run,
     "tls": tls_suite.run,
