@@ -141,12 +141,13 @@ test("the page", { timeout: 240_000 }, async (t) => {
     wrong();
   });
 
-  await step("what waits survives a reload without a server", async () => {
+  await step("what waits survives a page that is closed without a server", async () => {
     await house.down();
     await mina.locator(".weather").waitFor({ timeout: 8000 });
     await write(mina, "kept over the reload");
-    await mina.reload();
+    await mina.goto("about:blank");
     await house.up();
+    await mina.goto(house.base);
     await said(nari, "kept over the reload");
     await said(mina, "kept over the reload");
     await one("kept over the reload");
@@ -229,7 +230,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
     await page.goBack();
     await page.waitForSelector(".rail");
     await page.tap(".rail .door");
-    await page.tap(".message .text >> nth=-1");
+    await page.tap(".message >> nth=-1");
     assert.equal(await page.$eval(".message:focus-within > .tools", (tools) => getComputedStyle(tools).opacity), "1");
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "nothing is wider than the screen");
     // Enter is a new line where there is no other key for it; the button sends.
