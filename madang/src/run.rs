@@ -590,7 +590,8 @@ fn announce(house: &House) {
             Some(("irc" | "ircs" | "line" | "lines", _)) => "chat",
             _ => "stream",
         };
-        let _ = writeln!(out, "madang: listening on {} ({what} {})", listener.bound, listener.sites.join(", "));
+        let _ =
+            writeln!(out, "madang: listening on {} ({what} {})", listener.bound, listener.sites.join(", "));
         if let Some(address) = listener.on_the_network() {
             let _ = writeln!(out, "madang: on this network {address}");
         }

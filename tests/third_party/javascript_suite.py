@@ -15,6 +15,7 @@ from verdict import Verdict
 
 CLIENT, PAGE, BUILT = ROOT / "clients/javascript", ROOT / "console/chat", ROOT / "roles/chat/page/dist"
 NODE_MIN = (20, 19)
+BROUGHT = ROOT / ".tools/node"
 DEADLINE_S = 240
 # Messages of the long room: enough that the window of lines has to move; `npm test` there takes 10,000.
 LONG = "2000"
@@ -22,12 +23,9 @@ LONG = "2000"
 
 def run(house):
     """Every check, each in its folder."""
-    told = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=10).stdout.strip()
+    path, told = node()
     verdict = Verdict(0, f"Node {told}")
-    if tuple(int(part) for part in told.lstrip("v").split(".")[:2]) < NODE_MIN:
-        verdict.found("node", f"Node {told} cannot build the page: {'.'.join(map(str, NODE_MIN))} or newer is needed; put it first in PATH")
-        return verdict
-    environment = {**os.environ, "MADANG": str(Path(house.binary).resolve()), "LONG": LONG}
+    environment = {**os.environ, "PATH": path, "MADANG": str(Path(house.binary).resolve()), "LONG": LONG}
     for id, folder, command in (
         ("client-types-and-rules", CLIENT, ["npm", "run", "--silent", "test"]),
         ("client-size", CLIENT, ["node", "tests/size.mjs", "6000"]),
@@ -40,8 +38,27 @@ def run(house):
         if done.returncode != 0:
             verdict.found(id, f"{' '.join(command)} in {folder.relative_to(ROOT)}:\n{wrong(done.stdout + done.stderr)}")
     verdict.checks += 1
-    page_is_built_from_its_sources(verdict)
+    page_is_built_from_its_sources(verdict, environment)
     return verdict
+
+
+def node():
+    """A PATH with a Node that can build the page, and its version: the machine's, else one that npm brings."""
+    path = os.environ["PATH"]
+    told = version(path)
+    if numbers(told) < NODE_MIN:
+        subprocess.run(["npm", "install", "--silent", "--no-save", "--prefix", BROUGHT, "node@22"], check=True, timeout=DEADLINE_S)
+        path = f"{BROUGHT / 'node_modules/node/bin'}:{path}"
+        told = version(path)
+    return path, told
+
+
+def version(path):
+    return subprocess.run(["node", "--version"], env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=10).stdout.strip()
+
+
+def numbers(told):
+    return tuple(int(part) for part in told.lstrip("v").split(".")[:2])
 
 
 def wrong(text):
@@ -51,11 +68,11 @@ def wrong(text):
     return "\n".join(lines[at:at + 40])
 
 
-def page_is_built_from_its_sources(verdict):
+def page_is_built_from_its_sources(verdict, environment):
     """What the program embeds is what the sources give, byte for byte."""
     with tempfile.TemporaryDirectory(prefix="madang-page-") as folder:
         command = ["npx", "vite", "build", "--logLevel", "error", "--emptyOutDir", "--outDir", folder]
-        done = subprocess.run(command, cwd=PAGE, capture_output=True, text=True, timeout=DEADLINE_S)
+        done = subprocess.run(command, cwd=PAGE, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
         made, kept = ({path.name for path in Path(place).iterdir()} for place in (folder, BUILT))
         _, differ, unread = filecmp.cmpfiles(folder, BUILT, made & kept, shallow=False)
         if done.returncode != 0 or made != kept or differ or unread:

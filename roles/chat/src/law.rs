@@ -188,6 +188,17 @@ impl Law {
         self.at_least(who, Rank::Moderator, MODERATORS)
     }
 
+    /// Whether somebody may say what the room is about: who keeps order, and everybody who may speak where nobody does.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAllowed`], and as [`Law::may_speak`].
+    pub fn may_name(&self, who: Who<'_>, now_ms: u64) -> Result<(), Refusal> {
+        if self.ranks.values().any(|ranked| ranked.rank >= Rank::Moderator) {
+            return self.may_moderate(who);
+        }
+        self.may_speak(who, now_ms)
+    }
+
     /// Whether somebody gives ranks and changes settings here.
     ///
     /// # Errors

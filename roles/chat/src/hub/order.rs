@@ -87,7 +87,7 @@ impl Hub {
             return Err(Refusal::Malformed { why: format!("slow_ms: 0 to {SLOW_MS_MAX}") });
         }
         let events = self.with_law(key, |law| {
-            law.may_moderate(asker.who())?;
+            law.may_name(asker.who(), now_ms())?;
             let mut events = Vec::new();
             if let Some(text) = topic.filter(|topic| **topic != *law.topic) {
                 events.push(What::Topic { text });
@@ -98,6 +98,7 @@ impl Hub {
                 slow_ms.unwrap_or(law.slow_ms),
             );
             if settings != (law.private, law.invite_only, law.slow_ms) {
+                law.may_moderate(asker.who())?;
                 if (settings.0, settings.1) != (law.private, law.invite_only) {
                     law.may_own(asker.who())?;
                 }
