@@ -3,11 +3,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::support::PATIENCE;
-use crate::support::house::House;
+use crate::support::house::{House, program};
 use crate::support::irc::Irc;
 use crate::support::talk::Talk;
 
@@ -306,6 +309,49 @@ fn irc_is_spoken_over_a_websocket() {
     assert!(heard[0].starts_with(":town.madang 001 mina ") && !heard[0].contains('\n'), "{heard:#?}");
     assert!(heard.iter().any(|line| line.contains(" JOIN #lobby")), "{heard:#?}");
     assert_eq!(heard.last().unwrap(), "ERROR :Quit: bye");
+}
+
+// Goal: a user of the house comes in by name and password, under that name, by SASL and by PASS; a wrong password does not.
+#[test]
+fn users_log_in() {
+    let house = House::start(&format!("{TOWN}[identity]\n"), &[]);
+    let mut add = program();
+    add.args(["user", "add", "민아", "-c"]).arg(house.path("madang.toml")).stdin(Stdio::piped());
+    let mut adding = add.stdout(Stdio::null()).spawn().unwrap();
+    adding.stdin.take().unwrap().write_all(b"correct horse\n").unwrap();
+    assert!(adding.wait().unwrap().success());
+
+    let plain = |password: &str| STANDARD.encode(format!("\0민아\0{password}"));
+    let mut irc = Irc::open(house.address(1));
+    irc.say("CAP LS 302");
+    assert!(irc.until(" LS ")[0].contains(" sasl=PLAIN "));
+    irc.say("CAP REQ sasl");
+    irc.say("NICK somebody");
+    irc.say("USER m 0 * :m");
+    irc.say("AUTHENTICATE PLAIN");
+    irc.until("AUTHENTICATE +");
+    irc.say(&format!("AUTHENTICATE {}", plain("wrong")));
+    irc.until(" 904 ");
+    irc.say("AUTHENTICATE PLAIN");
+    irc.until("AUTHENTICATE +");
+    irc.say(&format!("AUTHENTICATE {}", plain("correct horse")));
+    irc.until(" 903 ");
+    irc.say("CAP END");
+    assert!(irc.until(" 001 ").last().unwrap().starts_with(":town.madang 001 민아 "));
+    check(
+        &mut irc,
+        "JOIN #town",
+        &[
+            ":민아!민아@town JOIN #town",
+            ":town.madang 353 민아 = #town :@민아",
+            ":town.madang 366 민아 #town :End of names",
+        ],
+    );
+    let mut by_pass = Irc::open(house.address(1));
+    by_pass.say("PASS 민아:correct horse");
+    by_pass.say("NICK x");
+    by_pass.say("USER x 0 * :x");
+    assert!(by_pass.until(" 001 ").last().unwrap().starts_with(":town.madang 001 민아 "));
 }
 
 /// What `nc` does.

@@ -111,7 +111,7 @@ impl KnowsTokens for ChatLogins {
 }
 
 /// Somebody, as chats know people.
-fn claim(who: &Who) -> Claim {
+pub(crate) fn claim(who: &Who) -> Claim {
     if who.is_guest() {
         return Claim::Guest { name: who.name.to_string(), key: None, keeps: false };
     }

@@ -16,6 +16,7 @@ mod control;
 mod data_folder;
 mod house;
 mod identity_orders;
+mod irc_logins;
 mod logins;
 mod plan;
 mod programs;

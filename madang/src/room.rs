@@ -45,6 +45,7 @@ use madang_wire::request::HeadLimits;
 use tokio::sync::oneshot;
 
 use crate::chats::ChatPart;
+use crate::irc_logins::IrcLogins;
 use crate::logins::ChatLogins;
 use crate::telemetry::WorkerTelemetry;
 
@@ -130,6 +131,7 @@ impl Room {
     pub fn set_logins(&mut self, identity: Option<Identity>) {
         for chat in self.chats.borrow().values() {
             chat.set_logins(ChatLogins::of(identity.as_ref()));
+            chat.set_accounts(IrcLogins::of(identity.as_ref()));
         }
         self.identity.replace(identity);
     }
@@ -151,6 +153,7 @@ impl Room {
             let name = Arc::clone(&settings.name);
             let chat = Chat::new(worker, &self.hall, &floor, settings, shared);
             chat.set_logins(ChatLogins::of(self.identity.borrow().as_ref()));
+            chat.set_accounts(IrcLogins::of(self.identity.borrow().as_ref()));
             chats.insert(name, chat);
         }
     }

@@ -131,6 +131,11 @@ impl Identity {
             .await;
     }
 
+    /// Whether [`Identity::scram`] may be begun.
+    pub fn has_scram(&self) -> bool {
+        self.settings().identity.scram_iterations.is_some()
+    }
+
     /// Begins a login by SCRAM-SHA-256 with the client's first message.
     ///
     /// # Errors

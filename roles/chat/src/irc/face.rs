@@ -119,7 +119,7 @@ impl Irc {
             motd: settings.motd.iter().flat_map(|motd| motd.lines()).map(str::to_owned).collect(),
             message_bytes: settings.message_bytes_max,
             rooms: settings.rooms.per_person,
-            mechanisms: logins.as_ref().map_or(&[], |logins| logins.mechanisms()),
+            mechanisms: logins.as_ref().map_or(&[], |logins| offered(logins.mechanisms(), &connection)),
             ..Network::new(&settings.name, env!("CARGO_PKG_VERSION"))
         };
         let this = Rc::new_cyclic(|me| Self {
@@ -289,6 +289,14 @@ impl Irc {
         let session = self.session.take();
         drop(session);
     }
+}
+
+/// PLAIN shows the password to whoever reads the wire: it is offered where nobody can.
+fn offered(all: &'static [&'static str], connection: &Connection) -> &'static [&'static str] {
+    if connection.secure || connection.peer().ip().is_loopback() {
+        return all;
+    }
+    all.strip_suffix(&["PLAIN"]).unwrap_or(all)
 }
 
 fn wall_ms() -> u64 {
