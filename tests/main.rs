@@ -45,6 +45,7 @@ mod init;
 mod install;
 mod irc;
 mod life;
+mod logins;
 mod names;
 mod per_connection;
 mod proxy_early;
