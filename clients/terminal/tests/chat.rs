@@ -184,6 +184,8 @@ fn after_a_cut_it_asks_for_what_it_missed_and_sends_what_is_not_kept() {
     played.gets(&said("lobby", 1, "준", "hello"));
     played.types("one");
     let first = played.asks_one("send");
+    // It was on the screen.
+    assert_eq!(played.asks_one("read")["offset"], 1);
     played.types("two");
     played.asks_nothing();
     played.client.closed(None, "cut", played.now);
@@ -398,7 +400,7 @@ fn the_screen_fits_narrow_and_wide_terminals() {
 lobby              │14:02 준 안녕하세요, 여기는 마당입니다. 오늘도 잘
                    │         부탁드립니다.
                    │14:02 mina hello everybody
- lobby · 2 here                                                  mina
+ lobby · 2 here                                                   mina
 > 쓰는 중",
     );
     check(
@@ -407,9 +409,9 @@ lobby              │14:02 준 안녕하세요, 여기는 마당입니다. 오�
         5,
         "\
 @준             1! │14:02 #1 준 안녕하세요, 여기는 마당입니다. 오늘도 잘        │ 2 here
-lobby              │            부탁드립니다.                                  │ @mina
-                   │14:02 #2 mina hello everybody                              │ 준
- lobby                                                                                        mina
+lobby              │            부탁드립니다.                                   │ @mina
+                   │14:02 #2 mina hello everybody                               │ 준
+ lobby                                                                                         mina
 > 쓰는 중",
     );
     // What is typed is in sight however little there is, and nothing panics.

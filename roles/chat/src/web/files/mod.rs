@@ -255,7 +255,7 @@ fn one_range(value: &[u8], length: u64) -> Option<Option<(u64, u64)>> {
         return Some((count > 0).then(|| (length.saturating_sub(count), last_of_all)));
     }
     let first: u64 = first.parse().ok()?;
-    let last: u64 = if last.is_empty() { last_of_all } else { last.parse().ok()? };
+    let last: u64 = if last.is_empty() { u64::MAX } else { last.parse().ok()? };
     if last < first {
         return None;
     }
