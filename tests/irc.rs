@@ -338,6 +338,7 @@ fn users_log_in() {
     irc.until(" 903 ");
     irc.say("CAP END");
     assert!(irc.until(" 001 ").last().unwrap().starts_with(":town.madang 001 민아 "));
+    irc.until(" 376 ");
     check(
         &mut irc,
         "JOIN #town",
