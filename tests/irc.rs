@@ -338,6 +338,7 @@ fn users_log_in() {
     irc.until(" 903 ");
     irc.say("CAP END");
     assert!(irc.until(" 001 ").last().unwrap().starts_with(":town.madang 001 민아 "));
+    irc.until(" 376 ");
     check(
         &mut irc,
         "JOIN #town",
@@ -348,7 +349,7 @@ fn users_log_in() {
         ],
     );
     let mut by_pass = Irc::open(house.address(1));
-    by_pass.say("PASS 민아:correct horse");
+    by_pass.say("PASS :민아:correct horse");
     by_pass.say("NICK x");
     by_pass.say("USER x 0 * :x");
     assert!(by_pass.until(" 001 ").last().unwrap().starts_with(":town.madang 001 민아 "));
