@@ -200,7 +200,6 @@ async fn live(
             _ = certificates.tick() => life.watch_certificates(),
             _ = looks.tick() => {
                 life.house.chats().beat();
-                life.house.chats().sweep();
                 life.alerts.look(&life.house);
             }
             Some(()) = renewals.recv() => life.renew_pools().await,

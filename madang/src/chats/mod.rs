@@ -201,7 +201,7 @@ impl Chats {
     }
 
     /// Files older than `history` go, every hour.
-    pub fn sweep(&self) {
+    fn sweep(&self) {
         for running in &self.running {
             let Some(age_max) = running.settings.history.age else { continue };
             if running.swept.get().elapsed() < SWEEP_EVERY {

@@ -107,6 +107,7 @@ impl Chats {
             let view = running.view();
             running.pulse.beat(view.messages, view.deliveries);
         }
+        self.sweep();
     }
 
     /// All of them, in the order in which they were started.
