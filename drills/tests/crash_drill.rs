@@ -29,7 +29,7 @@ fn drill(fault: &str) -> (Option<i32>, Vec<String>) {
     let said = String::from_utf8_lossy(&output.stderr);
     let report: serde_json::Value =
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}{said}"));
-    assert_eq!((&report["acked"], &report["kills"]), (&600.into(), &4.into()), "{text}");
+    assert_eq!((&report["acked"], &report["faults"]), (&600.into(), &4.into()), "{text}");
     assert!(report["reconnects"].as_u64() > Some(20), "kills and cuts end connections: {text}");
     let findings = report["findings"].as_array().unwrap();
     (output.status.code(), findings.iter().map(|finding| finding.as_str().unwrap().to_owned()).collect())

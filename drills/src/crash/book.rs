@@ -24,7 +24,16 @@ pub(super) enum Stage {
     /// The first member of each conversation reads its log.
     Audit,
     /// Everybody hears the rest, up to these ends.
-    Finish(Rc<BTreeMap<Conversation, u64>>),
+    Finish(Rc<BTreeMap<Conversation, End>>),
+}
+
+/// Where a conversation ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    /// The offset behind its last entry.
+    pub(super) offset: u64,
+    /// How many messages it has.
+    pub(super) messages: usize,
 }
 
 /// Numbers for the report.
@@ -38,6 +47,8 @@ pub(super) struct Counts {
     pub resent: u64,
     /// Of those so many had been written before, and the answer said so.
     pub duplicates: u64,
+    /// Nobody knows whether they arrived, where a face has no way to send the same message again: they may be in the log, once.
+    pub given_up: u64,
     /// Refused for now, and sent again.
     pub put_off: u64,
     /// Connections that were opened again.
@@ -109,9 +120,16 @@ impl Book {
         self.moved.notify_one();
     }
 
-    /// How many messages were acknowledged.
-    pub(super) fn acked_count(&self) -> u64 {
-        self.counts.borrow().acked
+    /// Nobody will ever know whether this message arrived.
+    pub(super) fn given_up(&self) {
+        self.counts.borrow_mut().given_up += 1;
+        self.moved.notify_one();
+    }
+
+    /// How many messages are done with.
+    pub(super) fn settled_count(&self) -> u64 {
+        let counts = self.counts.borrow();
+        counts.acked + counts.given_up
     }
 
     /// Something is wrong.
@@ -146,9 +164,20 @@ impl Book {
     pub(super) fn ends(
         &self,
         conversations: impl Iterator<Item = Conversation>,
-    ) -> BTreeMap<Conversation, u64> {
+    ) -> BTreeMap<Conversation, End> {
         let logs = self.logs.borrow();
-        conversations.map(|conversation| (conversation.clone(), logs.end(&conversation))).collect()
+        let end = |conversation: &str| End {
+            offset: logs.end(conversation),
+            messages: logs.messages(conversation),
+        };
+        conversations.map(|conversation| (conversation.clone(), end(&conversation))).collect()
+    }
+
+    /// What a client heard in the end.
+    pub(super) fn judge_heard(&self, client: u32, conversation: &str, heard: &[Print]) {
+        if let Some(finding) = self.logs.borrow().judge_heard(client, conversation, heard) {
+            self.found(finding);
+        }
     }
 
     /// What one client saw in the end.

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use madang_host::clock;
 
-use super::book::{Book, Stage};
+use super::book::{Book, End, Stage};
 use super::ledger::{Conversation, Finding, Print, Promise, View};
 use super::plan::{Cuts, Message, Place, Plan};
 
@@ -82,18 +82,16 @@ impl Diary {
         self.book.counts.borrow_mut().reconnects += 1;
     }
 
-    /// Whether all that was missed has come, given where each place's log ended when it was joined again.
-    pub(super) fn caught_up(&mut self, end: impl Fn(usize) -> Option<u64>) {
-        if self.views.iter().enumerate().all(|(place, view)| view.next() >= end(place))
-            && let Some(lost_at) = self.lost_at.take()
-        {
+    /// All that was missed has come.
+    pub(super) fn caught_up(&mut self) {
+        if let Some(lost_at) = self.lost_at.take() {
             self.book.resumed(clock::now().duration_since(lost_at));
         }
     }
 
     /// Whether every place was seen up to its end.
-    pub(super) fn has_seen(&self, ends: &BTreeMap<Conversation, u64>) -> bool {
-        let end = |place: &Place| ends.get(&place.conversation).copied();
+    pub(super) fn has_seen(&self, ends: &BTreeMap<Conversation, End>) -> bool {
+        let end = |place: &Place| ends.get(&place.conversation).map(|end| end.offset);
         self.places.iter().zip(&self.views).all(|(place, view)| view.next() >= end(place))
     }
 

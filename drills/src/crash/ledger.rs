@@ -151,6 +151,19 @@ pub(super) enum Finding {
         /// The offset behind the log's last.
         end: u64,
     },
+    /// A client that hears messages only heard another row of them than the log has.
+    Heard {
+        /// Who.
+        client: u32,
+        /// Where.
+        conversation: Conversation,
+        /// From this message on, counted from 0.
+        from: usize,
+        /// So many it heard.
+        heard: usize,
+        /// So many there are.
+        of: usize,
+    },
     /// The server said what it may not say.
     Said {
         /// To whom.
@@ -190,6 +203,10 @@ impl fmt::Display for Finding {
             Self::Short { client, conversation, next, end } => {
                 write!(f, "short: client {client} saw {conversation} up to {next}, it ends at {end}")
             }
+            Self::Heard { client, conversation, from, heard, of } => write!(
+                f,
+                "heard: client {client} heard {heard} messages of {of} in {conversation}, others than the log has from {from} on"
+            ),
             Self::Said { client, what } => write!(f, "said: client {client} was told {what}"),
         }
     }
@@ -330,6 +347,29 @@ impl Logs {
             }
         }
         findings
+    }
+
+    /// How many messages a conversation has.
+    pub(super) fn messages(&self, conversation: &str) -> usize {
+        self.messages_of(conversation).count()
+    }
+
+    fn messages_of(&self, conversation: &str) -> impl Iterator<Item = Print> {
+        let log = self.logs.get(conversation).into_iter().flat_map(BTreeMap::values);
+        log.filter(|seen| seen.message).map(|seen| seen.print)
+    }
+
+    /// Holds all messages that a client heard of a conversation against its log.
+    pub(super) fn judge_heard(&self, client: u32, conversation: &str, heard: &[Print]) -> Option<Finding> {
+        let log: Vec<Print> = self.messages_of(conversation).collect();
+        let same = log.iter().zip(heard).take_while(|(log, heard)| log == heard).count();
+        (same < log.len().max(heard.len())).then(|| Finding::Heard {
+            client,
+            conversation: conversation.to_owned(),
+            from: same,
+            heard: heard.len(),
+            of: log.len(),
+        })
     }
 
     /// Holds what one client saw of a conversation against its log.

@@ -115,3 +115,24 @@ fn a_view_takes_only_what_comes_next() {
     assert_eq!(told(view.joined(1, ROOM, 8, 1)), "new life: client 1 had to begin lobby anew");
     assert_eq!(view.next(), Some(1));
 }
+
+// Goal: whoever hears messages only hears all of them, in order.
+#[test]
+fn what_is_heard_is_the_row_of_messages() {
+    let mut logs = Logs::default();
+    logs.put(ROOM, &whole());
+    let judge = |heard: &[u32]| {
+        let heard: Vec<Print> = heard.iter().map(|message| print(*message)).collect();
+        logs.judge_heard(2, ROOM, &heard).map(|finding| finding.to_string())
+    };
+    assert_eq!((judge(&[0, 1, 2]), logs.messages(ROOM)), (None, 3));
+    let told = |heard, from| {
+        Some(format!(
+            "heard: client 2 heard {heard} messages of 3 in lobby, others than the log has from {from} on"
+        ))
+    };
+    assert_eq!(judge(&[0, 1]), told(2, 2));
+    assert_eq!(judge(&[0, 2]), told(2, 1));
+    assert_eq!(judge(&[0, 1, 1, 2]), told(4, 2));
+    assert_eq!(judge(&[0, 1, 2, 2]), told(4, 3));
+}

@@ -4,14 +4,17 @@
 //! **Calls** `plan` for what happens, the clients for what is said, `ledger` for what is right.
 //!
 //! Invariants
-//! 1. The server is killed by SIGKILL while messages are under way, at moments that the seed decides.
-//! 2. Its last kill comes when everything was acknowledged: what is judged is what was on disk.
+//! 1. The server is killed by SIGKILL while messages are under way, at moments that the seed decides; of several machines one
+//!    at a time is killed or stopped, and clients go to the next.
+//! 2. The last kill comes when everything was acknowledged: what is judged is what was on disk.
 //! 3. No wait is without an end: a drill that stands still says what it was waiting for.
 //!
-//! Not here: faults of the network and of several machines.
+//! Not here: faults of the network, of the database and of the bus.
 
 mod book;
 mod diary;
+mod grounds;
+mod irc;
 mod ledger;
 #[cfg(test)]
 mod ledger_tests;
@@ -23,7 +26,7 @@ mod websocket;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,9 +34,11 @@ use madang_host::clock;
 
 use book::{Book, Stage};
 use diary::Diary;
-use plan::Plan;
+use grounds::Grounds;
+use plan::{Fault, Plan};
 use report::Report;
-use server::{Server, StartError};
+use rustix::process::Signal;
+use server::{Addresses, Server, StartError};
 
 /// Nothing moves for so long: it never will.
 const STANDSTILL: Duration = Duration::from_secs(60);
@@ -62,6 +67,9 @@ pub struct Options {
     /// By which faces clients come, in turn
     #[arg(long, value_delimiter = ',', default_value = "ws")]
     pub faces: Vec<Face>,
+    /// How many machines; with more than one PostgreSQL and NATS are started for them, and machines are stopped as well as killed
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub nodes: u32,
     /// The report as one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -98,6 +106,8 @@ pub enum Failure {
     },
     /// A face that this drill does not speak yet.
     Face(Face),
+    /// Logs are read by clients that come over websockets.
+    First,
     /// Nothing moved any more.
     Standstill {
         /// What was waited for.
@@ -117,6 +127,7 @@ impl fmt::Display for Failure {
             Self::Start(error) => write!(f, "{error}"),
             Self::Io { doing, error } => write!(f, "{doing}: {error}"),
             Self::Face(face) => write!(f, "no client of this drill speaks {face:?} yet"),
+            Self::First => write!(f, "the first of --faces has to be ws: by it the logs are read in the end"),
             Self::Standstill { waiting_for, have, want, said } => {
                 let seconds = STANDSTILL.as_secs();
                 write!(
@@ -133,8 +144,11 @@ impl fmt::Display for Failure {
 /// # Errors
 /// [`Failure`]: the drill could not be held, which says nothing about the server's promises.
 pub fn run(options: &Options) -> Result<bool, Failure> {
-    if let Some(face) = options.faces.iter().find(|face| **face != Face::Ws) {
+    if let Some(face) = options.faces.iter().find(|face| !matches!(face, Face::Ws | Face::Irc)) {
         return Err(Failure::Face(*face));
+    }
+    if options.faces.first() != Some(&Face::Ws) {
+        return Err(Failure::First);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Io { doing: "start a runtime", error })?;
@@ -149,37 +163,54 @@ pub fn run(options: &Options) -> Result<bool, Failure> {
     Ok(report.findings.is_empty())
 }
 
-async fn drill(options: &Options, folder: &std::path::Path) -> Result<Report, Failure> {
+async fn drill(options: &Options, folder: &Path) -> Result<Report, Failure> {
     let began = clock::now();
-    let mut plan = Plan::new(options.seed, options.clients, options.messages, options.kills, options.cuts);
-    let server = Server::start(&options.madang, folder, &options.faces).await.map_err(Failure::Start)?;
-    let mut drill = Drill { book: Book::new(), server, clients: u64::from(options.clients) };
-    // The first client of each conversation reads its log in the end.
+    let mut plan = Plan::new(options);
+    let grounds = match options.nodes {
+        1 => None,
+        _ => Some(Grounds::start(folder).await.map_err(Failure::Start)?),
+    };
+    let mut nodes = Vec::new();
+    for node in 0..options.nodes {
+        let place = folder.join(format!("node{node}"));
+        std::fs::create_dir(&place).map_err(|error| Failure::Io { doing: "make a folder", error })?;
+        let server = Server::start(&options.madang, &place, &options.faces, grounds.as_ref()).await;
+        nodes.push(server.map_err(Failure::Start)?);
+    }
+    let addresses: Rc<[Addresses]> = nodes.iter().map(|node| node.addresses).collect();
+    let mut drill = Drill { book: Book::new(), nodes, clients: u64::from(options.clients) };
+    // The first client of each conversation that can reads its log in the end.
     let mut conversations = BTreeSet::new();
     for client in 0..options.clients {
+        let diary = Diary::new(&drill.book, &plan, client);
+        if plan.face(client) == Face::Irc {
+            tokio::task::spawn_local(irc::Client::new(diary, Rc::clone(&addresses)).live());
+            continue;
+        }
         let places = plan.places(client);
         let audits: Vec<usize> =
             (0..places.len()).filter(|at| conversations.insert(places[*at].conversation.clone())).collect();
-        let diary = Diary::new(&drill.book, &plan, client);
-        let client = websocket::Client::new(diary, drill.server.addresses, &audits);
-        tokio::task::spawn_local(client.live());
+        tokio::task::spawn_local(websocket::Client::new(diary, Rc::clone(&addresses), &audits).live());
     }
     drill.everybody("clients said hello").await?;
     drill.enter(Stage::Join);
     drill.everybody("clients joined their rooms").await?;
     drill.enter(Stage::Send);
     let kills = std::mem::take(&mut plan.kills);
-    let mut killed = 0;
+    let mut faults = 0;
     for kill in kills {
-        drill.until("messages acknowledged before the next kill", kill, |book| book.acked_count()).await?;
-        drill.kill_and_start().await?;
-        killed += 1;
-        let acked = drill.book.acked_count();
-        eprintln!("madang-chat-drill: killed {killed} times, {acked} of {} acknowledged", options.messages);
+        drill.until("messages settled before the next fault", kill, Book::settled_count).await?;
+        let (node, fault) = plan.fault(faults);
+        drill.befall(node, fault).await?;
+        faults += 1;
+        let settled = drill.book.settled_count();
+        eprintln!("madang-chat-drill: {faults} faults, {settled} of {} messages settled", options.messages);
     }
-    drill.until("messages acknowledged", u64::from(options.messages), |book| book.acked_count()).await?;
+    drill.until("messages settled", u64::from(options.messages), Book::settled_count).await?;
     let sent_in = began.elapsed();
-    drill.kill_and_start().await?;
+    for node in 0..drill.nodes.len() {
+        drill.befall(node, Fault::Kill(Duration::ZERO)).await?;
+    }
     drill.enter(Stage::Audit);
     drill.until("logs read", conversations.len() as u64, |book| book.audited_count() as u64).await?;
     let ends = drill.book.ends(conversations.into_iter());
@@ -190,7 +221,8 @@ async fn drill(options: &Options, folder: &std::path::Path) -> Result<Report, Fa
     Ok(Report {
         seed: options.seed,
         clients: options.clients,
-        kills: killed + 1,
+        nodes: options.nodes,
+        faults: faults + u64::from(options.nodes),
         counts,
         sending_seconds: sent_in.as_secs_f64(),
         seconds: began.elapsed().as_secs_f64(),
@@ -200,7 +232,7 @@ async fn drill(options: &Options, folder: &std::path::Path) -> Result<Report, Fa
 
 struct Drill {
     book: Rc<Book>,
-    server: Server,
+    nodes: Vec<Server>,
     clients: u64,
 }
 
@@ -225,8 +257,11 @@ impl Drill {
             let moved = tokio::time::timeout(STANDSTILL, self.book.moved.notified()).await;
             if moved.is_err() {
                 let have = have(&self.book);
-                let ended = if self.server.ended() { "(the server has ended)\n" } else { "" };
-                let mut said = format!("{ended}{}", self.server.said());
+                let mut said = String::new();
+                for node in &mut self.nodes {
+                    let ended = if node.ended() { "(it has ended)\n" } else { "" };
+                    said.push_str(&format!("{ended}{}\n", node.said()));
+                }
                 for finding in self.book.judged().iter().take(5) {
                     said.push_str(&format!("found: {finding}\n"));
                 }
@@ -236,9 +271,21 @@ impl Drill {
         Ok(())
     }
 
-    async fn kill_and_start(&mut self) -> Result<(), Failure> {
-        self.server.kill();
-        self.server.again().await.map_err(Failure::Start)
+    async fn befall(&mut self, node: usize, fault: Fault) -> Result<(), Failure> {
+        let Some(node) = self.nodes.get_mut(node) else { return Ok(()) };
+        match fault {
+            Fault::Kill(away) => {
+                node.kill();
+                tokio::time::sleep(away).await;
+                node.again().await.map_err(Failure::Start)
+            }
+            Fault::Stop(asleep) => {
+                node.signal(Signal::STOP);
+                tokio::time::sleep(asleep).await;
+                node.signal(Signal::CONT);
+                Ok(())
+            }
+        }
     }
 }
 

@@ -9,9 +9,11 @@
 //! Not here: the clock, sockets.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use madang_host::draws::Draws;
 
+use super::Face;
 use super::ledger::{Conversation, Number};
 
 /// One conversation as one client calls it.
@@ -41,6 +43,15 @@ impl Message {
     }
 }
 
+/// What befalls a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// SIGKILL; it is started again after so long.
+    Kill(Duration),
+    /// SIGSTOP, and SIGCONT after so long: it wakes up and finds that the world has gone on.
+    Stop(Duration),
+}
+
 /// The whole drill.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -49,17 +60,50 @@ pub(super) struct Plan {
     messages: u32,
     rooms: u32,
     cuts_each: u32,
+    faces: Vec<Face>,
+    nodes: u64,
     /// At so many acknowledged messages the server is killed.
     pub kills: VecDeque<u64>,
 }
 
 impl Plan {
     /// Kills are spread over the whole of the sending, never twice at the same message.
-    pub(super) fn new(seed: u64, clients: u32, messages: u32, kills: u32, cuts_each: u32) -> Self {
-        let mut draws = Draws::new(seed);
-        let share = u64::from(messages) / u64::from(kills.max(1));
-        let kills = (0..u64::from(kills)).map(|kill| kill * share + 1 + draws.below(share.saturating_sub(1)));
-        Self { seed, clients, messages, rooms: (clients / 5).max(1), cuts_each, kills: kills.collect() }
+    pub(super) fn new(options: &super::Options) -> Self {
+        let (clients, messages) = (options.clients, options.messages);
+        let mut draws = Draws::new(options.seed);
+        let share = u64::from(messages) / u64::from(options.kills.max(1));
+        let kills = (0..u64::from(options.kills))
+            .map(|kill| kill * share + 1 + draws.below(share.saturating_sub(1)))
+            .collect();
+        Self {
+            seed: options.seed,
+            clients,
+            messages,
+            rooms: (clients / 5).max(1),
+            cuts_each: options.cuts,
+            faces: options.faces.clone(),
+            nodes: u64::from(options.nodes),
+            kills,
+        }
+    }
+
+    /// By which face a client comes.
+    pub(super) fn face(&self, client: u32) -> Face {
+        let lane = client as usize % self.faces.len().max(1);
+        self.faces.get(lane).copied().unwrap_or(Face::Ws)
+    }
+
+    /// What befalls which machine the how manieth time.
+    pub(super) fn fault(&self, number: u64) -> (usize, Fault) {
+        let mut draws = Draws::new(self.seed ^ (number + 1).wrapping_mul(0x9e37_79b9));
+        let node = at(draws.below(self.nodes));
+        let lasts = Duration::from_millis(500 + draws.below(4_500));
+        let fault = match draws.below(2) {
+            1 if self.nodes > 1 => Fault::Stop(lasts),
+            _ if self.nodes > 1 => Fault::Kill(lasts),
+            _ => Fault::Kill(Duration::ZERO),
+        };
+        (node, fault)
     }
 
     /// A client's name.
@@ -77,8 +121,7 @@ impl Plan {
                 places.push(Place { conversation: called.clone(), called });
             }
         }
-        let other = client ^ 1;
-        if other < self.clients {
+        if let Some(other) = self.neighbour(client) {
             let (low, high) = (client.min(other), client.max(other));
             let conversation = format!("{} and {}", Self::name(low), Self::name(high));
             places.push(Place { conversation, called: format!("@{}", Self::name(other)) });
@@ -86,15 +129,23 @@ impl Plan {
         places
     }
 
+    /// With whom a client talks alone: with the next one of its face. Over IRC a guest without a key is another one every time.
+    fn neighbour(&self, client: u32) -> Option<u32> {
+        let lanes = u32::try_from(self.faces.len()).unwrap_or(1).max(1);
+        let other = ((client / lanes) ^ 1) * lanes + client % lanes;
+        (self.face(client) == Face::Ws && other < self.clients).then_some(other)
+    }
+
     /// What a client says, in order.
     pub(super) fn messages(&self, client: u32) -> Vec<Message> {
         let mut draws = self.draws(client, 1);
         let places = self.places(client).len() as u64;
+        let talk = self.neighbour(client).is_some();
         let count = self.messages / self.clients + u32::from(client < self.messages % self.clients);
         let message = |message| {
             // One in eight goes to the neighbour alone.
-            let rooms = places.saturating_sub(1).max(1);
-            let place = if draws.below(8) == 0 { places - 1 } else { draws.below(rooms) };
+            let rooms = if talk { places - 1 } else { places };
+            let place = if talk && draws.below(8) == 0 { rooms } else { draws.below(rooms) };
             let letters = ["a", "b ", "\"", "\\", "마", "당 ", "é", "😀", "/", "<&>"];
             let filler: String = (0..draws.below(24)).map(|_| letters[at(draws.below(10))]).collect();
             Message {
@@ -157,12 +208,33 @@ mod tests {
 
     use super::*;
 
+    fn plan(seed: u64, clients: u32, messages: u32, kills: u32, cuts: u32, faces: &[Face]) -> Plan {
+        Plan::new(&crate::crash::Options {
+            madang: "madang".into(),
+            seed,
+            clients,
+            messages,
+            kills,
+            cuts,
+            faces: faces.to_vec(),
+            nodes: 1,
+            json: false,
+            keep: false,
+        })
+    }
+
     proptest! {
         // Goal: whatever the numbers, everybody has something to say where somebody hears it, and the kills are in the sending.
         #[test]
-        fn a_plan_is_whole(seed: u64, clients in 2_u32..60, messages in 60_u32..3_000, kills in 0_u32..20) {
-            let plan = Plan::new(seed, clients, messages, kills, 3);
-            let again = Plan::new(seed, clients, messages, kills, 3);
+        fn a_plan_is_whole(
+            seed: u64,
+            clients in 2_u32..60,
+            messages in 60_u32..3_000,
+            kills in 0_u32..20,
+            faces in prop::sample::select(vec![&[Face::Ws][..], &[Face::Ws, Face::Irc], &[Face::Ws, Face::Irc, Face::Irc]]),
+        ) {
+            let (made, again) = (plan(seed, clients, messages, kills, 3, faces), plan(seed, clients, messages, kills, 3, faces));
+            let plan = made;
             let mut total = 0;
             for client in 0..clients {
                 let (places, said) = (plan.places(client), plan.messages(client));
@@ -177,10 +249,26 @@ mod tests {
         }
     }
 
+    // Goal: every conversation is read in the end by somebody who can, whatever the faces.
+    #[test]
+    fn every_conversation_has_a_member_who_can_read_its_log() {
+        for clients in [12, 30, 50] {
+            let plan = &plan(1, clients, 100, 1, 1, &[Face::Ws, Face::Irc]);
+            let of = |face| {
+                let there = (0..clients).filter(move |client| plan.face(*client) == face);
+                let names: std::collections::BTreeSet<String> =
+                    there.flat_map(|client| plan.places(client)).map(|place| place.conversation).collect();
+                names
+            };
+            let (by_websocket, by_irc) = (of(Face::Ws), of(Face::Irc));
+            assert!(by_irc.is_subset(&by_websocket), "{by_irc:?} {by_websocket:?}");
+        }
+    }
+
     // Goal: cuts come about as often as was asked for.
     #[test]
     fn cuts_are_spread_over_what_is_heard() {
-        let mut cuts = Plan::new(5, 10, 10_000, 1, 10).cuts(3);
+        let mut cuts = plan(5, 10, 10_000, 1, 10, &[Face::Ws]).cuts(3);
         let count = (0..9_000).filter(|_| cuts.frame().is_some()).count();
         assert!((5..=20).contains(&count), "{count} cuts");
     }
@@ -188,7 +276,7 @@ mod tests {
     // Goal: two who talk call the conversation differently and mean the same.
     #[test]
     fn a_talk_has_two_names() {
-        let plan = Plan::new(1, 12, 100, 1, 1);
+        let plan = plan(1, 12, 100, 1, 1, &[Face::Ws]);
         let talk = |client: u32| plan.places(client).pop().unwrap();
         assert_eq!((talk(4).called.as_str(), talk(5).called.as_str()), ("@c5", "@c4"));
         assert_eq!(talk(4).conversation, talk(5).conversation);

@@ -16,8 +16,10 @@ pub(super) struct Report {
     pub seed: u64,
     /// How many.
     pub clients: u32,
-    /// How often the server was killed.
-    pub kills: u32,
+    /// How many machines.
+    pub nodes: u32,
+    /// How often one was killed or stopped.
+    pub faults: u64,
     /// What happened.
     #[serde(flatten)]
     pub counts: Counts,
@@ -40,11 +42,13 @@ impl Report {
         let lines = [
             ("seed", self.seed),
             ("clients", self.clients.into()),
-            ("kills of the server", self.kills.into()),
+            ("machines", self.nodes.into()),
+            ("kills and stops", self.faults),
             ("messages sent", counts.sent),
             ("acknowledged", counts.acked),
             ("sent again", counts.resent),
             ("of those known already", counts.duplicates),
+            ("given up, not known", counts.given_up),
             ("put off by the server", counts.put_off),
             ("entries seen by clients", counts.delivered),
             ("connections opened again", counts.reconnects),

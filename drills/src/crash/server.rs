@@ -16,8 +16,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
+
+use super::grounds::Grounds;
 
 const READY: Duration = Duration::from_secs(30);
 
@@ -70,7 +73,7 @@ impl fmt::Display for StartError {
     }
 }
 
-fn io(doing: &'static str) -> impl FnOnce(io::Error) -> StartError {
+pub(super) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |error| StartError::Io { doing, error }
 }
 
@@ -83,10 +86,11 @@ impl Server {
         program: &Path,
         folder: &Path,
         faces: &[super::Face],
+        grounds: Option<&Grounds>,
     ) -> Result<Self, StartError> {
         let addresses = Addresses { http: free()?, irc: free()?, line: free()? };
         let program = program.canonicalize().map_err(io("find the server's program"))?;
-        std::fs::write(folder.join("madang.toml"), settings(addresses, faces))
+        std::fs::write(folder.join("madang.toml"), settings(addresses, faces, grounds))
             .map_err(io("write settings"))?;
         let mut server = Self { program, folder: folder.to_owned(), addresses, child: None };
         server.again().await?;
@@ -138,6 +142,15 @@ impl Server {
         }
     }
 
+    /// SIGSTOP or SIGCONT.
+    pub(super) fn signal(&self, signal: Signal) {
+        let pid =
+            self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, signal); // it may have ended: then the drill finds out
+        }
+    }
+
     /// Whether it ended without being told to.
     pub(super) fn ended(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))))
@@ -162,12 +175,12 @@ impl Drop for Server {
 }
 
 /// A port that nobody holds now.
-fn free() -> Result<SocketAddr, StartError> {
+pub(super) fn free() -> Result<SocketAddr, StartError> {
     let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io("find a free port"))?;
     probe.local_addr().map_err(io("find a free port"))
 }
 
-fn settings(addresses: Addresses, faces: &[super::Face]) -> String {
+fn settings(addresses: Addresses, faces: &[super::Face], grounds: Option<&Grounds>) -> String {
     let Addresses { http, irc, line } = addresses;
     let mut listen = Vec::new();
     if faces.contains(&super::Face::Irc) {
@@ -178,9 +191,10 @@ fn settings(addresses: Addresses, faces: &[super::Face]) -> String {
     }
     let listen =
         if listen.is_empty() { String::new() } else { format!("listen = [{}]\n", listen.join(", ")) };
+    let shared = grounds.map(Grounds::settings).unwrap_or_default();
     format!(
         "[server]\ndata = \"data\"\nworkers = 2\n\n[site.main]\nlisten = \"http://{http}\"\n\
          route = [{{ path = \"/chat/*\", chat = \"town\" }}]\n\n\
-         [chat.town]\n{listen}history = \"forever\"\nguests = true\nrate = \"1000/s\"\nburst = 1000\n"
+         [chat.town]\n{listen}history = \"forever\"\nguests = true\nrate = \"1000/s\"\nburst = 1000\n{shared}"
     )
 }

@@ -10,6 +10,7 @@
 //! Not here: what is right (`ledger`), when it is cut off (`plan`).
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
@@ -34,7 +35,9 @@ const PAGE: u64 = 200;
 
 /// One client.
 pub(super) struct Client {
-    addresses: Addresses,
+    addresses: Rc<[Addresses]>,
+    /// How often it connected: each time to the next machine.
+    turn: usize,
     key: Option<String>,
     /// Whose logs it reads, and what it has of them.
     audits: Vec<(usize, Vec<Seen>)>,
@@ -119,8 +122,9 @@ impl Told {
 
 impl Client {
     /// A client that has not connected yet; the conversations at `audits` it reads in the end.
-    pub(super) fn new(diary: Diary, addresses: Addresses, audits: &[usize]) -> Self {
+    pub(super) fn new(diary: Diary, addresses: Rc<[Addresses]>, audits: &[usize]) -> Self {
         Self {
+            turn: diary.number as usize,
             addresses,
             key: None,
             audits: audits.iter().map(|place| (*place, Vec::new())).collect(),
@@ -148,10 +152,12 @@ impl Client {
         self.diary.close();
     }
 
-    async fn connect(&self) -> Result<WebSocketStream<TcpStream>, Lost> {
-        let stream = TcpStream::connect(self.addresses.http).await.map_err(|_| Lost)?;
+    async fn connect(&mut self) -> Result<WebSocketStream<TcpStream>, Lost> {
+        let address = self.addresses[self.turn % self.addresses.len()].http;
+        self.turn += 1;
+        let stream = TcpStream::connect(address).await.map_err(|_| Lost)?;
         stream.set_nodelay(true).map_err(|_| Lost)?;
-        let url = format!("ws://{}/chat/ws", self.addresses.http);
+        let url = format!("ws://{address}/chat/ws");
         let (socket, _) = tokio_tungstenite::client_async(url, stream).await.map_err(|_| Lost)?;
         Ok(socket)
     }
@@ -208,8 +214,8 @@ impl Client {
             }
         }
         let joined = talk.ends.iter().all(Option::is_some);
-        if joined {
-            self.diary.caught_up(|place| talk.ends[place]);
+        if joined && self.diary.views.iter().zip(&talk.ends).all(|(view, end)| view.next() >= *end) {
+            self.diary.caught_up();
         }
         match stage {
             Stage::Join if joined => self.diary.arrive(stage),

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use madang_host::clock;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
+use rustix::net::sockopt;
 
 use super::orders::Orders;
 use super::tally::Tally;
@@ -26,6 +27,8 @@ use crate::speak::{Protocol, Seat, Talk, What, stamp};
 
 const OPENING_MAX: u32 = 64;
 const EVENTS_MAX: usize = 1024;
+/// What the kernel takes for somebody who does not read.
+const STALLED_BYTES: usize = 4 * 1024;
 /// What is no connection's place.
 const ORDERS: usize = usize::MAX;
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -111,13 +114,17 @@ impl Crowd {
 
     fn connect(&mut self, options: &Options) -> Result<(), Failure> {
         let number = self.people();
-        let seat = Seat { number, room: number / options.members };
+        let seat = Seat { number: options.first + number, room: number / options.members };
         let socket = TcpStream::connect(options.address)
             .and_then(|socket| socket.set_nodelay(true).and(socket.set_nonblocking(true)).map(|()| socket))
             .map_err(|error| Failure::Io { doing: "connect", error })?;
         let data = epoll::EventData::new_u64(self.people.len() as u64);
         epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN)
             .map_err(kernel("watch a connection"))?;
+        if number as usize >= self.stalled_from {
+            // Else the kernel would read for a while in its place.
+            let _ = sockopt::set_socket_recv_buffer_size(&socket, STALLED_BYTES); // a larger one stalls later
+        }
         let ready = self.protocol.sits_at_once();
         let mut begin = Vec::new();
         self.protocol.begin(&options.path, seat, &mut begin);

@@ -52,6 +52,9 @@ pub struct Options {
     /// How many people sit in each
     #[arg(long, default_value_t = 5)]
     pub members: u32,
+    /// The number of the first person, which its name bears: a second crowd at the same server needs other names
+    #[arg(long, default_value_t = 0)]
+    pub first: u32,
     /// Bytes of a message's text, 27 at least
     #[arg(long, default_value_t = 128)]
     pub bytes: usize,
