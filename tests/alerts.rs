@@ -1,89 +1,11 @@
 //! Alerts: what goes wrong is told once, where the settings say, by the real program. Webhooks are taken by a small server of
 //! the test's own that can be told to fail.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
-
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::support::hooks::Hooks;
 use crate::support::house::House;
-
-/// A POST that came.
-#[derive(Clone)]
-struct Post {
-    /// Lines of the head, their names in lower case.
-    head: Vec<String>,
-    body: Vec<u8>,
-    /// What it was answered.
-    status: u16,
-}
-
-impl Post {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    #[track_caller]
-    fn field(&self, name: &str) -> String {
-        let found = self.head.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        found.unwrap_or_else(|| panic!("no {name} in {:?}", self.head)).to_owned()
-    }
-}
-
-/// Takes webhooks and remembers them; answers with `status`.
-struct Hooks {
-    address: SocketAddr,
-    status: Arc<AtomicU16>,
-    posts: Arc<Mutex<Vec<Post>>>,
-}
-
-impl Hooks {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let this = Self {
-            address: listener.local_addr().unwrap(),
-            status: Arc::new(AtomicU16::new(204)),
-            posts: Arc::default(),
-        };
-        let (status, posts) = (Arc::clone(&this.status), Arc::clone(&this.posts));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let mut reader = BufReader::new(stream);
-                let mut head = Vec::new();
-                for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty())
-                {
-                    let (name, rest) = line.split_once(':').unwrap_or((line.as_str(), ""));
-                    head.push(format!("{}:{rest}", name.to_ascii_lowercase()));
-                }
-                let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-                let mut body = vec![0; length.unwrap_or(0)];
-                if reader.read_exact(&mut body).is_err() {
-                    continue;
-                }
-                let status = status.load(Ordering::SeqCst);
-                posts.lock().unwrap().push(Post { head, body, status });
-                let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-                let _ = reader.into_inner().write_all(answer.as_bytes());
-            }
-        });
-        this
-    }
-
-    fn all(&self) -> Vec<Post> {
-        self.posts.lock().unwrap().clone()
-    }
-
-    fn taken(&self) -> Vec<Post> {
-        self.all().into_iter().filter(|post| post.status < 300).collect()
-    }
-
-    fn answer(&self, status: u16) {
-        self.status.store(status, Ordering::SeqCst);
-    }
-}
 
 /// An app that ends at once until the file `well` is there.
 const APP: &str = "import os, time\nprint('no module named hello', flush=True)\nif not os.path.exists('well'):\n    \
@@ -190,14 +112,7 @@ fn a_webhook_that_was_away_gets_the_message_once() {
     assert_eq!(hooks.taken().len(), 1, "delivered twice");
 
     let post = &hooks.taken()[0];
-    let signed = [post.field("webhook-id"), post.field("webhook-timestamp")].join(".");
-    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
-    let bytes = [signed.as_bytes(), b".", &post.body].concat();
-    let tag = base64::Engine::decode(
-        &base64::engine::general_purpose::STANDARD,
-        post.field("webhook-signature").strip_prefix("v1,").unwrap(),
-    );
-    assert!(aws_lc_rs::hmac::verify(&key, &bytes, &tag.unwrap()).is_ok());
+    assert!(post.is_signed_by(SECRET));
     let metrics = house.metrics();
     let taken = "result=\"taken\"} 1";
     assert!(

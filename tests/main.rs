@@ -25,6 +25,7 @@ mod balance_failures;
 mod balance_pressure;
 mod balance_rolling;
 mod chat;
+mod chat_hooks;
 mod chat_talk;
 mod data;
 mod documents;

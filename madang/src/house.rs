@@ -229,7 +229,10 @@ impl House {
     /// Starts the chats that do not run yet and tells every worker of all.
     async fn send_chats(&mut self) -> Result<(), HouseError> {
         let all = &self.settings.chats;
-        let parts = self.chats.start(all, self.workers.len(), &self.settings.server.data).map_err(HouseError::Worker)?;
+        let parts = self
+            .chats
+            .start(all, self.workers.len(), &self.settings.server.data)
+            .map_err(HouseError::Worker)?;
         let name_servers = &self.settings.server.resolver;
         self.chats.open_offices(&self.telemetry, name_servers).map_err(HouseError::Worker)?;
         for (worker, new) in self.workers.iter().zip(parts) {

@@ -12,6 +12,7 @@
 pub mod client;
 pub mod dns;
 pub mod echo;
+pub mod hooks;
 pub mod house;
 pub mod http2_upstream;
 pub mod metrics;

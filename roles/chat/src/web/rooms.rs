@@ -77,10 +77,13 @@ async fn say(here: &Here, exchange: &mut Exchange, room: String) -> Result<Reply
     let max = here.settings().frame_bytes_max;
     let body = exchange.body.collect(max as u64).await;
     let body = body.map_err(|fault| match fault {
-        madang_http::body::BodyFault::TooLarge { .. } => Refusal::TooLong { what: "a body", bytes: max + 1, max },
+        madang_http::body::BodyFault::TooLarge { .. } => {
+            Refusal::TooLong { what: "a body", bytes: max + 1, max }
+        }
         fault => Refusal::Malformed { why: fault.to_string() },
     })?;
-    let said: Said = serde_json::from_slice(&body).map_err(|error| Refusal::Malformed { why: error.to_string() })?;
+    let said: Said =
+        serde_json::from_slice(&body).map_err(|error| Refusal::Malformed { why: error.to_string() })?;
     let Said { text, nonce, name, key, reply, files, action } = said;
     let claim = match (who(here, &exchange.head)?, name) {
         (Some(claim), _) => claim,
@@ -115,7 +118,7 @@ pub(super) async fn once(here: &Here, claim: Claim, ask: impl Into<Ask>) -> Resu
     wait.await.unwrap_or(Err(Refusal::ShuttingDown))
 }
 
-fn answer(exchange: &mut Exchange, outcome: Result<Reply, Refusal>, writes: bool) {
+pub(super) fn answer(exchange: &mut Exchange, outcome: Result<Reply, Refusal>, writes: bool) {
     let reply = match outcome {
         Ok(reply) => reply,
         Err(refusal) => return refuse(exchange, &refusal),

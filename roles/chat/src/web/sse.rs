@@ -104,7 +104,10 @@ impl Face for Ear {
         self.wake();
     }
     fn told(&self, notice: &Notice) {
-        if matches!(notice, Notice::Gap { .. } | Notice::Left { .. } | Notice::Presence { .. } | Notice::Typing { .. }) {
+        if matches!(
+            notice,
+            Notice::Gap { .. } | Notice::Left { .. } | Notice::Presence { .. } | Notice::Typing { .. }
+        ) {
             self.tell(None, &name_of(notice), notice);
         }
         if let Notice::Left { .. } = notice {
@@ -219,7 +222,8 @@ async fn answered(ear: &Rc<Ear>) -> Result<(), Refusal> {
 
 /// `EPOCH:OFFSET`.
 fn seen(text: &str) -> Result<Seen, Refusal> {
-    let pair = text.split_once(':').and_then(|(epoch, offset)| Some((epoch.parse().ok()?, offset.parse().ok()?)));
+    let pair =
+        text.split_once(':').and_then(|(epoch, offset)| Some((epoch.parse().ok()?, offset.parse().ok()?)));
     let bad = || Refusal::Malformed { why: "since: EPOCH:OFFSET, as the last event's id".to_owned() };
     pair.map(|(epoch, offset)| Seen { epoch, offset }).ok_or_else(bad)
 }

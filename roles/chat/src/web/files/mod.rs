@@ -127,7 +127,11 @@ fn sender(here: &Here, exchange: &Exchange, files: &FileSettings) -> Result<Stri
 }
 
 /// The body onto the shelf, a gathered piece at a time.
-async fn receive(exchange: &mut Exchange, mut part: Part, files: &FileSettings) -> Result<(Part, u64), Refusal> {
+async fn receive(
+    exchange: &mut Exchange,
+    mut part: Part,
+    files: &FileSettings,
+) -> Result<(Part, u64), Refusal> {
     let (mut gathered, mut bytes) = (BytesMut::new(), 0);
     let total_max = files.total_bytes_max;
     loop {
@@ -157,7 +161,9 @@ fn broken(fault: &BodyFault) -> Refusal {
     }
 }
 
-async fn off<T: Send + 'static>(work: impl FnOnce() -> Result<T, NotTaken> + Send + 'static) -> Result<T, Refusal> {
+async fn off<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NotTaken> + Send + 'static,
+) -> Result<T, Refusal> {
     let done = tokio::task::spawn_blocking(work).await;
     match done {
         Ok(Ok(value)) => Ok(value),
@@ -210,10 +216,16 @@ fn answer(exchange: &mut Exchange, file: std::fs::File, about: &About) {
     let range = range.and_then(|range| one_range(range, about.bytes));
     let response = &mut exchange.response;
     let fields = &mut response.fields;
-    fields.set("content-type", if shown { about.media_type.clone() } else { "application/octet-stream".to_owned() });
+    fields.set(
+        "content-type",
+        if shown { about.media_type.clone() } else { "application/octet-stream".to_owned() },
+    );
     fields.set("content-disposition", format!("{kind}; filename*=UTF-8''{name}"));
     fields.set("x-content-type-options", "nosniff");
-    fields.set("content-security-policy", "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'");
+    fields.set(
+        "content-security-policy",
+        "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'",
+    );
     fields.set("cross-origin-resource-policy", "same-origin");
     // An id is of one file for ever.
     fields.set("cache-control", "private, max-age=31536000, immutable");

@@ -143,7 +143,8 @@ impl Shelf {
         let mut gone = 0;
         for path in self.paths()? {
             let Ok(about) = fs::metadata(&path) else { continue };
-            let is_old = about.modified().is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > age_max));
+            let is_old =
+                about.modified().is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > age_max));
             if is_old && fs::remove_file(&path).is_ok() {
                 self.give_back(about.len());
                 gone += 1;
@@ -189,8 +190,11 @@ impl Part {
         let path = self.path.with_file_name(&self.id);
         let write = || -> io::Result<()> {
             self.file.sync_all()?;
-            let mut beside =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.with_extension(ABOUT))?;
+            let mut beside = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path.with_extension(ABOUT))?;
             beside.write_all(&text)?;
             beside.sync_all()?;
             fs::rename(&self.path, &path)?;
@@ -244,7 +248,9 @@ mod tests {
     fn nothing_but_an_id_is_looked_for() {
         let folder = tempfile::TempDir::new().unwrap();
         let shelf = Shelf::open(folder.path().to_owned()).unwrap();
-        for id in ["", "..", "../../../../etc/passwd", "0123", &"/".repeat(32), &"A".repeat(32), &"é".repeat(16)] {
+        for id in
+            ["", "..", "../../../../etc/passwd", "0123", &"/".repeat(32), &"A".repeat(32), &"é".repeat(16)]
+        {
             assert!(shelf.find(id).unwrap().is_none(), "{id}");
         }
     }
