@@ -46,7 +46,7 @@ enum Stage {
     Plain,
     ScramFirst,
     /// The server's first message has left.
-    Scram(Scram),
+    Scram(Box<Scram>),
     /// And its last one: the client acknowledges it.
     Proved(Claim),
 }
@@ -87,7 +87,9 @@ async fn take(identity: &Identity, from: IpAddr, stage: Stage, attempt: Attempt)
         },
         (Attempt::Message(message), Stage::ScramFirst) => {
             match identity.scram(&String::from_utf8_lossy(&message), from).await {
-                Ok(scram) => (Step::Challenge(scram.message().as_bytes().to_vec()), Stage::Scram(scram)),
+                Ok(scram) => {
+                    (Step::Challenge(scram.message().as_bytes().to_vec()), Stage::Scram(Box::new(scram)))
+                }
                 Err(refused) => (Step::Refused(refused.to_string()), Stage::Nothing),
             }
         }

@@ -99,13 +99,20 @@ impl Chats {
     }
 
     /// Opens the way to other machines if the settings name one, a chat needs it and it is not open.
-    pub fn open_bus(&mut self, wanted: &[Arc<ChatSettings>], settings: &BusSettings) -> Result<(), BusError> {
+    /// Off this thread: it blocks for a moment.
+    pub async fn open_bus(
+        &mut self,
+        wanted: &[Arc<ChatSettings>],
+        settings: &BusSettings,
+    ) -> Result<(), BusError> {
         if wanted.is_empty() || self.bus.is_some() || matches!(settings, BusSettings::Local) {
             return Ok(());
         }
         // How it fares is on the admin surface: what it says of itself is counted and shown there.
-        let bus = Bus::start(settings, |_| {})?;
-        self.bus = Some(bus);
+        let settings = settings.clone();
+        let started = tokio::task::spawn_blocking(move || Bus::start(&settings, |_| {})).await;
+        let why = || BusError::Failed { why: "starting it broke off".to_owned() };
+        self.bus = Some(started.unwrap_or_else(|_| Err(why()))?);
         Ok(())
     }
 
