@@ -218,7 +218,7 @@ fn a_hook_hears_what_it_may() {
 #[test]
 fn a_name_of_a_private_address_is_not_asked() {
     let (hooks, names) = (Hooks::start(), NameServer::start());
-    names.set("inside.test.", 60, &["127.0.0.1".parse().unwrap()]);
+    names.set("inside.test", 60, &["127.0.0.1".parse().unwrap()]);
     let text = settings(&hooks, "")
         .replace("[server]\n", &format!("[server]\nresolver = \"{}\"\n", names.address))
         .replace(&hooks.address.to_string(), &format!("inside.test:{}", hooks.address.port()))
@@ -230,4 +230,54 @@ fn a_name_of_a_private_address_is_not_asked() {
     assert_eq!(hooks.all().len(), 0);
     house.reload(&text.replace("[chat.town.hooks.push]\n", "[chat.town.hooks.push]\nallow_private = true\n"));
     house.until(|| hooks.taken().len() == 1);
+}
+
+// Goal: a program posts by URL with nothing but curl: its room is made, it is shown by its name, the same nonce is the same
+// message; a wrong token, another method, a name that somebody has and haste are refused.
+#[test]
+fn a_program_posts_by_url() {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    let hooks = Hooks::start();
+    let posts =
+        format!("[chat.town.posts.build]\nroom = \"builds\"\ntoken = \"{TOKEN}\"\nrate = \"1/m\"\nburst = 4");
+    let house = House::start(&settings(&hooks, &posts), &[]);
+    let post = |token: &str, body: &str| {
+        let fields =
+            format!("content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n", body.len());
+        let mut client = house.client();
+        client.send(
+            format!("POST /chat/hooks/{token} HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n{body}").as_bytes(),
+        );
+        let answer = client.answer("POST");
+        let text = answer.text();
+        (
+            answer.status,
+            serde_json::from_str::<Value>(&text).unwrap_or_else(|error| panic!("{error}: {text}")),
+        )
+    };
+    let (status, kept) = post(TOKEN, r#"{"text":"built","icon_emoji":":x:"}"#);
+    assert_eq!((status, &kept["room"]), (201, &json!("builds")), "{kept}");
+    let mut mina = Talk::guest(house.address(0), "mina");
+    mina.ask(json!({ "do": "join", "room": "builds" }));
+    let (status, first) = post(TOKEN, r#"{"text":"again","nonce":"n","username":"nightly"}"#);
+    assert_eq!(status, 201);
+    let heard = mina.event("message");
+    assert_eq!(
+        (&heard["text"], &heard["by"]),
+        (&json!("again"), &json!({ "id": "b:build", "name": "nightly" }))
+    );
+    let (status, second) = post(TOKEN, r#"{"text":"again","nonce":"n"}"#);
+    assert_eq!((status, &second["offset"]), (200, &first["offset"]), "{second}");
+    check(post("0123456789abcdef0123456789abcdee", r#"{"text":"x"}"#), 401, "bad-token");
+    check(post(TOKEN, r#"{"text":"x","name":"mina"}"#), 409, "name-taken");
+    check(post(TOKEN, r#"{"text":"x"}"#), 429, "too-fast");
+    assert_eq!(house.client().get(&format!("/chat/hooks/{TOKEN}")).status, 405);
+    let mut build = Talk::open(house.address(0), "/chat/ws", "");
+    let taken = build.answered(json!({ "do": "hello", "name": "Build" }));
+    assert_eq!(taken["error"]["name"], "name-taken", "{taken}");
+
+    #[track_caller]
+    fn check((status, told): (u16, Value), want: u16, name: &str) {
+        assert_eq!((status, &told["error"]["name"]), (want, &json!(name)), "{told}");
+    }
 }

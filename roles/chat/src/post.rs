@@ -60,6 +60,13 @@ pub enum Claim {
         /// May do everything everywhere in this chat.
         admin: bool,
     },
+    /// A program whose token was found good; it has no connection.
+    Post {
+        /// The name of its way in the settings.
+        post: Arc<str>,
+        /// As it wishes to be shown.
+        name: Option<String>,
+    },
 }
 
 /// What a request that comes without a connection (POST, a hook, a command) gets.

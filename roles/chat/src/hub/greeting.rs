@@ -138,6 +138,8 @@ impl Hub {
                 return Ok(Greeted { person, admin, key: None, kept: None });
             }
             Claim::Guest { name, key, keeps } => (names::person(&name)?, key, keeps),
+            // Those never say hello.
+            Claim::Post { .. } => return Err(Refusal::BadToken),
         };
         self.guests_allowed()?;
         let folded = names::fold(&name);
@@ -178,7 +180,7 @@ impl Hub {
         Ok(held.and_then(|held| Some((serde_json::from_slice(&held.value).ok()?, held.value))))
     }
 
-    async fn name_is_free(&self, name: &Arc<str>, folded: &str) -> Result<(), Refusal> {
+    pub(super) async fn name_is_free(&self, name: &Arc<str>, folded: &str) -> Result<(), Refusal> {
         let is_here = {
             let state = self.state.borrow();
             state.names.contains_key(folded) || state.elsewhere.named(folded).is_some()
@@ -187,7 +189,8 @@ impl Hub {
             Some(directory) => directory.find(folded).await.is_some(),
             None => false,
         };
-        if is_here || is_user { Err(Refusal::NameTaken { name: Arc::clone(name) }) } else { Ok(()) }
+        let is_taken = is_here || is_user || self.is_posters(folded);
+        if is_taken { Err(Refusal::NameTaken { name: Arc::clone(name) }) } else { Ok(()) }
     }
 
     /// The connection is this person's from now on.

@@ -18,6 +18,7 @@ mod greeting;
 mod handing;
 mod keeping;
 mod order;
+mod posting;
 mod presence;
 mod reading;
 mod rooms;
@@ -39,11 +40,12 @@ pub use self::counts::{Counts, HubCounts};
 pub use self::greeting::Directory;
 pub(crate) use self::greeting::now_ms;
 use self::handing::Handing;
+use self::posting::Paces;
 use self::state::{Asker, QUEUE_MAX, State};
 use self::writing::WritingQueue;
 use crate::ask::Ask;
 use crate::hooks::office::Board;
-use crate::post::{Inbox, Once, SessionId, ToHub, ToWorker};
+use crate::post::{Claim, Inbox, Once, SessionId, ToHub, ToWorker};
 use crate::refusal::Refusal;
 use crate::reply::{Done, Reply};
 use crate::rules::Rules;
@@ -68,6 +70,7 @@ pub struct Hub {
     state: RefCell<State>,
     across: Option<Across>,
     handing: Handing,
+    paces: RefCell<Paces>,
     queue: WritingQueue,
     writing: Cell<usize>,
     reads: Rc<Semaphore>,
@@ -109,6 +112,7 @@ impl Hub {
         let hub = Rc::new(Self {
             across,
             handing,
+            paces: RefCell::default(),
             name,
             store,
             directory,
@@ -204,7 +208,11 @@ impl Hub {
             ToHub::Once { claim, ask, answer } => {
                 let this = Rc::clone(self);
                 tokio::task::spawn_local(async move {
-                    match this.asker_once(claim).await {
+                    let asker = match &claim {
+                        Claim::Post { post, name } => this.poster(post, name.clone(), &ask).await,
+                        _ => this.asker_once(claim).await,
+                    };
+                    match asker {
                         Ok(asker) => this.flow(asker, ask, Back::Once(answer)).await,
                         Err(refusal) => this.answer(Back::Once(answer), Err(refusal)),
                     }

@@ -235,6 +235,7 @@ pub(super) fn authenticated(machine: &mut Machine, step: Step) {
             let name = match &claim {
                 Claim::User { name, .. } => name.to_string(),
                 Claim::Guest { name, .. } => name.clone(),
+                Claim::Post { post, .. } => post.to_string(),
             };
             registering.claim = Some(claim);
             machine.numeric(RPL_LOGGEDIN, &[&source, &name], Some(&format!("You are logged in as {name}")));

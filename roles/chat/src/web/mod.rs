@@ -10,6 +10,7 @@
 //! | `rooms` | GET: the open rooms |
 //! | `rooms/ROOM/messages` | POST: say something; GET: what was said |
 //! | `rooms/ROOM/events` | GET: what happens, as server-sent events |
+//! | `hooks/TOKEN` | POST: say something in one room, as a program |
 //! | `files?name=…` | POST: a file to attach to a message |
 //! | `files/ID/NAME` | GET: the file |
 //!
@@ -20,6 +21,7 @@
 
 pub mod files;
 mod page;
+mod posts;
 mod query;
 mod rooms;
 mod sse;
@@ -64,6 +66,9 @@ impl ChatService {
         if let Some((id, _)) = below.strip_prefix("files/").and_then(|below| below.split_once('/')) {
             let id = id.to_owned();
             return Some(Box::new(move |exchange| Box::pin(files::give(here, exchange, id))));
+        }
+        if let Some(token) = below.strip_prefix("hooks/").map(str::to_owned) {
+            return Some(Box::new(move |exchange| Box::pin(posts::post(here, exchange, token))));
         }
         let (room, what) = below.strip_prefix("rooms/")?.rsplit_once('/')?;
         let room = room.to_owned();

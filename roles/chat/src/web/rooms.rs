@@ -118,7 +118,7 @@ pub(super) async fn once(here: &Here, claim: Claim, ask: impl Into<Ask>) -> Resu
     wait.await.unwrap_or(Err(Refusal::ShuttingDown))
 }
 
-fn answer(exchange: &mut Exchange, outcome: Result<Reply, Refusal>, writes: bool) {
+pub(super) fn answer(exchange: &mut Exchange, outcome: Result<Reply, Refusal>, writes: bool) {
     let reply = match outcome {
         Ok(reply) => reply,
         Err(refusal) => return refuse(exchange, &refusal),
