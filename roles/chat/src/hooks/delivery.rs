@@ -293,7 +293,10 @@ mod tests {
                     }
                     Step::Bury(_) => {
                         prop_assert!(delivery.is_failing() && now - since > PATIENCE.give_up_after);
-                        (line.pop_front(), ends.push(letter), delivery.next_letter(), tries = 0);
+                        line.pop_front();
+                        ends.push(letter);
+                        delivery.next_letter();
+                        tries = 0;
                     }
                     Step::Send => {
                         prop_assert!(now >= pause_until, "no attempt within the pause");
@@ -314,7 +317,9 @@ mod tests {
                         }
                         match delivery.went(&attempt, now) {
                             Outcome::Delivered { .. } | Outcome::Bury => {
-                                (line.pop_front(), ends.push(letter), tries = 0);
+                                line.pop_front();
+                                ends.push(letter);
+                                tries = 0;
                             }
                             Outcome::Again { .. } => {}
                             Outcome::Off => prop_assert!(false, "nobody said so"),
