@@ -51,11 +51,9 @@ fn each_command_is_answered_as_clients_know_it() {
         &[&format!("{s} 403 mina #a/b :A room is # and 1 to 64 letters, digits, - _ or .")],
     );
     check(irc, "TOPIC #lobby", &[&format!("{s} 331 mina #lobby :There is no topic")]);
-    check(
-        irc,
-        "TOPIC #lobby :mine",
-        &[&format!("{s} 482 mina #lobby :only the room's moderators may do this")],
-    );
+    // Nobody owns it: who may speak may name it.
+    check(irc, "TOPIC #lobby :mine", &[":mina!~ID@town TOPIC #lobby :mine"]);
+    check(irc, "TOPIC #lobby :", &[":mina!~ID@town TOPIC #lobby :"]);
     check(irc, "MODE #lobby", &[&format!("{s} 324 mina #lobby +nt")]);
     check(
         irc,

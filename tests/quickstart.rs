@@ -27,6 +27,7 @@ fn house() -> House {
     let settings = std::fs::read_to_string(folder().join("madang.toml")).unwrap();
     let settings =
         settings.replace(":8080", ":0").replace("127.0.0.1:8443", "127.0.0.2:0").replace(":9900", ":0");
+    let settings = settings.replace("127.0.0.1:6667", "127.0.0.3:0").replace("127.0.0.1:7000", "127.0.0.4:0");
     let settings = settings.replace("../apps/python", "python");
     let app = std::fs::read(folder().join("../apps/python/app.py")).unwrap();
     let mut files = vec![("python/app.py".to_owned(), app)];
