@@ -86,7 +86,9 @@ impl Hooks {
                     head.push(format!("{}:{rest}", name.to_ascii_lowercase()));
                 }
                 let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-                let mut body = vec![0; length.unwrap_or(0)];
+                // Its sender was killed before the end of the head.
+                let Some(length) = length else { continue };
+                let mut body = vec![0; length];
                 if reader.read_exact(&mut body).is_err() {
                     continue;
                 }

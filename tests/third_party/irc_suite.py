@@ -193,8 +193,10 @@ def they_find_each_other(all):
 
 
 def an_operator_keeps_order(all):
-    """A topic that may not be set is refused in words; who leaves is seen."""
-    all.irssi.types("/topic #lobby mine now")
+    """A room nobody owns is named by who speaks there; who may not kick is told so in words; who leaves is seen."""
+    all.irssi.types("/topic #lobby ours now")
+    yield all.irssi.shows("issi changed the topic of #lobby to: ours now")
+    all.irssi.types("/kick plain out")
     yield all.irssi.shows("only the room's moderators may do this")
     all.weechat.types("/part #lobby", "irc.madang.#lobby")
     yield all.irssi.shows("has left #lobby")

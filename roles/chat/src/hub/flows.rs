@@ -19,7 +19,7 @@ use super::checks::{check_files, check_nonce, check_text, check_topic, within};
 use super::greeting::now_ms;
 use super::state::{Asker, Key, Kind, NAMED_MAX, Side};
 use super::{Back, Hub};
-use crate::ask::{Announce, Ask, Create, Delete, Edit, Join, React, Send, mentions};
+use crate::ask::{Announce, Ask, Create, Delete, Edit, Join, React, Seen, Send, mentions};
 use crate::event::{self, What, from_entry};
 use crate::names::Address;
 use crate::notice::Notice;
@@ -188,8 +188,8 @@ impl Hub {
             Ok(()) => self.target(asker, &room, offset, true).await,
             Err(refusal) => Err(refusal),
         };
-        let (key, side, mut what) = match target {
-            Ok((key, side, by, what)) if by.id == asker.person.id => (key, side, what),
+        let (key, mut what) = match target {
+            Ok((key, _, by, what)) if by.id == asker.person.id => (key, what),
             Ok(_) => return self.answer(back, Err(Refusal::NotYours)),
             Err(refusal) => return self.answer(back, Err(refusal)),
         };
@@ -198,7 +198,7 @@ impl Hub {
         }
         let changed = Change::Edit(event::to_entry(&asker.person, what));
         let told = What::Edited { of: offset, text };
-        self.change(asker, (key, side), offset, changed, told, &nonce, back).await;
+        self.change(asker, (key, &room), offset, changed, told, &nonce, back).await;
     }
 
     async fn delete(self: &Rc<Self>, asker: &Asker, delete: Delete, back: Back) {
@@ -207,8 +207,8 @@ impl Hub {
             Ok(()) => self.target(asker, &room, offset, true).await,
             Err(refusal) => Err(refusal),
         };
-        let (key, side, by) = match target {
-            Ok((key, side, by, _)) => (key, side, by),
+        let (key, by) = match target {
+            Ok((key, _, by, _)) => (key, by),
             Err(refusal) => return self.answer(back, Err(refusal)),
         };
         let allowed = {
@@ -222,7 +222,7 @@ impl Hub {
         if !allowed {
             return self.answer(back, Err(Refusal::NotYours));
         }
-        self.change(asker, (key, side), offset, Change::Remove, What::Deleted { of: offset }, &nonce, back)
+        self.change(asker, (key, &room), offset, Change::Remove, What::Deleted { of: offset }, &nonce, back)
             .await;
     }
 
@@ -230,7 +230,7 @@ impl Hub {
     async fn change(
         self: &Rc<Self>,
         asker: &Asker,
-        (key, side): (Key, Side),
+        (key, room): (Key, &str),
         offset: u64,
         change: Change,
         told: What,
@@ -241,7 +241,11 @@ impl Hub {
         let Some(stream) = stream else { return self.answer(back, Err(Refusal::Busy { again_ms: 100 })) };
         // First the message, then the word of it: whoever reads between the two reads what holds.
         match self.store.log().change(&stream, offset, change).await {
-            Ok(_) => self.write(asker, key, side, told, Some(nonce), Some(back)),
+            // Nobody may be there, and it may have been forgotten since.
+            Ok(_) => match self.find(asker, room).await {
+                Ok((key, side)) => self.write(asker, key, side, told, Some(nonce), Some(back)),
+                Err(refusal) => self.answer(back, Err(refusal)),
+            },
             Err(error) => self.answer(back, Err(Refusal::Store(error))),
         }
     }
@@ -429,12 +433,29 @@ impl Hub {
             Ok(place) => place,
             Err(refusal) => return self.answer(back, Err(refusal)),
         };
-        self.write(asker, key, side, What::Created { private, invite_only }, None, None);
-        if let Some(text) = topic.filter(|topic| !topic.is_empty()) {
-            self.write(asker, key, side, What::Topic { text }, None, None);
+        // Answered when it is on disk: the last of what is written says so.
+        let (once, kept) = tokio::sync::oneshot::channel();
+        let mut once = Some(Back::Once(once));
+        let topic = topic.filter(|topic| !topic.is_empty());
+        let of_created = if topic.is_none() { once.take() } else { None };
+        self.write(asker, key, side, What::Created { private, invite_only }, None, of_created);
+        if let Some(text) = topic {
+            self.write(asker, key, side, What::Topic { text }, None, once);
         }
-        let join = Join { room, ..Join::default() };
-        match self.come_into(asker, key, side, &join, &back) {
+        let made = match kept.await {
+            Ok(Ok(Reply::Kept(kept))) => Ok(Seen { epoch: kept.epoch, offset: 0 }),
+            Ok(Err(refusal)) => Err(refusal),
+            _ => Err(Refusal::ShuttingDown),
+        };
+        let found = match made {
+            Ok(since) => self.find(asker, &room).await.map(|place| (place, since)),
+            Err(refusal) => Err(refusal),
+        };
+        let entered = found.and_then(|((key, side), since)| {
+            let join = Join { room, since: Some(since), ..Join::default() };
+            self.come_into(asker, key, side, &join, &back)
+        });
+        match entered {
             Ok(()) => self.flush(),
             Err(refusal) => self.answer(back, Err(refusal)),
         }

@@ -18,6 +18,7 @@ mod greeting;
 mod handing;
 mod keeping;
 mod order;
+mod places;
 mod posting;
 mod presence;
 mod reading;

@@ -248,7 +248,7 @@ impl Hub {
             })
             .collect();
         let state = self.state.borrow();
-        for (_, room) in &state.rooms {
+        for (_, room) in state.rooms.iter() {
             if !matches!(room.kind, Kind::Room) {
                 continue;
             }

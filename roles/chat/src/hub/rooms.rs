@@ -36,6 +36,9 @@ pub(super) struct Saved {
     pub(super) law: Law,
 }
 
+/// How often a conversation is looked up again that was forgotten meanwhile.
+const FORGOTTEN_MAX: usize = 100;
+
 /// Who reads a conversation's law.
 enum Reader {
     Nobody,
@@ -46,16 +49,23 @@ enum Reader {
 impl Hub {
     /// The conversation somebody means, with its law known.
     pub(super) async fn find(self: &Rc<Self>, asker: &Asker, room: &str) -> Result<(Key, Side), Refusal> {
-        let (key, side) = match Address::read(room)? {
-            Address::Room(name) => (self.room_named(&name)?, 0),
-            Address::Everyone => return Ok((self.everyone().await?, 0)),
-            Address::Direct(name) => {
-                let other = self.person_named(&name).await?;
-                self.direct(&asker.person, &other)?
+        let address = Address::read(room)?;
+        // It may be forgotten by those who waited for it too and left: then it is looked up again.
+        for _ in 0..FORGOTTEN_MAX {
+            let (key, side) = match &address {
+                Address::Room(name) => (self.room_named(name)?, 0),
+                Address::Everyone => return Ok((self.everyone().await?, 0)),
+                Address::Direct(name) => {
+                    let other = self.person_named(name).await?;
+                    self.direct(&asker.person, &other)?
+                }
+            };
+            self.known(key).await?;
+            if self.state.borrow().rooms.get(key).is_some() {
+                return Ok((key, side));
             }
-        };
-        self.known(key).await?;
-        Ok((key, side))
+        }
+        Err(Refusal::Busy { again_ms: 100 })
     }
 
     /// The same, if nothing has to be waited for.
@@ -152,7 +162,7 @@ impl Hub {
     /// Who reads a conversation's law now.
     fn reader(&self, key: Key) -> Result<Reader, Refusal> {
         let mut state = self.state.borrow_mut();
-        let room = state.rooms.get_mut(key).ok_or(Refusal::Busy { again_ms: 100 })?;
+        let Some(room) = state.rooms.get_mut(key) else { return Ok(Reader::Nobody) };
         Ok(match &room.known {
             Known::Yes => Reader::Nobody,
             Known::Soon(soon) => Reader::Other(Rc::clone(soon)),

@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use madang_store::log::StreamId;
-use slab::Slab;
 use tokio::sync::Notify;
 
+use super::places::Places;
 use super::presence::{ANYWHERE, Elsewhere};
 use crate::ask::{Ask, Seen};
 use crate::event::{Event, Person, PersonId, Rank};
@@ -38,8 +38,7 @@ const ASKS: Rate = Rate { burst: 200, every: Duration::from_millis(5) };
 /// People of a room whose names are told as they come and go; in larger ones only their number.
 pub(super) const NAMED_MAX: usize = 200;
 
-/// A conversation's place in the hub.
-pub(super) type Key = usize;
+pub(super) use super::places::Key;
 
 /// Which of the two sides of direct messages; 0 for every other conversation.
 pub(super) type Side = u8;
@@ -92,8 +91,6 @@ pub(super) struct Room {
     pub(super) name: Arc<str>,
     pub(super) stream: StreamId,
     pub(super) kind: Kind,
-    /// Makes its number different from those of the rooms that had its place before.
-    pub(super) life: u32,
     pub(super) known: Known,
     /// What other machines write there is heard while this is held.
     pub(super) listening: Option<madang_bus::Subscription>,
@@ -151,7 +148,7 @@ impl Busy {
 impl Room {
     /// The number by which workers know one side of it.
     pub(super) fn id(&self, key: Key, side: Side) -> RoomId {
-        RoomId((u64::from(self.life) << 32) | ((key as u64) << 1) | u64::from(side))
+        RoomId((key << 1) | u64::from(side))
     }
 
     /// What one side calls it.
@@ -218,9 +215,8 @@ pub(super) struct State {
     pub(super) humans: HashMap<PersonId, Human>,
     /// Folded names of those who are connected.
     pub(super) names: HashMap<String, PersonId>,
-    pub(super) rooms: Slab<Room>,
+    pub(super) rooms: Places,
     pub(super) by_stream: HashMap<StreamId, Key>,
-    pub(super) lives: u32,
     pub(super) out: Vec<Vec<ToWorker>>,
     /// Rooms in which somebody came or went since it was told.
     pub(super) moved: BTreeSet<Key>,
@@ -237,9 +233,8 @@ impl State {
             sessions: HashMap::new(),
             humans: HashMap::new(),
             names: HashMap::new(),
-            rooms: Slab::new(),
+            rooms: Places::default(),
             by_stream: HashMap::new(),
-            lives: 0,
             out: (0..workers).map(|_| Vec::new()).collect(),
             moved: BTreeSet::new(),
             elsewhere: Elsewhere::default(),
@@ -272,12 +267,10 @@ impl State {
         if self.rooms.len() >= max {
             return Err(Refusal::Full { what: "rooms", max });
         }
-        self.lives = self.lives.wrapping_add(1);
         let room = Room {
             name,
             stream: stream.clone(),
             kind,
-            life: self.lives,
             known: Known::No,
             listening: None,
             catching_up: false,
@@ -306,8 +299,9 @@ impl State {
     /// Forgets a conversation nobody is in; the store has it.
     pub(super) fn forget_if_idle(&mut self, key: Key) {
         if self.rooms.get(key).is_some_and(Room::is_idle) {
-            let room = self.rooms.remove(key);
-            self.by_stream.remove(&room.stream);
+            if let Some(room) = self.rooms.remove(key) {
+                self.by_stream.remove(&room.stream);
+            }
             self.moved.remove(&key);
         }
     }

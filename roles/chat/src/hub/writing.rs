@@ -65,14 +65,15 @@ impl Hub {
         back: Option<Back>,
     ) {
         let mut state = self.state.borrow_mut();
-        let Some(room) = state.rooms.get_mut(key) else { return };
-        if self.writing.get() >= WRITING_MAX {
+        let is_full = self.writing.get() >= WRITING_MAX;
+        let room = state.rooms.get_mut(key).filter(|_| !is_full);
+        let Some(room) = room else {
             drop(state);
             if let Some(back) = back {
                 self.answer(back, Err(Refusal::Busy { again_ms: 200 }));
             }
             return;
-        }
+        };
         let entry = event::to_entry(&asker.person, what.clone());
         let mut batch = Batch { entries: vec![entry], ..Batch::default() };
         if let Some(nonce) = nonce {
