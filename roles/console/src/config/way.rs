@@ -176,38 +176,9 @@ fn one(node: &Node, secret: Option<&Secret>) -> Result<Way, String> {
 mod tests {
     use super::*;
 
-    // Goal: a webhook's URL is read as others read URLs, and what cannot be meant is refused in words.
+    // Goal: what a webhook is shown as holds nothing that lets others post. How its URL is read: `madang_http::url`.
     #[test]
-    fn urls_are_taken_apart() {
-        let parse = |url: &str| {
-            Webhook::parse(url, None).map(|hook| {
-                (hook.url.secure, hook.url.host, hook.url.port, hook.url.authority, hook.url.path)
-            })
-        };
-        let good = |secure, host: &str, port, authority: &str, path: &str| {
-            Ok((secure, host.to_owned(), port, authority.to_owned(), path.to_owned()))
-        };
-        let check = |url: &str, want| assert_eq!(parse(url), want, "{url}");
-        check(
-            "https://Hooks.example.org/a?b=c#d",
-            good(true, "hooks.example.org", 443, "hooks.example.org", "/a?b=c"),
-        );
-        check("http://127.0.0.1:9/", good(false, "127.0.0.1", 9, "127.0.0.1:9", "/"));
-        check("http://[::1]:9", good(false, "::1", 9, "[::1]:9", "/"));
-        for wrong in [
-            "hooks.example.org/a",
-            "ftp://hooks.example.org/",
-            "https://",
-            "https:///path",
-            "https://user:password@hooks.example.org/",
-            "https://hooks.example.org:0/",
-            "https://hooks.example.org:99999/",
-            "https://hooks.example.org/한글",
-            "https://hooks.example.org/a b",
-        ] {
-            let why = parse(wrong).unwrap_err();
-            assert!(!why.contains("password@"), "{wrong}: {why}");
-        }
+    fn a_webhook_shows_no_secret() {
         let hook = Way::Webhook(Webhook::parse("https://h/very-secret", None).unwrap());
         assert!(!format!("{hook} {hook:?}").contains("very-secret"));
     }
