@@ -108,7 +108,7 @@ impl Chats {
         if wanted.is_empty() || self.bus.is_some() || matches!(settings, BusSettings::Local) {
             return Ok(());
         }
-        // How it fares is on the admin surface: what it says of itself is counted and shown there.
+        // How it fares is on /metrics (`view`).
         let settings = settings.clone();
         let started = tokio::task::spawn_blocking(move || Bus::start(&settings, |_| {})).await;
         let why = || BusError::Failed { why: "starting it broke off".to_owned() };

@@ -115,10 +115,11 @@ impl Chats {
         self.running.iter().map(Running::view).collect()
     }
 
-    /// Numbers and times for `/metrics`: of the chats, and of the store below them.
+    /// Numbers and times for `/metrics`: of the chats, and of the store and the bus below them.
     pub fn families(&self) -> (Vec<Gauge>, Vec<Durations>) {
         let Some(store) = &self.store else { return Default::default() };
         let (mut gauges, durations) = store.metrics();
+        gauges.extend(self.bus.iter().flat_map(madang_bus::Bus::metrics));
         let views = self.views();
         #[allow(clippy::cast_precision_loss)] // Prometheus numbers are floats
         let mut gauge = |name, help, of: &dyn Fn(&ChatView) -> u64| {

@@ -7,7 +7,6 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::state::State;
-use crate::refusal::Refusal;
 
 /// Written on the hub's thread, read anywhere.
 #[derive(Debug, Default)]
@@ -65,7 +64,7 @@ impl HubCounts {
         self.events.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn refused(&self, _: &Refusal) {
+    pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Relaxed);
     }
 

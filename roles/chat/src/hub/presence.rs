@@ -80,7 +80,10 @@ impl Elsewhere {
 impl Hub {
     /// Speaks and hears for as long as there is a bus. To be spawned.
     pub(super) async fn share_presence(self: Rc<Self>, bus: Bus) {
-        let Ok(mut presence) = Presence::new(&bus, &format!("chat/{}", self.name), Times::default()) else {
+        let presence = Presence::new(&bus, &format!("chat/{}", self.name), Times::default());
+        let Ok(mut presence) = presence else {
+            // Nobody will take what is to be said: it is not kept.
+            self.state.borrow_mut().elsewhere = Elsewhere::default();
             return;
         };
         let mut changes = Vec::new();
