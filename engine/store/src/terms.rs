@@ -106,6 +106,14 @@ pub(crate) fn query(words: &str) -> Vec<Part> {
     parts
 }
 
+/// Whether all these parts are among a text's terms.
+pub(crate) fn matches(parts: &[Part], have: &[String]) -> bool {
+    parts.iter().all(|part| match part {
+        Part::Prefix(begin) => have.iter().any(|term| term.starts_with(begin.as_str())),
+        Part::Phrase(row) => have.windows(row.len()).any(|window| window == row.as_slice()),
+    })
+}
+
 fn pairs(run: &[char], into: &mut Vec<String>) {
     into.extend(run.windows(2).map(|pair| pair.iter().collect::<String>()));
 }
@@ -225,13 +233,8 @@ mod tests {
                 prop_assert!(!term.is_empty() && term.len() <= TERM_BYTES_MAX + 4);
                 prop_assert!(term.chars().all(|letter| letter.is_alphanumeric() || is_paired(letter)), "{term:?}");
             }
-            for part in query(&text.replace('"', " ")) {
-                let found = match &part {
-                    Part::Prefix(begin) => have.iter().any(|term| term.starts_with(begin.as_str())),
-                    Part::Phrase(row) => have.windows(row.len()).any(|window| window == row.as_slice()),
-                };
-                prop_assert!(found, "{part:?} is not in {have:?}");
-            }
+            let parts = query(&text.replace('"', " "));
+            prop_assert!(matches(&parts, &have), "{parts:?} are not in {have:?}");
         }
     }
 }

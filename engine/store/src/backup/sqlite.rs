@@ -9,6 +9,7 @@
 //!
 //! Not here: the backup's file (`file`).
 
+use std::collections::HashMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,9 @@ use super::record::{Body, Cell, Record, quoted};
 use super::{BackupError, Sink};
 use crate::error::StoreError;
 use crate::number::{int, new_epoch, uint};
-use crate::sqlite::{fault, log, schema, tables};
+use crate::log::{Entry, StreamId};
+use crate::sqlite::tail::Recent;
+use crate::sqlite::{fault, log, schema, tables, tail};
 use crate::tables::Value;
 
 /// Versions that may have been given after the backup are not given again.
@@ -55,13 +58,18 @@ pub(super) fn read_all(path: &Path, sink: Sink<'_>) -> Result<(), BackupError> {
             at_ms: uint(row.get(6)?),
         })
     })?;
+    // A file of a version before has no end of the log.
+    let has_end = "SELECT count(*) FROM sqlite_schema WHERE name = 'madang_tail'";
+    let has_end: bool = view.query_row(has_end, [], |row| row.get(0)).map_err(fail)?;
+    let ends = if has_end { tail::load(&view)?.0 } else { HashMap::new() };
     let sql = "SELECT number, name, epoch, first, next, bytes, at_ms FROM madang_stream ORDER BY number";
     let mut streams = view.prepare(sql).map_err(fail)?;
     let mut rows = streams.query([]).map_err(fail)?;
     while let Some(row) = rows.next().map_err(fail)? {
-        let (number, record) = stream(row).map_err(fail)?;
+        let (number, mut record) = stream(row).map_err(fail)?;
+        let end = end_of(&ends, &mut record);
         sink(&record)?;
-        one_stream(&view, path, number, sink)?;
+        one_stream(&view, path, number, end, sink)?;
     }
     let sql = "SELECT namespace, key, value, version, expires_ms FROM madang_kv ORDER BY namespace, key";
     each(&view, path, sql, &[], sink, |row| {
@@ -92,7 +100,22 @@ fn stream(row: &Row<'_>) -> rusqlite::Result<(i64, Record)> {
     Ok((row.get(0)?, record))
 }
 
-fn one_stream(view: &Connection, path: &Path, number: i64, sink: Sink<'_>) -> Result<(), BackupError> {
+/// The end of a stream, which then goes as far as that.
+fn end_of<'e>(ends: &'e HashMap<StreamId, Recent>, record: &mut Record) -> Option<&'e Recent> {
+    let Record::Stream { name, next, bytes, at_ms, .. } = record else { return None };
+    let end = ends.get(&StreamId::new(name).ok()?)?;
+    (*next, *bytes, *at_ms) = (end.position.next, end.position.bytes, end.position.at_ms);
+    Some(end)
+}
+
+fn one_stream(
+    view: &Connection,
+    path: &Path,
+    number: i64,
+    end: Option<&Recent>,
+    sink: Sink<'_>,
+) -> Result<(), BackupError> {
+    let end = || end.into_iter().flat_map(|end| &end.entries);
     let range = [Value::Int(log::id(number, 0)), Value::Int(log::id(number, u64::MAX))];
     let sql = "SELECT id, at_ms, edits, removed, data, text FROM madang_entry WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
     each(view, path, sql, &range, sink, |row| {
@@ -105,6 +128,10 @@ fn one_stream(view: &Connection, path: &Path, number: i64, sink: Sink<'_>) -> Re
             text: row.get(5)?,
         })
     })?;
+    for fresh in end() {
+        let Entry { offset, at_ms, edits, removed, data, text } = Entry::clone(&fresh.entry);
+        sink(&Record::Entry { offset, at_ms, edits, removed, data: Body(data.into()), text })?;
+    }
     let sql = "SELECT day, key, first, count FROM madang_sent WHERE stream = ?1 ORDER BY day, key";
     each(view, path, sql, &[Value::Int(number)], sink, |row| {
         Ok(Record::Sent {
@@ -113,7 +140,12 @@ fn one_stream(view: &Connection, path: &Path, number: i64, sink: Sink<'_>) -> Re
             first: uint(row.get(2)?),
             count: uint(row.get(3)?),
         })
-    })
+    })?;
+    for (sent, fresh) in end().filter_map(|fresh| fresh.sent.as_ref().map(|sent| (sent, fresh))) {
+        let (key, first) = (Body(sent.key.to_vec()), fresh.entry.offset);
+        sink(&Record::Sent { day: sent.day, key, first, count: sent.count })?;
+    }
+    Ok(())
 }
 
 /// In the order they were made, so that what refers to another table comes after it.

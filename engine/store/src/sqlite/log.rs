@@ -1,26 +1,25 @@
 //! The append log in SQLite.
 //!
-//! **Job.** Append, change, trim on the writer's desk; read and search on a reader's connection.
-//! **Called by** `sqlite` through `writer` and `readers`.
+//! **Job.** Append, change, trim on the writer's desk. **Called by** `sqlite` through `writer`. **Calls** `tail`, `settle`.
 //!
 //! An entry's row number is made of its stream's number and its offset ([`id`]): a stream is one range of rows in the
 //! order of offsets, and the search index names entries by the same number.
 //!
 //! Invariants
 //! 1. An operation on the desk refuses before it writes, so that a refusal undoes nothing of the others' work.
-//! 2. The search index holds an entry's terms exactly while the entry holds its text.
+//! 2. The search index holds an entry's terms exactly while the entry holds its text, once it is in its place.
+//! 3. Whatever changes or takes away entries puts all of their stream into their places first.
 //!
-//! Not here: what terms are (`terms`).
+//! Not here: what terms are (`terms`), reading (`history`, `search`).
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::fault::{Stop, refuse};
+use super::tail::{APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, numbers};
 use super::writer::Desk;
-use super::{int, new_epoch, uint};
+use super::{int, new_epoch, settle, uint};
 use crate::error::StoreError;
-use crate::log::{
-    Appended, Batch, Change, Entry, From, History, Keep, NewEntry, Page, Position, Read, StreamId, Trimmed,
-};
+use crate::log::{Appended, Batch, Change, Entry, Keep, Key, NewEntry, Position, StreamId, Trimmed};
 use crate::terms;
 
 /// Bits of an entry's number that are its offset: 68,719,476,735 entries a stream, 134,217,727 streams.
@@ -37,16 +36,19 @@ const TRIM_MAX: usize = 1000;
 pub(super) struct Stream {
     pub(super) number: i64,
     pub(super) position: Position,
-    /// Changed since it was last written.
+    /// Changed since it was last written. What is only at the end of the log does not count.
     touched: bool,
 }
 
 const STREAM: &str = "SELECT number, epoch, first, next, bytes, at_ms FROM madang_stream WHERE name = ?1";
 /// One entry by its number.
 pub(super) const ENTRY: &str = "SELECT id, at_ms, edits, removed, data, text FROM madang_entry WHERE id = ?1";
-const ENTRIES: &str = "SELECT id, at_ms, edits, removed, data, text FROM madang_entry";
 
 impl Stream {
+    pub(super) fn new(number: i64, position: Position) -> Self {
+        Self { number, position, touched: false }
+    }
+
     fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         let position = Position {
             epoch: uint(row.get(1)?),
@@ -55,7 +57,7 @@ impl Stream {
             bytes: uint(row.get(4)?),
             at_ms: uint(row.get(5)?),
         };
-        Ok(Self { number: row.get(0)?, position, touched: false })
+        Ok(Self::new(row.get(0)?, position))
     }
 
     /// Writes the row if it has changed.
@@ -63,14 +65,8 @@ impl Stream {
         if std::mem::take(&mut self.touched) {
             let sql =
                 "UPDATE madang_stream SET first = ?2, next = ?3, bytes = ?4, at_ms = ?5 WHERE number = ?1";
-            let Position { first, next, bytes, at_ms, .. } = self.position;
-            connection.prepare_cached(sql)?.execute((
-                self.number,
-                int(first),
-                int(next),
-                int(bytes),
-                int(at_ms),
-            ))?;
+            let (first, next, bytes, at_ms) = numbers(&self.position);
+            connection.prepare_cached(sql)?.execute((self.number, first, next, bytes, at_ms))?;
         }
         Ok(())
     }
@@ -101,7 +97,10 @@ impl Desk {
         if let Some(known) = self.streams.get(stream) {
             return Ok(Some(*known));
         }
-        let found = find(&self.connection, stream)?;
+        let found = match self.intake.tail.stream(stream) {
+            None => find(&self.connection, stream)?,
+            found => found,
+        };
         if let Some(found) = found {
             self.streams.insert(stream.clone(), found);
         }
@@ -139,7 +138,7 @@ pub(super) fn open(desk: &mut Desk, stream: &StreamId) -> Result<Position, Stop>
     Ok(desk.stream_or_new(stream)?.position)
 }
 
-/// Appends a checked batch.
+/// Appends a checked batch: to the end of the log, or, if it is large, to its place at once.
 pub(super) fn append(desk: &mut Desk, stream: &StreamId, batch: &Batch) -> Result<Appended, Stop> {
     let mut row = match desk.stream(stream)? {
         Some(row) => row,
@@ -149,18 +148,10 @@ pub(super) fn append(desk: &mut Desk, stream: &StreamId, batch: &Batch) -> Resul
         None => desk.stream_or_new(stream)?,
     };
     let Position { epoch, next, at_ms, .. } = row.position;
-    let (today, now) = (int(day(desk.now_ms)), desk.now_ms);
-    if let Some(key) = &batch.key {
-        let sql =
-            "SELECT first, count FROM madang_sent WHERE day IN (?1, ?1 - 1) AND stream = ?2 AND key = ?3";
-        let sent = desk
-            .connection
-            .prepare_cached(sql)?
-            .query_row((today, row.number, key.as_bytes()), |row| Ok((uint(row.get(0)?), uint(row.get(1)?))))
-            .optional()?;
-        if let Some((first, count)) = sent {
-            return Ok(Appended { epoch, first, count, at_ms: now, duplicate: true });
-        }
+    if let Some(key) = &batch.key
+        && let Some((first, count)) = sent(desk, row.number, key)?
+    {
+        return Ok(Appended { epoch, first, count, at_ms: desk.now_ms, duplicate: true });
     }
     if batch.expect.is_some_and(|expect| expect != next) {
         return refuse(StoreError::Moved { epoch, next });
@@ -169,27 +160,57 @@ pub(super) fn append(desk: &mut Desk, stream: &StreamId, batch: &Batch) -> Resul
     if next + count > OFFSET_MAX {
         return refuse(StoreError::TooLarge { what: "a stream", size: usize::MAX, max: usize::MAX });
     }
-    let at_ms = now.max(at_ms);
-    {
-        let sql =
-            "INSERT INTO madang_entry (id, at_ms, edits, removed, data, text) VALUES (?1, ?2, 0, 0, ?3, ?4)";
-        let mut insert = desk.connection.prepare_cached(sql)?;
-        for (offset, entry) in (next..).zip(&batch.entries) {
-            let id = id(row.number, offset);
-            insert.execute((id, int(at_ms), &*entry.data, &entry.text))?;
-            add_words(&desk.connection, id, &entry.text)?;
-        }
-    }
-    if let Some(key) = &batch.key {
-        let sql = "INSERT INTO madang_sent (day, stream, key, first, count) VALUES (?1, ?2, ?3, ?4, ?5)";
-        let mut insert = desk.connection.prepare_cached(sql)?;
-        insert.execute((today, row.number, key.as_bytes(), int(next), int(count)))?;
+    let (at_ms, today) = (desk.now_ms.max(at_ms), day(desk.now_ms));
+    let small = batch.bytes() <= APPEND_BYTES_MAX && batch.entries.len() <= APPEND_ENTRIES_MAX;
+    if small {
+        // What was done to the stream in this group before holds for what is in its place.
+        row.write(&desk.connection)?;
+        desk.intake.take(stream, &row, (at_ms, today), batch);
+    } else {
+        settle::stream(desk, stream, usize::MAX)?;
+        insert(desk, row.number, (next, at_ms, today), batch)?;
     }
     row.position.next = next + count;
     row.position.bytes += batch.bytes() as u64;
     row.position.at_ms = at_ms;
-    desk.put_stream(stream, row);
+    if small {
+        desk.streams.insert(stream.clone(), row);
+    } else {
+        desk.put_stream(stream, row);
+    }
     Ok(Appended { epoch, first: next, count, at_ms, duplicate: false })
+}
+
+/// Where an append with this key was written, if it was: the offset and how many entries.
+fn sent(desk: &Desk, stream: i64, key: &Key) -> rusqlite::Result<Option<(u64, u64)>> {
+    if let Some(sent) = desk.intake.sent(stream, key.as_bytes()) {
+        return Ok(Some(sent));
+    }
+    let sql = "SELECT first, count FROM madang_sent WHERE day IN (?1, ?1 - 1) AND stream = ?2 AND key = ?3";
+    let mut select = desk.connection.prepare_cached(sql)?;
+    let row = (int(day(desk.now_ms)), stream, key.as_bytes());
+    select.query_row(row, |row| Ok((uint(row.get(0)?), uint(row.get(1)?)))).optional()
+}
+
+/// Writes an append in its place.
+fn insert(
+    desk: &Desk,
+    stream: i64,
+    (first, at_ms, today): (u64, u64, u64),
+    batch: &Batch,
+) -> rusqlite::Result<()> {
+    let sql =
+        "INSERT INTO madang_entry (id, at_ms, edits, removed, data, text) VALUES (?1, ?2, 0, 0, ?3, ?4)";
+    let mut insert = desk.connection.prepare_cached(sql)?;
+    for (offset, entry) in (first..).zip(&batch.entries) {
+        let id = id(stream, offset);
+        insert.execute((id, int(at_ms), &*entry.data, &entry.text))?;
+        add_words(&desk.connection, id, &entry.text)?;
+    }
+    let Some(key) = &batch.key else { return Ok(()) };
+    let sql = "INSERT INTO madang_sent (day, stream, key, first, count) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let row = (int(today), stream, key.as_bytes(), int(first), int(batch.entries.len() as u64));
+    desk.connection.prepare_cached(sql)?.execute(row).map(drop)
 }
 
 /// Puts an entry's terms into the search index.
@@ -215,6 +236,7 @@ fn take_words(connection: &Connection, id: i64, text: &str) -> rusqlite::Result<
 /// Edits or redacts one entry.
 pub(super) fn change(desk: &mut Desk, stream: &StreamId, at: u64, change: &Change) -> Result<Entry, Stop> {
     let missing = |offset| StoreError::Missing { stream: stream.as_str().to_owned(), offset };
+    settle::stream(desk, stream, usize::MAX)?;
     let Some(mut row) = desk.stream(stream)? else { return refuse(missing(0)) };
     let id = id(row.number, at);
     let known = (row.position.first..row.position.next).contains(&at);
@@ -246,6 +268,7 @@ pub(super) fn change(desk: &mut Desk, stream: &StreamId, at: u64, change: &Chang
 
 /// Takes away what `keep` does not keep.
 pub(super) fn trim(desk: &mut Desk, stream: &StreamId, keep: Keep) -> Result<Trimmed, Stop> {
+    settle::stream(desk, stream, usize::MAX)?;
     let Some(mut row) = desk.stream(stream)? else {
         return refuse(StoreError::Missing { stream: stream.as_str().to_owned(), offset: 0 });
     };
@@ -308,102 +331,4 @@ pub(super) fn entry_of(row: &Row<'_>) -> rusqlite::Result<Entry> {
         data: row.get::<_, Vec<u8>>(4)?.into(),
         text: row.get(5)?,
     })
-}
-
-/// Reads a piece of a stream, on a reader's connection.
-pub(super) fn read(connection: &Connection, stream: &StreamId, read: Read) -> rusqlite::Result<History> {
-    // One view of the stream's row and its entries.
-    let view = connection.unchecked_transaction()?;
-    let Some(row) = find(&view, stream)? else { return Ok(History::NoStream) };
-    let place = row.position;
-    let read = read.bounded();
-    let (low, high, backwards) = match read.from {
-        From::After { epoch, offset } => {
-            if (offset > 0 && epoch != place.epoch) || offset >= place.next {
-                return Ok(History::OtherEpoch(place));
-            }
-            if offset + 1 < place.first {
-                return Ok(History::TooOld(place));
-            }
-            (offset + 1, place.next, false)
-        }
-        From::Offset(offset) => (offset.clamp(place.first, place.next), place.next, false),
-        From::Before(offset) => (place.first, offset.clamp(place.first, place.next), true),
-    };
-    let order = if backwards { "DESC" } else { "ASC" };
-    let mut select =
-        view.prepare_cached(&format!("{ENTRIES} WHERE id >= ?1 AND id < ?2 ORDER BY id {order}"))?;
-    let mut rows = select.query((id(row.number, low), id(row.number, high)))?;
-    let (mut entries, mut bytes, mut more) = (Vec::new(), 0, false);
-    while let Some(found) = rows.next()? {
-        let entry = entry_of(found)?;
-        bytes += entry.data.len() + entry.text.len();
-        if entries.len() >= read.entries_max || (!entries.is_empty() && bytes > read.bytes_max) {
-            more = true;
-            break;
-        }
-        entries.push(entry);
-    }
-    if backwards {
-        entries.reverse();
-    }
-    Ok(History::Page(Page { position: place, entries, more }))
-}
-
-/// How far streams go.
-pub(super) fn positions(
-    connection: &Connection,
-    streams: &[StreamId],
-) -> rusqlite::Result<Vec<Option<Position>>> {
-    let view = connection.unchecked_transaction()?;
-    streams.iter().map(|stream| Ok(find(&view, stream)?.map(|row| row.position))).collect()
-}
-
-/// The first offset of this time or later.
-pub(crate) fn offset_at(
-    connection: &Connection,
-    stream: &StreamId,
-    at_ms: u64,
-) -> rusqlite::Result<Option<u64>> {
-    let view = connection.unchecked_transaction()?;
-    let Some(row) = find(&view, stream)? else { return Ok(None) };
-    first_at(&view, &row, at_ms).map(Some)
-}
-
-/// Times do not go back within a stream, so half of it is left out at every step.
-pub(super) fn first_at(connection: &Connection, row: &Stream, at_ms: u64) -> rusqlite::Result<u64> {
-    let (mut low, mut high) = (row.position.first, row.position.next);
-    let mut time = connection.prepare_cached("SELECT at_ms FROM madang_entry WHERE id = ?1")?;
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let at: i64 = time.query_row([id(row.number, middle)], |row| row.get(0))?;
-        if uint(at) < at_ms {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    Ok(low)
-}
-
-/// Names of streams, in order.
-pub(super) fn streams(
-    connection: &Connection,
-    prefix: &str,
-    after: Option<&StreamId>,
-    most: usize,
-) -> rusqlite::Result<Vec<StreamId>> {
-    let begin = after.map_or(prefix, |after| after.as_str().max(prefix));
-    let sql = "SELECT name FROM madang_stream WHERE name >= ?1 AND (?2 IS NULL OR name > ?2) ORDER BY name";
-    let mut select = connection.prepare_cached(sql)?;
-    let mut rows = select.query((begin, after.map(StreamId::as_str)))?;
-    let mut all = Vec::new();
-    while let Some(row) = rows.next()? {
-        let name: String = row.get(0)?;
-        if !name.starts_with(prefix) || all.len() >= most {
-            break;
-        }
-        all.extend(StreamId::new(&name).ok());
-    }
-    Ok(all)
 }

@@ -10,13 +10,16 @@
 //! Not here: how groups are committed (`writer`), what operations do (`log`, `search`, `kv`, `tables`).
 
 pub(crate) mod fault;
+mod history;
 mod kv;
 mod line;
 pub(crate) mod log;
 mod readers;
 pub(crate) mod schema;
 mod search;
+mod settle;
 pub(crate) mod tables;
+pub(crate) mod tail;
 mod upkeep;
 mod writer;
 
@@ -33,6 +36,7 @@ use rusqlite::Connection;
 use self::fault::Stop;
 use self::line::Line;
 use self::readers::Question;
+use self::tail::Tail;
 use self::writer::{Desk, Job, Op, Writer};
 use crate::answer::Answer;
 use crate::error::StoreError;
@@ -59,6 +63,7 @@ pub(crate) struct Sqlite {
     writes: Arc<Line<Box<dyn Job>>>,
     reads: Arc<Line<Question>>,
     numbers: Arc<Numbers>,
+    tail: Arc<Tail>,
     /// The readers, then the writer.
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -70,9 +75,10 @@ impl Sqlite {
         let writes: Arc<Line<Box<dyn Job>>> = Arc::new(Line::new(WRITES_MAX, WRITES_BYTES_MAX));
         let reads: Arc<Line<Question>> = Arc::new(Line::new(READS_MAX, usize::MAX));
         let connection = schema::open(path, bytes_max)?;
-        let writer =
-            Writer::new(connection, path.to_owned(), bytes_max, Arc::clone(&writes), Arc::clone(&numbers))?;
-        let store = Self { writes, reads, numbers, threads: Mutex::default() };
+        let tail: Arc<Tail> = Arc::default();
+        let (line, count) = (Arc::clone(&writes), Arc::clone(&numbers));
+        let writer = Writer::new(connection, path.to_owned(), bytes_max, line, count, Arc::clone(&tail))?;
+        let store = Self { writes, reads, numbers, tail, threads: Mutex::default() };
         let mut threads = Vec::new();
         for number in 0..READERS {
             let (connection, line) = (schema::open_reader(path)?, Arc::clone(&store.reads));
@@ -167,19 +173,20 @@ impl Log for Sqlite {
         if let Err(error) = within("streams", streams.len(), STREAMS_MAX) {
             return Answer::refused(error);
         }
-        self.query(move |connection| log::positions(connection, &streams))
+        let tail = Arc::clone(&self.tail);
+        self.query(move |connection| history::positions(connection, &tail, &streams))
     }
 
     fn read(&self, stream: &StreamId, read: Read) -> Answer<History> {
-        let stream = stream.clone();
-        self.query(move |connection| log::read(connection, &stream, read))
+        let (stream, tail) = (stream.clone(), Arc::clone(&self.tail));
+        self.query(move |connection| history::read(connection, &tail, &stream, read))
     }
 
     fn offset_at(&self, stream: &StreamId, at_ms: u64) -> Answer<u64> {
-        let stream = stream.clone();
+        let (stream, tail) = (stream.clone(), Arc::clone(&self.tail));
         self.ask(move |connection| {
-            let found =
-                log::offset_at(connection, &stream, at_ms).map_err(|error| readers::meaning(&error))?;
+            let found = history::offset_at(connection, &tail, &stream, at_ms)
+                .map_err(|error| readers::meaning(&error))?;
             found.ok_or_else(|| StoreError::Missing { stream: stream.as_str().to_owned(), offset: 0 })
         })
     }
@@ -211,15 +218,16 @@ impl Log for Sqlite {
             Err(error) => return Answer::refused(error),
         };
         search::once(&mut search.streams);
+        let tail = Arc::clone(&self.tail);
         self.query(move |connection| match parts.is_empty() {
             true => Ok(Vec::new()),
-            false => search::search(connection, &search, &parts, most),
+            false => search::search(connection, &tail, &search, &parts, most),
         })
     }
 
     fn streams(&self, prefix: &str, after: Option<&StreamId>) -> Answer<Vec<StreamId>> {
         let (prefix, after) = (prefix.to_owned(), after.cloned());
-        self.query(move |connection| log::streams(connection, &prefix, after.as_ref(), STREAMS_MAX))
+        self.query(move |connection| history::streams(connection, &prefix, after.as_ref(), STREAMS_MAX))
     }
 }
 

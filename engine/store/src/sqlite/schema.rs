@@ -16,14 +16,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::fault;
+use super::{fault, int};
 use crate::error::StoreError;
 use crate::terms;
 
 /// `madg`: says that a SQLite file is one of ours.
 const APPLICATION: i64 = 0x6d61_6467;
 /// Raised when the tables below change.
-const FORM: i64 = 1;
+const FORM: i64 = 2;
 /// Larger files are not read whole at the start: `madang backup` checks everything.
 const CHECK_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How long another process (a backup) may hold the file.
@@ -34,6 +34,8 @@ const CHECKPOINT_PAGES: u32 = 4096;
 pub(super) const STATEMENTS: usize = 128;
 /// How a SQLite file begins.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// By so many pages a file may grow beyond its limit, so that the end of the log finds its place: twice what it holds at most.
+pub(super) const SLACK_PAGES: i64 = 1024;
 /// The size of a page.
 const PAGE_BYTES: u64 = 4096;
 
@@ -56,6 +58,9 @@ CREATE TABLE madang_migration (
     owner TEXT NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL, sqlite TEXT NOT NULL,
     postgres TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (owner, number)) WITHOUT ROWID;
 ";
+
+/// Since form 2: the end of the log, a row for each commit that appended (`tail`).
+const TAIL: &str = "CREATE TABLE madang_tail (row INTEGER PRIMARY KEY, appends BLOB NOT NULL);";
 
 /// Contentless: the terms alone are kept. `secure-delete`: a term that is taken out is not merely marked so.
 const WORDS: &str = "
@@ -88,12 +93,16 @@ pub(crate) fn open(path: &Path, bytes_max: Option<u64>) -> Result<Connection, St
     connection.pragma_update(None, "foreign_keys", true).map_err(fail)?;
     connection.pragma_update(None, "cache_size", -8192).map_err(fail)?;
     if let Some(bytes_max) = bytes_max {
-        let pages = i64::try_from(bytes_max / PAGE_BYTES).unwrap_or(i64::MAX);
-        connection.pragma_update(None, "max_page_count", pages).map_err(fail)?;
+        connection.pragma_update(None, "max_page_count", pages(bytes_max)).map_err(fail)?;
     }
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     renew(&connection).map_err(fail)?;
     Ok(connection)
+}
+
+/// So many bytes in pages.
+pub(super) fn pages(bytes: u64) -> i64 {
+    int(bytes / PAGE_BYTES).min(i64::MAX - SLACK_PAGES)
 }
 
 /// SQLite takes a file that is shorter than a page for an empty database, whatever is in it, and would begin anew.
@@ -153,11 +162,15 @@ fn renew(connection: &Connection) -> rusqlite::Result<()> {
     let form: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if form < 1 {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {WORDS} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORM}; \
+            "BEGIN IMMEDIATE; {TABLES} {TAIL} {WORDS} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORM}; \
              INSERT INTO madang_meta VALUES ('terms', {}), ('version', 0); COMMIT",
             terms::VERSION
         ))?;
         return Ok(());
+    }
+    if form < 2 {
+        let renew = format!("BEGIN IMMEDIATE; {TAIL} PRAGMA user_version = {FORM}; COMMIT");
+        connection.execute_batch(&renew)?;
     }
     let known = "SELECT value FROM madang_meta WHERE name = 'terms'";
     let known: Option<i64> = connection.query_row(known, [], |row| row.get(0)).optional()?;

@@ -23,7 +23,8 @@ use rusqlite::Connection;
 
 use super::fault::{self, Stop};
 use super::line::{Line, Taken};
-use super::{log, schema, upkeep};
+use super::tail::{Intake, Tail};
+use super::{log, schema, settle, upkeep};
 use crate::answer::Reply;
 use crate::error::StoreError;
 use crate::log::StreamId;
@@ -56,6 +57,12 @@ pub(super) struct Desk {
     pub(super) version_written: u64,
     /// Something was redacted: the journal must be emptied.
     pub(super) scrub: bool,
+    /// The end of the log.
+    pub(super) intake: Intake,
+    /// The database's limit.
+    pub(super) pages_max: Option<i64>,
+    /// The limit is lifted a little for this group.
+    pub(super) slack: bool,
 }
 
 /// An operation that waits for the writer.
@@ -112,6 +119,8 @@ pub(super) struct Writer {
     numbers: Arc<Numbers>,
     /// The disk failed under the connection.
     reopen: bool,
+    /// The end of the log could not be put into its place: not tried again before the next group.
+    settling_failed: bool,
 }
 
 impl Writer {
@@ -121,9 +130,10 @@ impl Writer {
         bytes_max: Option<u64>,
         line: Arc<Line<Box<dyn Job>>>,
         numbers: Arc<Numbers>,
+        tail: Arc<Tail>,
     ) -> Result<Self, StoreError> {
-        let desk = Desk::new(connection).map_err(|error| fault::meaning(&error))?;
-        Ok(Self { desk, path, bytes_max, line, numbers, reopen: false })
+        let desk = Desk::new(connection, bytes_max, tail)?;
+        Ok(Self { desk, path, bytes_max, line, numbers, reopen: false, settling_failed: false })
     }
 
     /// Works until the line is closed and empty.
@@ -132,8 +142,10 @@ impl Writer {
         loop {
             let patience = upkeep_at.saturating_duration_since(clock::now());
             let patience = if self.desk.scrub { patience.min(SCRUB_AGAIN) } else { patience };
+            let patience = if self.unsettled() { patience.min(settle::IDLE) } else { patience };
             match self.line.take(GROUP_MAX, GROUP_BYTES_MAX, patience) {
                 Taken::Jobs(jobs) => self.group(jobs),
+                Taken::Nothing if self.unsettled() => self.settle(),
                 Taken::Nothing => {}
                 Taken::Closed => break,
             }
@@ -142,8 +154,39 @@ impl Writer {
                 self.upkeep();
             }
             if self.desk.scrub && clock::now() >= scrub_at {
+                self.settle();
                 self.desk.scrub = !upkeep::empty_journal(&self.desk.connection);
                 scrub_at = clock::now() + SCRUB_AGAIN;
+            }
+        }
+        self.settle();
+    }
+
+    /// Whether something should be put into its place, and can be.
+    fn unsettled(&self) -> bool {
+        !self.desk.intake.is_settled() && !self.reopen && !self.settling_failed
+    }
+
+    /// Puts everything into its place, piece by piece. Nobody waits for it: what cannot be done now is tried again with the next group.
+    fn settle(&mut self) {
+        while self.unsettled() {
+            let settled = self.begin().and_then(|()| {
+                let some = settle::some(&mut self.desk, settle::MOVED_MAX);
+                let moved = some.map_err(|error| fault::meaning(&error))?;
+                self.end("COMMIT").map(|()| moved)
+            });
+            self.desk.take_slack();
+            match settled {
+                Ok(moved) => {
+                    self.desk.intake.committed();
+                    // Nothing moved and something left: not to be tried for ever.
+                    self.settling_failed = moved == 0 && !self.desk.intake.is_settled();
+                }
+                Err(_) => {
+                    self.settling_failed = true;
+                    self.numbers.faults.add(1);
+                    self.forget();
+                }
             }
         }
     }
@@ -151,12 +194,18 @@ impl Writer {
     fn group(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         let begun = clock::now();
         let told = self.commit(&mut jobs);
-        if told.is_err() {
-            self.numbers.faults.add(1);
-            self.forget();
+        self.desk.take_slack();
+        self.settling_failed = false;
+        match told {
+            Ok(()) => self.desk.intake.committed(),
+            Err(_) => {
+                self.numbers.faults.add(1);
+                self.forget();
+            }
         }
         self.numbers.group(jobs.len(), begun.elapsed());
-        for job in jobs {
+        // The last one first: who awaits them in their order is woken once, when all of them are there.
+        for job in jobs.into_iter().rev() {
             job.answer(told.as_ref().err());
         }
     }
@@ -164,8 +213,8 @@ impl Writer {
     /// Does the jobs, and those that come meanwhile, in one transaction.
     fn commit(&mut self, jobs: &mut Vec<Box<dyn Job>>) -> Result<(), StoreError> {
         if self.reopen {
-            self.desk = Desk::new(schema::open(&self.path, self.bytes_max)?)
-                .map_err(|error| fault::at(&self.path, &error))?;
+            let connection = schema::open(&self.path, self.bytes_max)?;
+            self.desk = Desk::new(connection, self.bytes_max, Arc::clone(&self.desk.intake.tail))?;
             self.reopen = false;
         }
         let begun = clock::now();
@@ -185,7 +234,8 @@ impl Writer {
                 Taken::Nothing | Taken::Closed => break,
             }
         }
-        self.desk.flush().map_err(|error| fault::meaning(&error))?;
+        let written = self.desk.flush();
+        written.map_err(|error| fault::meaning(&error))?;
         self.end("COMMIT")
     }
 
@@ -213,6 +263,7 @@ impl Writer {
         }
         self.desk.streams.clear();
         self.desk.touched.clear();
+        self.desk.intake.undone();
         self.desk.version = self.desk.version_written;
     }
 
@@ -226,10 +277,14 @@ impl Writer {
 }
 
 impl Desk {
-    fn new(connection: Connection) -> rusqlite::Result<Self> {
+    fn new(connection: Connection, bytes_max: Option<u64>, tail: Arc<Tail>) -> Result<Self, StoreError> {
         let version = "SELECT value FROM madang_meta WHERE name = 'version'";
-        let version = super::uint(connection.query_row(version, [], |row| row.get(0))?);
+        let version = connection.query_row(version, [], |row| row.get(0));
+        let version = super::uint(version.map_err(|error| fault::meaning(&error))?);
         Ok(Self {
+            intake: Intake::load(tail, &connection)?,
+            pages_max: bytes_max.map(schema::pages),
+            slack: false,
             connection,
             now_ms: 0,
             streams: HashMap::new(),
@@ -242,6 +297,10 @@ impl Desk {
 
     /// Writes what operations of a group only counted up.
     fn flush(&mut self) -> rusqlite::Result<()> {
+        if self.intake.is_full() {
+            settle::some(self, settle::MOVED_MAX)?;
+        }
+        self.intake.put(&self.connection)?;
         for stream in std::mem::take(&mut self.touched) {
             if let Some(known) = self.streams.get_mut(&stream) {
                 known.write(&self.connection)?;

@@ -30,6 +30,7 @@ mod writing;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use madang_bus::Bus;
 use madang_host::clock;
@@ -42,7 +43,7 @@ pub use self::greeting::Directory;
 pub(crate) use self::greeting::now_ms;
 use self::handing::Handing;
 use self::posting::Paces;
-use self::state::{Asker, QUEUE_MAX, State};
+use self::state::{Asker, Busy, Key, QUEUE_MAX, State};
 use self::writing::WritingQueue;
 use crate::ask::Ask;
 use crate::hooks::office::Board;
@@ -54,7 +55,12 @@ use crate::rules::Rules;
 /// Reads of the log under way.
 const READS_MAX: usize = 64;
 /// Requests taken before their answers leave.
-const TAKEN_MAX: usize = 256;
+const TAKEN_MAX: u32 = 256;
+/// With more requests a second there is a rush: they are gathered for a moment, so that one wake, one commit and one write to
+/// each client serve several.
+const RUSH_PER_SECOND: u32 = 500;
+/// So long; the clock of the runtime adds up to a millisecond.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// Where an answer goes.
 #[derive(Debug)]
@@ -74,6 +80,10 @@ pub struct Hub {
     paces: RefCell<Paces>,
     queue: WritingQueue,
     writing: Cell<usize>,
+    /// Requests are gathered.
+    rush: Cell<bool>,
+    /// Conversations of which something is on disk that was not told.
+    untold: RefCell<Vec<Key>>,
     reads: Rc<Semaphore>,
     posted: Notify,
     /// Somebody came or went here.
@@ -120,6 +130,8 @@ impl Hub {
             state: RefCell::new(State::new(rules, workers.len())),
             queue,
             writing: Cell::new(0),
+            rush: Cell::new(false),
+            untold: RefCell::default(),
             reads: Rc::new(Semaphore::new(READS_MAX)),
             posted: Notify::new(),
             moved: Notify::new(),
@@ -133,7 +145,11 @@ impl Hub {
         let telling = tokio::task::spawn_local(Rc::clone(&hub).hand_all(seen));
         let keeping = tokio::task::spawn_local(Rc::clone(&hub).keep_history());
         let posting = tokio::task::spawn_local(Rc::clone(&hub).post_all(workers));
+        let mut requests = Busy::default();
         while let Some(first) = inbox.recv().await {
+            if hub.rush.get() && !matches!(first, ToHub::End) {
+                tokio::time::sleep(GATHER).await;
+            }
             let mut next = Some(first);
             let mut taken = 0;
             while let Some(message) = next {
@@ -145,6 +161,7 @@ impl Hub {
                 taken += 1;
                 next = if taken < TAKEN_MAX { inbox.try_recv() } else { None };
             }
+            hub.rush.set(requests.many(clock::now(), taken, RUSH_PER_SECOND));
             hub.flush();
             if hub.state.borrow().ending {
                 break;
@@ -156,7 +173,7 @@ impl Hub {
             hub.settled.notified().await;
         }
         hub.handing.end();
-        hub.flush();
+        hub.tell_untold();
         // The workers have taken it all when the post's own end is reached.
         hub.state.borrow_mut().ending = true;
         hub.posted.notify_one();

@@ -132,6 +132,11 @@ pub(super) struct Busy {
 impl Busy {
     /// One more message. Whether there are more than `most` a second.
     pub(super) fn more(&mut self, now: Instant, most: u32) -> bool {
+        self.many(now, 1, most)
+    }
+
+    /// So many more. Whether there are more than `most` a second.
+    pub(super) fn many(&mut self, now: Instant, count: u32, most: u32) -> bool {
         match self.since.map(|since| now.saturating_duration_since(since)) {
             Some(passed) if passed < Duration::from_secs(1) => {}
             Some(passed) => {
@@ -140,7 +145,7 @@ impl Busy {
             }
             None => (self.since, self.count) = (Some(now), 0),
         }
-        self.count = self.count.saturating_add(1);
+        self.count = self.count.saturating_add(count);
         self.count.max(self.last) > most
     }
 }

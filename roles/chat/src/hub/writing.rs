@@ -102,15 +102,25 @@ impl Hub {
                 let result = match (&mut next.answer).now_or_never() {
                     Some(result) => result,
                     None => {
-                        self.flush();
+                        self.tell_untold();
                         (&mut next.answer).await
                     }
                 };
                 self.written(next, result);
                 more += 1;
             }
-            self.flush();
+            self.tell_untold();
         }
+    }
+
+    /// What one commit wrote is told together: of each conversation in one piece.
+    pub(super) fn tell_untold(self: &Rc<Self>) {
+        for key in self.untold.take() {
+            let mut state = self.state.borrow_mut();
+            self.tell_gathered(&mut state, key);
+            state.forget_if_idle(key);
+        }
+        self.flush();
     }
 
     fn written(self: &Rc<Self>, writing: Writing, result: Result<Appended, madang_store::error::StoreError>) {
@@ -164,23 +174,24 @@ impl Hub {
             self.save_law(room, event.offset + 1);
         }
         let busy = room.busy.more(now, BUSY_PER_SECOND);
-        if !room.gathered.is_empty() {
-            room.gathered.push(event);
-            if room.gathered.len() >= PIECE_EVENTS_MAX {
-                self.tell_gathered(state, key);
-            }
-        } else if busy {
-            room.gathered.push(event);
+        let is_first = room.gathered.is_empty();
+        room.gathered.push(event);
+        if room.gathered.len() >= PIECE_EVENTS_MAX {
+            self.tell_gathered(state, key);
+        } else if is_first && (!busy || self.rush.get()) {
+            // In a rush they were gathered before.
+            self.untold.borrow_mut().push(key);
+        } else if is_first {
             let this = Rc::clone(self);
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(GATHER).await;
-                this.tell_gathered(&mut this.state.borrow_mut(), key);
+                {
+                    let mut state = this.state.borrow_mut();
+                    this.tell_gathered(&mut state, key);
+                    state.forget_if_idle(key);
+                }
                 this.flush();
             });
-        } else {
-            let events = vec![event];
-            self.carry(room, &events);
-            self.tell(state, key, events);
         }
     }
 
