@@ -231,26 +231,28 @@ impl Hub {
 
     fn tell_piece(&self, state: &mut State, key: Key, events: Vec<Event>) {
         let Some(first) = events.first().map(|event| event.offset) else { return };
-        let count = events.len() as u64;
         self.come_in(state, key);
         let Some(room) = state.rooms.get_mut(key) else { return };
-        let sides: &[Side] = if matches!(room.kind, Kind::Direct(_)) { &[0, 1] } else { &[0] };
-        let mut messages = Vec::new();
-        for &side in sides {
-            if room.by_worker.iter().all(|counts| counts[usize::from(side)] == 0) {
-                continue;
-            }
-            let published = Arc::new(publish(room.id(key, side), room.called(side), first, events.clone()));
-            let there = room.by_worker.iter().enumerate().filter(|(_, counts)| counts[usize::from(side)] > 0);
-            messages.extend(there.map(|(worker, _)| (worker, Arc::clone(&published))));
+        room.told = room.told.max(first + events.len() as u64);
+        let doors: Vec<Event> = events.iter().filter(|event| is_at_the_door(event)).cloned().collect();
+        let hear = |side: Side| room.by_worker.iter().any(|counts| counts[usize::from(side)] > 0);
+        let two = matches!(room.kind, Kind::Direct(_)) && hear(1);
+        let mut pieces: Vec<(Side, Published)> = Vec::new();
+        if two {
+            pieces.push((1, publish(room.id(key, 1), room.called(1), first, events.clone())));
         }
-        room.told = room.told.max(first + count);
-        for (worker, published) in messages {
-            if let Some(out) = state.out.get_mut(worker) {
-                out.push(ToWorker::Published(published));
+        if hear(0) {
+            pieces.push((0, publish(room.id(key, 0), room.called(0), first, events)));
+        }
+        for (side, piece) in pieces {
+            let piece = Arc::new(piece);
+            for (counts, out) in room.by_worker.iter().zip(&mut state.out) {
+                if counts[usize::from(side)] > 0 {
+                    out.push(ToWorker::Published(Arc::clone(&piece)));
+                }
             }
         }
-        events.iter().for_each(|event| show_the_door(state, key, event));
+        doors.iter().for_each(|event| show_the_door(state, key, event));
     }
 
     /// Everybody whom direct messages concern hears them, on every connection.
@@ -268,6 +270,11 @@ impl Hub {
             let _ = state.enter(id, key, side, None, None);
         }
     }
+}
+
+/// Whether somebody is in or out by it.
+fn is_at_the_door(event: &Event) -> bool {
+    matches!(event.what, What::Kicked { .. } | What::Banned { .. } | What::Invited { .. })
 }
 
 /// Who was kicked or banned is out, and who was invited is in, as soon as it is told.
