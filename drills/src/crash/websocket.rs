@@ -9,7 +9,7 @@
 //!
 //! Not here: what is right (`ledger`), when it is cut off (`plan`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use super::book::Stage;
 use super::diary::Diary;
 use super::ledger::{Finding, Seen, View};
-use super::plan::Message;
+use super::plan::{Message, Place};
 use super::server::Addresses;
 use super::told::{Answer, Refused, Told};
 
@@ -38,7 +38,7 @@ pub(super) struct Client {
     turn: usize,
     key: Option<String>,
     /// Whose logs it reads, and what it has of them.
-    audits: Vec<(usize, Vec<Seen>)>,
+    audits: VecDeque<(Place, Vec<Seen>)>,
     diary: Diary,
 }
 
@@ -56,20 +56,20 @@ enum Asked {
     Hello,
     Join(usize),
     Send(Message),
-    History(usize),
+    History,
 }
 
 /// The connection is over: cut by us, by the server, or by its death.
 struct Lost;
 
 impl Client {
-    /// A client that has not connected yet; the conversations at `audits` it reads in the end.
-    pub(super) fn new(diary: Diary, addresses: Rc<[Addresses]>, audits: &[usize]) -> Self {
+    /// A client that has not connected yet; the logs of `audits` it reads in the end.
+    pub(super) fn new(diary: Diary, addresses: Rc<[Addresses]>, audits: Vec<Place>) -> Self {
         Self {
             turn: diary.number as usize,
             addresses,
             key: None,
-            audits: audits.iter().map(|place| (*place, Vec::new())).collect(),
+            audits: audits.into_iter().map(|place| (place, Vec::new())).collect(),
             diary,
         }
     }
@@ -173,13 +173,12 @@ impl Client {
                 }
             }
             Stage::Audit if joined => {
-                let busy = talk.asked.values().any(|asked| matches!(asked, Asked::History(_)));
-                if !busy && let Some((place, entries)) = self.audits.first() {
+                let busy = talk.asked.values().any(|asked| matches!(asked, Asked::History));
+                if !busy && let Some((place, entries)) = self.audits.front() {
                     let after = entries.last().map_or(0, |last| last.offset);
-                    let room = &self.diary.places[*place].called;
-                    let history =
-                        serde_json::json!({ "do": "history", "room": room, "after": after, "limit": PAGE });
-                    talk.ask(Asked::History(*place), history).await?;
+                    let history = serde_json::json!(
+                        { "do": "history", "room": place.called, "after": after, "limit": PAGE });
+                    talk.ask(Asked::History, history).await?;
                 }
             }
             Stage::Finish(ends) => return Ok(self.diary.has_seen(ends)),
@@ -261,12 +260,12 @@ impl Client {
             Asked::Send(message) => {
                 self.diary.acked(&message, answer.epoch, Some(answer.offset), answer.duplicate);
             }
-            Asked::History(place) => {
-                let Some((_, entries)) = self.audits.first_mut() else { return Ok(false) };
+            Asked::History => {
+                let Some((place, entries)) = self.audits.front_mut() else { return Ok(false) };
                 entries.extend(answer.events.iter().filter_map(Told::seen));
                 if !answer.more || answer.events.is_empty() {
-                    let (_, entries) = self.audits.remove(0);
-                    self.diary.book.audited(&self.diary.places[place].conversation, &entries);
+                    self.diary.book.audited(&place.conversation, entries);
+                    self.audits.pop_front();
                 }
             }
         }
