@@ -10,6 +10,8 @@ PYTHON = .tools/venv/bin/python
 SECONDS_EACH ?= 60
 # Decides what is left to chance in `make drill-chat`.
 SEED ?= 1
+# How many machines there are in `make drill-chat`; with several, PostgreSQL and NATS are started for them (tests/setup/install test).
+NODES ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run test rust-test third-party page pictures bench bench-quick bench-pool bench-apps bench-chat drill-chat hostile soak fuzz clean-tools
@@ -28,6 +30,7 @@ test: ## install what the tests need, then format, lints, Rust tests and the sui
 	tests/setup/rust-tests
 	$(CARGO) build --locked -p madang -p madang-drills
 	target/debug/madang-chat-drill crash --madang target/debug/madang --clients 12 --messages 1500 --kills 4
+	target/debug/madang-chat-drill crash --madang target/debug/madang --clients 12 --messages 1500 --kills 7 --nodes 3 --outage-max 2 || test $$? = 3
 	$(PYTHON) tests/third_party/run.py --madang target/debug/madang
 	$(PYTHON) tests/soak/soak.py --madang target/debug/madang --reloads 20 --upgrades 3 --allowed-growth-mib 16
 	$(PYTHON) benches/apps/constant.py --madang target/debug/madang --deploys 3 --kills 3 --scales 3 --rollbacks 3 --watch 1
@@ -81,9 +84,9 @@ bench-chat: ## chat beside socket.io, ngircd, mosquitto and the floor: CPU per d
 	$(CARGO) build --locked --release -p madang -p madang-drills
 	$(PYTHON) benches/chat/bench.py --madang target/release/madang --drill target/release/madang-chat-drill --only "$(ONLY)"
 
-drill-chat: ## 50 clients, 100,000 messages, 20 kills: is every acknowledged message there, once, in order? SEED=7: another run
+drill-chat: ## 50 clients, 100,000 messages, 20 kills: is every acknowledged message there, once, in order? SEED=7: another run; NODES=3: three machines
 	$(CARGO) build --locked --release -p madang -p madang-drills
-	target/release/madang-chat-drill crash --madang target/release/madang --seed $(SEED)
+	target/release/madang-chat-drill crash --madang target/release/madang --seed $(SEED) --nodes $(NODES)
 
 hostile: ## 2,000 idle, slow and never-reading clients: does a good client keep 80 % of its rate?
 	tests/setup/install bench

@@ -16,18 +16,20 @@ use madang_drills::{crash, load};
 enum Command {
     /// Fills rooms with people of one server and sends at a given pace; orders on standard input, results as JSON lines
     Load(load::Options),
-    /// Kills a server of its own again and again while clients talk; exit code 1 when anything was lost, doubled or disordered
+    /// Kills a server of its own again and again while clients talk; exit code 1: something was lost, doubled or disordered; 3: nothing
+    /// was, but some faults were left out
     Crash(crash::Options),
 }
 
 fn main() -> ExitCode {
-    let kept = match Command::parse() {
-        Command::Load(options) => load::run(&options).map(|()| true).map_err(|failure| failure.to_string()),
-        Command::Crash(options) => crash::run(&options).map_err(|failure| failure.to_string()),
+    let code = match Command::parse() {
+        Command::Load(options) => load::run(&options).map(|()| 0).map_err(|failure| failure.to_string()),
+        Command::Crash(options) => {
+            crash::run(&options).map(crash::Verdict::code).map_err(|failure| failure.to_string())
+        }
     };
-    match kept {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    match code {
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             eprintln!("madang-chat-drill: {failure}");
             ExitCode::from(2)

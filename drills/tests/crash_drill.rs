@@ -20,6 +20,8 @@ fn drill(fault: &str) -> (Option<i32>, Vec<String>) {
             "3",
             "--cuts",
             "3",
+            "--faces",
+            "ws",
         ])
         .args(["--madang", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pretender.py")])
         .env("FAULT", fault)

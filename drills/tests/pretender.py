@@ -131,7 +131,10 @@ async def serve(reader, writer):
 
 async def main():
     if LOG.exists():
-        for line in LOG.read_text(encoding="utf-8").splitlines():
+        # A kill may leave half a line.
+        whole = LOG.read_bytes().rpartition(b"\n")
+        os.truncate(LOG, len(whole[0] + whole[1]))
+        for line in whole[0].decode().splitlines():
             take(json.loads(line))
     host, port = re.search(r"http://([\d.]+):(\d+)", SETTINGS.read_text()).groups()
     async with await asyncio.start_server(serve, host, int(port), backlog=1024):

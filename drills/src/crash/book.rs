@@ -72,6 +72,8 @@ pub(super) struct Book {
     pub there: Cell<u32>,
     /// The report's numbers.
     pub counts: RefCell<Counts>,
+    /// So many messages may be sent by now.
+    allowed: Cell<u64>,
     sent: RefCell<HashMap<Print, Number>>,
     acked: RefCell<BTreeMap<Number, Promise>>,
     logs: RefCell<Logs>,
@@ -90,6 +92,7 @@ impl Book {
             moved: Notify::new(),
             there: Cell::new(0),
             counts: RefCell::default(),
+            allowed: Cell::new(0),
             sent: RefCell::default(),
             acked: RefCell::default(),
             logs: RefCell::default(),
@@ -102,6 +105,18 @@ impl Book {
     pub(super) fn arrived(&self) {
         self.there.set(self.there.get() + 1);
         self.moved.notify_one();
+    }
+
+    /// So many messages of all clients together may be sent from now on: faults come while there is something to lose.
+    pub(super) fn allow(&self, count: u64) {
+        self.allowed.set(self.allowed.get().max(count));
+        // Those who wait look again.
+        self.stage.send_modify(|_| ());
+    }
+
+    /// Whether a message may go out: again it may always.
+    pub(super) fn may_send(&self, print: Print) -> bool {
+        self.counts.borrow().sent < self.allowed.get() || self.sent.borrow().contains_key(&print)
     }
 
     /// A message goes out; whether for the first time.
@@ -176,6 +191,14 @@ impl Book {
     /// What a client heard in the end.
     pub(super) fn judge_heard(&self, client: u32, conversation: &str, heard: &[Print]) {
         if let Some(finding) = self.logs.borrow().judge_heard(client, conversation, heard) {
+            self.found(finding);
+        }
+    }
+
+    /// What a client heard over one connection that cannot resume.
+    pub(super) fn judge_piece(&self, client: u32, conversation: &str, heard: &[Print]) {
+        let finding = self.logs.borrow().judge_piece(client, conversation, heard, &self.sent.borrow());
+        if let Some(finding) = finding {
             self.found(finding);
         }
     }

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use madang_host::clock;
 
@@ -25,8 +25,10 @@ pub(super) struct Diary {
     pub(super) places: Vec<Place>,
     /// Of each place.
     pub(super) views: Vec<View>,
-    pub(super) to_say: VecDeque<Message>,
+    to_say: VecDeque<Message>,
     pub(super) cuts: Cuts,
+    /// Nobody answers for so long: the connection is given up.
+    pub(super) silence: Duration,
     arrived: Option<Stage>,
     lost_at: Option<Instant>,
 }
@@ -43,6 +45,7 @@ impl Diary {
             places,
             to_say: plan.messages(number).into(),
             cuts: plan.cuts(number),
+            silence: plan.silence(),
             arrived: None,
             lost_at: None,
         }
@@ -54,6 +57,12 @@ impl Diary {
             self.arrived = Some(stage.clone());
             self.book.arrived();
         }
+    }
+
+    /// What is to be said next, if anything may be said now.
+    pub(super) fn next_message(&mut self) -> Option<Message> {
+        let next = self.to_say.front()?;
+        if self.book.may_send(self.print(next)) { self.to_say.pop_front() } else { None }
     }
 
     /// A message goes out.
@@ -68,7 +77,7 @@ impl Diary {
         self.book.acked(message.number, promise, duplicate);
     }
 
-    /// The connection ended before these were answered.
+    /// These were not answered, or were put off.
     pub(super) fn unanswered(&mut self, mut messages: Vec<Message>) {
         messages.sort_by_key(|message| std::cmp::Reverse(message.number));
         for message in messages {

@@ -26,7 +26,6 @@ use super::plan::Message;
 use super::server::Addresses;
 
 const WINDOW: usize = 8;
-const SILENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(50);
 const PAGE: usize = 100;
 const WANTED: &str = "batch message-tags server-time echo-message labeled-response draft/chathistory";
@@ -121,7 +120,7 @@ impl Client {
     /// Lives until everything was heard.
     pub(super) async fn live(mut self) {
         loop {
-            let Ok(Ok(mut talk)) = tokio::time::timeout(SILENCE, self.connect()).await else {
+            let Ok(Ok(mut talk)) = tokio::time::timeout(self.diary.silence, self.connect()).await else {
                 tokio::time::sleep(RETRY).await;
                 continue;
             };
@@ -185,7 +184,7 @@ impl Client {
                     changed.map_err(|_| Lost)?;
                     now = stage.borrow_and_update().clone();
                 }
-                () = tokio::time::sleep(SILENCE), if !quiet => return Err(Lost),
+                () = tokio::time::sleep(self.diary.silence), if !quiet => return Err(Lost),
             }
         }
     }
@@ -212,7 +211,7 @@ impl Client {
             Stage::Join => self.diary.arrive(stage),
             Stage::Send => {
                 while talk.asked.len() < WINDOW
-                    && let Some(message) = self.diary.to_say.pop_front()
+                    && let Some(message) = self.diary.next_message()
                 {
                     self.diary.sending(&message);
                     talk.labels += 1;
@@ -259,6 +258,7 @@ impl Client {
             }
             "BATCH" => self.batch(talk, &line).await?,
             "PRIVMSG" => self.message(talk, &line),
+            "FAIL" if is_for_now(line.param(1)) => return Err(Lost),
             "FAIL" | "KICK" => {
                 self.diary.said(text.to_owned());
                 return Err(Lost);
@@ -335,6 +335,11 @@ impl Client {
             self.diary.acked(&message, 0, None, false);
         }
     }
+}
+
+/// The store of this machine is away, or it ends: the next one may do better.
+fn is_for_now(code: &str) -> bool {
+    code.starts_with("STORE_") || matches!(code, "BUSY" | "SHUTTING_DOWN" | "MESSAGE_ERROR")
 }
 
 impl Talk {

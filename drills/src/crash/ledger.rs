@@ -372,6 +372,28 @@ impl Logs {
         })
     }
 
+    /// Holds what a client heard over one connection against the log: a piece of it, without what the client said itself.
+    pub(super) fn judge_piece(
+        &self,
+        client: u32,
+        conversation: &str,
+        heard: &[Print],
+        sent: &HashMap<Print, Number>,
+    ) -> Option<Finding> {
+        let own = |print: &Print| sent.get(print).is_some_and(|number| number.client == client);
+        let log: Vec<Print> = self.messages_of(conversation).filter(|print| !own(print)).collect();
+        let first = heard.first()?;
+        let begin = log.iter().position(|print| print == first).unwrap_or(log.len());
+        let same = log[begin..].iter().zip(heard).take_while(|(log, heard)| log == heard).count();
+        (same < heard.len()).then(|| Finding::Heard {
+            client,
+            conversation: conversation.to_owned(),
+            from: begin + same,
+            heard: heard.len(),
+            of: log.len(),
+        })
+    }
+
     /// Holds what one client saw of a conversation against its log.
     pub(super) fn judge_view(&self, client: u32, conversation: &str, view: &View) -> Option<Finding> {
         let log = self.logs.get(conversation)?;

@@ -116,6 +116,23 @@ fn a_view_takes_only_what_comes_next() {
     assert_eq!(view.next(), Some(1));
 }
 
+// Goal: whoever cannot resume hears a piece of the log without its own words, and anything else is told.
+#[test]
+fn what_is_heard_over_one_connection_is_a_piece_of_the_log() {
+    let mut logs = Logs::default();
+    logs.put(ROOM, &whole());
+    let sent = HashMap::from([(print(1), Number { client: 2, message: 0 })]);
+    let judge = |client, heard: &[u32]| {
+        let heard: Vec<Print> = heard.iter().map(|message| print(*message)).collect();
+        logs.judge_piece(client, ROOM, &heard, &sent).is_none()
+    };
+    assert!(judge(3, &[]) && judge(3, &[0, 1, 2]) && judge(3, &[1, 2]) && judge(3, &[1]));
+    assert!(judge(2, &[0, 2]), "its own words are not told to it");
+    assert!(!judge(3, &[0, 2]), "one is left out");
+    assert!(!judge(3, &[0, 0, 1]) && !judge(3, &[0, 1, 0]), "twice");
+    assert!(!judge(3, &[1, 0]) && !judge(3, &[9]), "out of order, or nobody's");
+}
+
 // Goal: whoever hears messages only hears all of them, in order.
 #[test]
 fn what_is_heard_is_the_row_of_messages() {

@@ -4,29 +4,36 @@
 //! **Calls** `plan` for what happens, the clients for what is said, `ledger` for what is right.
 //!
 //! Invariants
-//! 1. The server is killed by SIGKILL while messages are under way, at moments that the seed decides; of several machines one
-//!    at a time is killed or stopped, and clients go to the next.
+//! 1. The server is killed by SIGKILL while messages are under way, at moments that the seed decides; with several machines one
+//!    thing at a time breaks, of a machine or of what all stand on, and clients go to the next machine.
 //! 2. The last kill comes when everything was acknowledged: what is judged is what was on disk.
 //! 3. No wait is without an end: a drill that stands still says what it was waiting for.
 //!
-//! Not here: faults of the network, of the database and of the bus.
+//! Not here: what breaks how (`house`), what a client is (`websocket`, `sse`, `irc`, `line`).
 
 mod book;
 mod diary;
 mod grounds;
+mod house;
+mod http;
 mod irc;
 mod ledger;
 #[cfg(test)]
 mod ledger_tests;
+mod line;
+mod network;
 mod plan;
 mod report;
 mod server;
+mod sse;
+mod told;
 mod websocket;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,14 +41,18 @@ use madang_host::clock;
 
 use book::{Book, Stage};
 use diary::Diary;
-use grounds::Grounds;
-use plan::{Fault, Plan};
+pub use house::Kind;
+use house::{Blow, House};
+use network::Network;
+use plan::Plan;
 use report::Report;
-use rustix::process::Signal;
-use server::{Addresses, Server, StartError};
+use server::StartError;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Nothing moves for so long: it never will.
 const STANDSTILL: Duration = Duration::from_secs(60);
+/// While something is broken messages are let out in so many portions.
+const STEPS: u32 = 20;
 
 /// What is rehearsed.
 #[derive(Debug, Clone, clap::Args)]
@@ -58,24 +69,33 @@ pub struct Options {
     /// How many messages, of all clients together
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub messages: u32,
-    /// How often the server is killed while messages are sent
+    /// How often the server is killed while messages are sent, or something else breaks
     #[arg(long, default_value_t = 20)]
     pub kills: u32,
     /// About how often each client is cut off
     #[arg(long, default_value_t = 10)]
     pub cuts: u32,
     /// By which faces clients come, in turn
-    #[arg(long, value_delimiter = ',', default_value = "ws")]
+    #[arg(long, value_delimiter = ',', default_value = "ws,irc,sse+post,line")]
     pub faces: Vec<Face>,
-    /// How many machines; with more than one PostgreSQL and NATS are started for them, and machines are stopped as well as killed
+    /// How many machines; with more than one PostgreSQL and NATS are started for them
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=9))]
     pub nodes: u32,
+    /// What breaks with several machines; left out: everything. What cuts needs root and `ip`: the machines are in network namespaces
+    #[arg(long, value_delimiter = ',')]
+    pub faults: Vec<Kind>,
+    /// The longest time that something stays broken with several machines, in seconds
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=30))]
+    pub outage_max: u64,
     /// The report as one line of JSON
     #[arg(long)]
     pub json: bool,
     /// Keep the server's folder, settings, data and all
     #[arg(long)]
     pub keep: bool,
+    /// Set by the drill itself, when it runs within the namespaces it made
+    #[arg(long, hide = true)]
+    pub inside: Option<String>,
 }
 
 /// The ways into a chat.
@@ -104,8 +124,10 @@ pub enum Failure {
         /// What it said.
         error: io::Error,
     },
-    /// A face that this drill does not speak yet.
-    Face(Face),
+    /// Somebody ended it.
+    Ended,
+    /// The drill within the namespaces has no result; it has told why.
+    Inside(ExitStatus),
     /// Logs are read by clients that come over websockets.
     First,
     /// Nothing moved any more.
@@ -126,7 +148,8 @@ impl fmt::Display for Failure {
         match self {
             Self::Start(error) => write!(f, "{error}"),
             Self::Io { doing, error } => write!(f, "{doing}: {error}"),
-            Self::Face(face) => write!(f, "no client of this drill speaks {face:?} yet"),
+            Self::Ended => write!(f, "it was ended before it was over"),
+            Self::Inside(status) => write!(f, "the drill within the network namespaces: {status}"),
             Self::First => write!(f, "the first of --faces has to be ws: by it the logs are read in the end"),
             Self::Standstill { waiting_for, have, want, said } => {
                 let seconds = STANDSTILL.as_secs();
@@ -139,77 +162,141 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Rehearses; whether nothing was lost.
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything that was promised was kept.
+    Kept,
+    /// So far as it was rehearsed: some faults cannot be had here.
+    LeftOut,
+    /// Something was lost, doubled or disordered.
+    Broken,
+}
+
+impl Verdict {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Kept => 0,
+            Self::LeftOut => 3,
+            Self::Broken => 1,
+        }
+    }
+}
+
+/// Rehearses.
 ///
 /// # Errors
 /// [`Failure`]: the drill could not be held, which says nothing about the server's promises.
-pub fn run(options: &Options) -> Result<bool, Failure> {
-    if let Some(face) = options.faces.iter().find(|face| !matches!(face, Face::Ws | Face::Irc)) {
-        return Err(Failure::Face(*face));
-    }
+pub fn run(options: &Options) -> Result<Verdict, Failure> {
     if options.faces.first() != Some(&Face::Ws) {
         return Err(Failure::First);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Io { doing: "start a runtime", error })?;
+    let mut kinds: Vec<Kind> = match (options.nodes, options.faults.as_slice()) {
+        (1, _) => vec![Kind::Kill],
+        (_, []) => Kind::ALL.to_vec(),
+        (_, some) => some.to_vec(),
+    };
+    let mut left_out = Vec::new();
+    if options.inside.is_none() && kinds.iter().any(|kind| kind.needs_network()) {
+        let Some(lacking) = network::lacking() else {
+            let network = Network::make(options.nodes).map_err(Failure::Start)?;
+            let ended = runtime.block_on(network.run_inside()).map_err(Failure::Start)?;
+            return match ended.code() {
+                Some(0) => Ok(Verdict::Kept),
+                Some(1) => Ok(Verdict::Broken),
+                _ => Err(Failure::Inside(ended)),
+            };
+        };
+        let without = kinds.extract_if(.., |kind| kind.needs_network());
+        left_out.extend(without.map(|kind| format!("{}: {lacking}", kind.name())));
+        eprintln!("madang-chat-drill: left out are {}", left_out.join("; "));
+    }
     let folder = tempfile::Builder::new().prefix("madang-crash-").tempdir();
     let mut folder = folder.map_err(|error| Failure::Io { doing: "make a folder", error })?;
     if options.keep {
         folder.disable_cleanup(true);
         eprintln!("madang-chat-drill: the server's folder is {}", folder.path().display());
     }
-    let report = runtime.block_on(tokio::task::LocalSet::new().run_until(drill(options, folder.path())))?;
+    let plan = Plan::new(options, &kinds);
+    let drill = tokio::task::LocalSet::new();
+    let mut report = runtime.block_on(drill.run_until(async {
+        tokio::select! {
+            report = drill_in(options, plan, folder.path()) => report,
+            told = told_to_end() => Err(told),
+        }
+    }))?;
+    report.left_out = left_out;
     report.tell(options.json);
-    Ok(report.findings.is_empty())
+    Ok(match (report.findings.is_empty(), report.left_out.is_empty()) {
+        (false, _) => Verdict::Broken,
+        (true, true) => Verdict::Kept,
+        (true, false) => Verdict::LeftOut,
+    })
 }
 
-async fn drill(options: &Options, folder: &Path) -> Result<Report, Failure> {
-    let began = clock::now();
-    let mut plan = Plan::new(options);
-    let grounds = match options.nodes {
-        1 => None,
-        _ => Some(Grounds::start(folder).await.map_err(Failure::Start)?),
+/// Whoever ends the drill ends what it started too.
+async fn told_to_end() -> Failure {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (mut interrupt, mut terminate) = match signals {
+        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+        (Err(error), _) | (_, Err(error)) => return Failure::Io { doing: "hear signals", error },
     };
-    let mut nodes = Vec::new();
-    for node in 0..options.nodes {
-        let place = folder.join(format!("node{node}"));
-        std::fs::create_dir(&place).map_err(|error| Failure::Io { doing: "make a folder", error })?;
-        let server = Server::start(&options.madang, &place, &options.faces, grounds.as_ref()).await;
-        nodes.push(server.map_err(Failure::Start)?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
-    let addresses: Rc<[Addresses]> = nodes.iter().map(|node| node.addresses).collect();
-    let mut drill = Drill { book: Book::new(), nodes, clients: u64::from(options.clients) };
-    // The first client of each conversation that can reads its log in the end.
-    let mut conversations = BTreeSet::new();
+    Failure::Ended
+}
+
+async fn drill_in(options: &Options, plan: Plan, folder: &Path) -> Result<Report, Failure> {
+    let began = clock::now();
+    let house = House::start(options, folder).await.map_err(Failure::Start)?;
+    let addresses = house.addresses();
+    let mut drill = Drill { book: Book::new(), house, clients: u64::from(options.clients) };
+    let mut audits = plan.audits();
+    let conversations: Vec<_> = audits.values().flatten().map(|place| place.conversation.clone()).collect();
     for client in 0..options.clients {
-        let diary = Diary::new(&drill.book, &plan, client);
-        if plan.face(client) == Face::Irc {
-            tokio::task::spawn_local(irc::Client::new(diary, Rc::clone(&addresses)).live());
-            continue;
+        let (diary, addresses) = (Diary::new(&drill.book, &plan, client), Rc::clone(&addresses));
+        match plan.face(client) {
+            Face::Ws => {
+                let audits = audits.remove(&client).unwrap_or_default();
+                tokio::task::spawn_local(websocket::Client::new(diary, addresses, audits).live());
+            }
+            Face::SsePost => drop(tokio::task::spawn_local(sse::Client::new(diary, addresses).live())),
+            Face::Irc => drop(tokio::task::spawn_local(irc::Client::new(diary, addresses).live())),
+            Face::Line => drop(tokio::task::spawn_local(line::Client::new(diary, addresses).live())),
         }
-        let places = plan.places(client);
-        let audits: Vec<usize> =
-            (0..places.len()).filter(|at| conversations.insert(places[*at].conversation.clone())).collect();
-        tokio::task::spawn_local(websocket::Client::new(diary, Rc::clone(&addresses), &audits).live());
     }
     drill.everybody("clients said hello").await?;
     drill.enter(Stage::Join);
     drill.everybody("clients joined their rooms").await?;
     drill.enter(Stage::Send);
-    let kills = std::mem::take(&mut plan.kills);
-    let mut faults = 0;
-    for kill in kills {
-        drill.until("messages settled before the next fault", kill, Book::settled_count).await?;
-        let (node, fault) = plan.fault(faults);
-        drill.befall(node, fault).await?;
-        faults += 1;
+    let mut by_kind = BTreeMap::new();
+    let messages = u64::from(options.messages);
+    let ahead = u64::from(options.clients) * 4;
+    let moments: Vec<u64> = plan.kills.iter().copied().chain([messages]).collect();
+    drill.book.allow(moments.first().copied().unwrap_or(messages) + ahead);
+    for (number, moment) in (0..).zip(moments.windows(2)) {
+        let [kill, next] = moment else { continue };
+        drill.until("messages settled before the next fault", *kill, Book::settled_count).await?;
+        let blow = plan.blow(number);
+        drill.befall(blow, kill + ahead, next + ahead).await?;
+        *by_kind.entry(blow.kind.name()).or_default() += 1;
         let settled = drill.book.settled_count();
-        eprintln!("madang-chat-drill: {faults} faults, {settled} of {} messages settled", options.messages);
+        let (kind, node, lasts) = (blow.kind.name(), blow.node, blow.lasts.as_secs_f64());
+        eprintln!(
+            "madang-chat-drill: fault {}, {kind} of machine {node} for {lasts:.1} s: {settled} of {messages} messages settled",
+            number + 1
+        );
     }
-    drill.until("messages settled", u64::from(options.messages), Book::settled_count).await?;
+    drill.until("messages settled", messages, Book::settled_count).await?;
     let sent_in = began.elapsed();
-    for node in 0..drill.nodes.len() {
-        drill.befall(node, Fault::Kill(Duration::ZERO)).await?;
+    for node in 0..drill.house.nodes.len() {
+        drill.befall(Blow { kind: Kind::Kill, node, lasts: Duration::ZERO }, messages, messages).await?;
+        *by_kind.entry(Kind::Kill.name()).or_default() += 1;
     }
     drill.enter(Stage::Audit);
     drill.until("logs read", conversations.len() as u64, |book| book.audited_count() as u64).await?;
@@ -222,7 +309,9 @@ async fn drill(options: &Options, folder: &Path) -> Result<Report, Failure> {
         seed: options.seed,
         clients: options.clients,
         nodes: options.nodes,
-        faults: faults + u64::from(options.nodes),
+        faults: by_kind.values().sum(),
+        by_kind,
+        left_out: Vec::new(),
         counts,
         sending_seconds: sent_in.as_secs_f64(),
         seconds: began.elapsed().as_secs_f64(),
@@ -232,7 +321,7 @@ async fn drill(options: &Options, folder: &Path) -> Result<Report, Failure> {
 
 struct Drill {
     book: Rc<Book>,
-    nodes: Vec<Server>,
+    house: House,
     clients: u64,
 }
 
@@ -257,11 +346,7 @@ impl Drill {
             let moved = tokio::time::timeout(STANDSTILL, self.book.moved.notified()).await;
             if moved.is_err() {
                 let have = have(&self.book);
-                let mut said = String::new();
-                for node in &mut self.nodes {
-                    let ended = if node.ended() { "(it has ended)\n" } else { "" };
-                    said.push_str(&format!("{ended}{}\n", node.said()));
-                }
+                let mut said = self.house.said();
                 for finding in self.book.judged().iter().take(5) {
                     said.push_str(&format!("found: {finding}\n"));
                 }
@@ -271,21 +356,14 @@ impl Drill {
         Ok(())
     }
 
-    async fn befall(&mut self, node: usize, fault: Fault) -> Result<(), Failure> {
-        let Some(node) = self.nodes.get_mut(node) else { return Ok(()) };
-        match fault {
-            Fault::Kill(away) => {
-                node.kill();
-                tokio::time::sleep(away).await;
-                node.again().await.map_err(Failure::Start)
-            }
-            Fault::Stop(asleep) => {
-                node.signal(Signal::STOP);
-                tokio::time::sleep(asleep).await;
-                node.signal(Signal::CONT);
-                Ok(())
-            }
+    /// Something breaks, and is mended; meanwhile from `so_far` up to `in_all` messages may be sent, a little at a time.
+    async fn befall(&mut self, blow: Blow, so_far: u64, in_all: u64) -> Result<(), Failure> {
+        self.house.strike(blow).map_err(Failure::Start)?;
+        for step in 1..=STEPS {
+            tokio::time::sleep(blow.lasts / STEPS).await;
+            self.book.allow(so_far + (in_all - so_far) * u64::from(step) / u64::from(STEPS));
         }
+        self.house.mend(blow).await.map_err(Failure::Start)
     }
 }
 

@@ -8,13 +8,19 @@
 //!
 //! Not here: the clock, sockets.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use madang_host::draws::Draws;
 
 use super::Face;
+use super::house::{Blow, Kind};
 use super::ledger::{Conversation, Number};
+
+/// The shortest time between something that breaks and its end.
+const SHORTEST: Duration = Duration::from_millis(500);
+/// Most are no longer than that.
+const SHORT_MAX: Duration = Duration::from_secs(5);
 
 /// One conversation as one client calls it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +49,6 @@ impl Message {
     }
 }
 
-/// What befalls a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// SIGKILL; it is started again after so long.
-    Kill(Duration),
-    /// SIGSTOP, and SIGCONT after so long: it wakes up and finds that the world has gone on.
-    Stop(Duration),
-}
-
 /// The whole drill.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -62,13 +59,15 @@ pub(super) struct Plan {
     cuts_each: u32,
     faces: Vec<Face>,
     nodes: u64,
+    kinds: Vec<Kind>,
+    outage_max: Duration,
     /// At so many acknowledged messages the server is killed.
     pub kills: VecDeque<u64>,
 }
 
 impl Plan {
     /// Kills are spread over the whole of the sending, never twice at the same message.
-    pub(super) fn new(options: &super::Options) -> Self {
+    pub(super) fn new(options: &super::Options, kinds: &[Kind]) -> Self {
         let (clients, messages) = (options.clients, options.messages);
         let mut draws = Draws::new(options.seed);
         let share = u64::from(messages) / u64::from(options.kills.max(1));
@@ -83,6 +82,8 @@ impl Plan {
             cuts_each: options.cuts,
             faces: options.faces.clone(),
             nodes: u64::from(options.nodes),
+            kinds: kinds.to_vec(),
+            outage_max: Duration::from_secs(options.outage_max),
             kills,
         }
     }
@@ -93,17 +94,30 @@ impl Plan {
         self.faces.get(lane).copied().unwrap_or(Face::Ws)
     }
 
-    /// What befalls which machine the how manieth time.
-    pub(super) fn fault(&self, number: u64) -> (usize, Fault) {
+    /// What befalls the house the how manieth time: each kind once before one comes again.
+    pub(super) fn blow(&self, number: u64) -> Blow {
+        let count = self.kinds.len().max(1) as u64;
+        let mut kinds = self.kinds.clone();
+        let mut draws = Draws::new(self.seed ^ (number / count + 1).wrapping_mul(0xd1b5_4a32));
+        for left in (1..kinds.len()).rev() {
+            kinds.swap(left, at(draws.below(left as u64 + 1)));
+        }
+        let kind = kinds.get(at(number % count)).copied().unwrap_or(Kind::Kill);
         let mut draws = Draws::new(self.seed ^ (number + 1).wrapping_mul(0x9e37_79b9));
         let node = at(draws.below(self.nodes));
-        let lasts = Duration::from_millis(500 + draws.below(4_500));
-        let fault = match draws.below(2) {
-            1 if self.nodes > 1 => Fault::Stop(lasts),
-            _ if self.nodes > 1 => Fault::Kill(lasts),
-            _ => Fault::Kill(Duration::ZERO),
+        let most = self.outage_max.max(SHORTEST);
+        let lasts = match draws.below(4) {
+            // Longer than anybody waits, now and then.
+            0 => most - draws.up_to(most / 4),
+            _ => SHORTEST + draws.up_to(most.min(SHORT_MAX).saturating_sub(SHORTEST)),
         };
-        (node, fault)
+        // Of one machine nobody would notice how long it was away.
+        Blow { kind, node, lasts: if self.nodes > 1 { lasts } else { Duration::ZERO } }
+    }
+
+    /// After how long a client goes elsewhere when nobody answers.
+    pub(super) fn silence(&self) -> Duration {
+        Duration::from_secs(if self.nodes > 1 { 3 } else { 10 })
     }
 
     /// A client's name.
@@ -127,6 +141,24 @@ impl Plan {
             places.push(Place { conversation, called: format!("@{}", Self::name(other)) });
         }
         places
+    }
+
+    /// Who reads which logs in the end: the first who is there by websocket, and where nobody is, the first of all.
+    pub(super) fn audits(&self) -> BTreeMap<u32, Vec<Place>> {
+        let mut audits: BTreeMap<u32, Vec<Place>> = BTreeMap::new();
+        let mut read = BTreeSet::new();
+        let (by_websocket, others): (Vec<u32>, Vec<u32>) =
+            (0..self.clients).partition(|client| self.face(*client) == Face::Ws);
+        let first = by_websocket.first().copied().unwrap_or_default();
+        for client in by_websocket.iter().chain(&others) {
+            let reader = if self.face(*client) == Face::Ws { *client } else { first };
+            for place in self.places(*client) {
+                if read.insert(place.conversation.clone()) {
+                    audits.entry(reader).or_default().push(place);
+                }
+            }
+        }
+        audits
     }
 
     /// With whom a client talks alone: with the next one of its face. Over IRC a guest without a key is another one every time.
@@ -208,8 +240,25 @@ mod tests {
 
     use super::*;
 
+    const ALL: [Face; 4] = [Face::Ws, Face::Irc, Face::SsePost, Face::Line];
+
+    // Goal: every kind of fault comes, on every machine, none so long that a drill stands still.
+    #[test]
+    fn everything_befalls_everybody() {
+        let plan = plan(4, 12, 1_000, 20, 1, &ALL);
+        let blows: Vec<Blow> = (0..70).map(|number| plan.blow(number)).collect();
+        for round in blows.chunks(Kind::ALL.len()) {
+            let kinds: BTreeSet<Kind> = round.iter().map(|blow| blow.kind).collect();
+            assert_eq!(kinds.len(), Kind::ALL.len());
+        }
+        assert!((0..3).all(|node| blows.iter().any(|blow| blow.node == node)));
+        let bounds = SHORTEST..=Duration::from_secs(20);
+        assert!(blows.iter().all(|blow| bounds.contains(&blow.lasts)), "{blows:?}");
+        assert!(blows.iter().any(|blow| blow.lasts >= Duration::from_secs(15)));
+    }
+
     fn plan(seed: u64, clients: u32, messages: u32, kills: u32, cuts: u32, faces: &[Face]) -> Plan {
-        Plan::new(&crate::crash::Options {
+        let options = crate::crash::Options {
             madang: "madang".into(),
             seed,
             clients,
@@ -217,10 +266,14 @@ mod tests {
             kills,
             cuts,
             faces: faces.to_vec(),
-            nodes: 1,
+            nodes: 3,
+            faults: Vec::new(),
+            outage_max: 20,
             json: false,
             keep: false,
-        })
+            inside: None,
+        };
+        Plan::new(&options, &Kind::ALL)
     }
 
     proptest! {
@@ -231,7 +284,7 @@ mod tests {
             clients in 2_u32..60,
             messages in 60_u32..3_000,
             kills in 0_u32..20,
-            faces in prop::sample::select(vec![&[Face::Ws][..], &[Face::Ws, Face::Irc], &[Face::Ws, Face::Irc, Face::Irc]]),
+            faces in prop::sample::select(vec![&[Face::Ws][..], &[Face::Ws, Face::Irc], &[Face::Ws, Face::Irc, Face::Irc], &ALL]),
         ) {
             let (made, again) = (plan(seed, clients, messages, kills, 3, faces), plan(seed, clients, messages, kills, 3, faces));
             let plan = made;
@@ -249,19 +302,22 @@ mod tests {
         }
     }
 
-    // Goal: every conversation is read in the end by somebody who can, whatever the faces.
+    // Goal: every conversation is read in the end, once, by somebody who can: a talk of two only by one of them.
     #[test]
-    fn every_conversation_has_a_member_who_can_read_its_log() {
-        for clients in [12, 30, 50] {
-            let plan = &plan(1, clients, 100, 1, 1, &[Face::Ws, Face::Irc]);
-            let of = |face| {
-                let there = (0..clients).filter(move |client| plan.face(*client) == face);
-                let names: std::collections::BTreeSet<String> =
-                    there.flat_map(|client| plan.places(client)).map(|place| place.conversation).collect();
-                names
-            };
-            let (by_websocket, by_irc) = (of(Face::Ws), of(Face::Irc));
-            assert!(by_irc.is_subset(&by_websocket), "{by_irc:?} {by_websocket:?}");
+    fn every_conversation_is_read_by_one_who_can() {
+        for clients in [2, 12, 30, 50] {
+            let plan = plan(1, clients, 100, 1, 1, &ALL);
+            let spoken: Vec<Place> = (0..clients).flat_map(|client| plan.places(client)).collect();
+            let want: BTreeSet<Conversation> = spoken.into_iter().map(|place| place.conversation).collect();
+            let mut read = BTreeSet::new();
+            for (client, places) in plan.audits() {
+                assert_eq!(plan.face(client), Face::Ws);
+                for place in places {
+                    assert!(!place.called.starts_with('@') || plan.places(client).contains(&place));
+                    assert!(read.insert(place.conversation), "once");
+                }
+            }
+            assert_eq!(read, want, "{clients} clients");
         }
     }
 

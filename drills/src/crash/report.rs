@@ -2,6 +2,8 @@
 //!
 //! **Job.** A table for people, a line of JSON for programs; both on standard output. **Called by** `crash`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::book::Counts;
@@ -18,8 +20,12 @@ pub(super) struct Report {
     pub clients: u32,
     /// How many machines.
     pub nodes: u32,
-    /// How often one was killed or stopped.
+    /// How often something broke.
     pub faults: u64,
+    /// What, how often; at the end every machine is killed once more.
+    pub by_kind: BTreeMap<&'static str, u64>,
+    /// What was to be rehearsed and could not be, and why.
+    pub left_out: Vec<String>,
     /// What happened.
     #[serde(flatten)]
     pub counts: Counts,
@@ -43,7 +49,7 @@ impl Report {
             ("seed", self.seed),
             ("clients", self.clients.into()),
             ("machines", self.nodes.into()),
-            ("kills and stops", self.faults),
+            ("faults", self.faults),
             ("messages sent", counts.sent),
             ("acknowledged", counts.acked),
             ("sent again", counts.resent),
@@ -57,6 +63,11 @@ impl Report {
         ];
         for (name, value) in lines {
             println!("{name:<26} {value:>10}");
+        }
+        let kinds: Vec<String> = self.by_kind.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        println!("{:<26} {}", "of what kind", kinds.join(", "));
+        for left_out in &self.left_out {
+            println!("{:<26} {left_out}", "LEFT OUT");
         }
         println!("{:<26} {:>10.1}", "seconds of sending", self.sending_seconds);
         println!("{:<26} {:>10.1}", "seconds", self.seconds);

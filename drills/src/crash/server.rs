@@ -14,6 +14,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,6 +22,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 
 use super::grounds::Grounds;
+use super::network::{self, Inside, Wire};
 
 const READY: Duration = Duration::from_secs(30);
 
@@ -43,6 +45,8 @@ pub(super) struct Server {
     /// Where it listens, killed or not.
     pub addresses: Addresses,
     child: Option<Child>,
+    /// On which of the machines with networks of their own.
+    place: Option<(Rc<Inside>, u32)>,
 }
 
 /// It did not start.
@@ -87,12 +91,20 @@ impl Server {
         folder: &Path,
         faces: &[super::Face],
         grounds: Option<&Grounds>,
+        place: Option<(Rc<Inside>, u32)>,
     ) -> Result<Self, StartError> {
-        let addresses = Addresses { http: free()?, irc: free()?, line: free()? };
+        std::fs::create_dir(folder).map_err(io("make a folder"))?;
+        let addresses = match &place {
+            None => Addresses { http: free()?, irc: free()?, line: free()? },
+            Some((_, node)) => {
+                let at = |port| SocketAddr::from((network::address(*node, Wire::Clients), port));
+                Addresses { http: at(8080), irc: at(6667), line: at(7000) }
+            }
+        };
         let program = program.canonicalize().map_err(io("find the server's program"))?;
         std::fs::write(folder.join("madang.toml"), settings(addresses, faces, grounds))
             .map_err(io("write settings"))?;
-        let mut server = Self { program, folder: folder.to_owned(), addresses, child: None };
+        let mut server = Self { program, folder: folder.to_owned(), addresses, child: None, place };
         server.again().await?;
         Ok(server)
     }
@@ -104,7 +116,11 @@ impl Server {
     pub(super) async fn again(&mut self) -> Result<(), StartError> {
         let log =
             std::fs::File::options().create(true).append(true).open(self.log()).map_err(io("write a log"))?;
-        let mut child = Command::new(&self.program)
+        let mut command = match &self.place {
+            None => Command::new(&self.program),
+            Some((inside, node)) => inside.command(*node, &self.program),
+        };
+        let mut child = command
             .args(["run", "-c"])
             .arg(self.folder.join("madang.toml"))
             .env_remove("NOTIFY_SOCKET")

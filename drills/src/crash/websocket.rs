@@ -9,27 +9,25 @@
 //!
 //! Not here: what is right (`ledger`), when it is cut off (`plan`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use madang_host::clock;
-use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use super::book::Stage;
 use super::diary::Diary;
-use super::ledger::{Finding, Print, Seen, View};
-use super::plan::Message;
+use super::ledger::{Finding, Seen, View};
+use super::plan::{Message, Place};
 use super::server::Addresses;
+use super::told::{Answer, Refused, Told};
 
 /// So many messages wait for their answers at once.
 const WINDOW: usize = 8;
-/// Nobody answers for so long: the connection is given up.
-const SILENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(20);
 const PAGE: u64 = 200;
 
@@ -40,7 +38,7 @@ pub(super) struct Client {
     turn: usize,
     key: Option<String>,
     /// Whose logs it reads, and what it has of them.
-    audits: Vec<(usize, Vec<Seen>)>,
+    audits: VecDeque<(Place, Vec<Seen>)>,
     diary: Diary,
 }
 
@@ -58,76 +56,20 @@ enum Asked {
     Hello,
     Join(usize),
     Send(Message),
-    History(usize),
+    History,
 }
 
 /// The connection is over: cut by us, by the server, or by its death.
 struct Lost;
 
-/// All that a server says, as far as it counts here; entries of a log come with `on` in events and in pages.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Told {
-    id: Option<u64>,
-    ok: Option<Answer>,
-    error: Option<Refused>,
-    on: String,
-    room: String,
-    offset: Option<u64>,
-    by: By,
-    text: String,
-    from: u64,
-    to: u64,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct By {
-    name: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Refused {
-    name: String,
-    text: String,
-    again_ms: Option<u64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Answer {
-    key: Option<String>,
-    epoch: u64,
-    next: u64,
-    end: u64,
-    reset: bool,
-    offset: u64,
-    duplicate: bool,
-    more: bool,
-    events: Vec<Told>,
-}
-
-impl Told {
-    /// As an entry of a log, when it has a place in one.
-    fn seen(&self) -> Option<Seen> {
-        let offset = self.offset.filter(|_| !matches!(self.on.as_str(), "read" | "joined"))?;
-        Some(Seen {
-            offset,
-            print: Print::of(&self.on, &self.by.name, &self.text),
-            message: self.on == "message",
-        })
-    }
-}
-
 impl Client {
-    /// A client that has not connected yet; the conversations at `audits` it reads in the end.
-    pub(super) fn new(diary: Diary, addresses: Rc<[Addresses]>, audits: &[usize]) -> Self {
+    /// A client that has not connected yet; the logs of `audits` it reads in the end.
+    pub(super) fn new(diary: Diary, addresses: Rc<[Addresses]>, audits: Vec<Place>) -> Self {
         Self {
             turn: diary.number as usize,
             addresses,
             key: None,
-            audits: audits.iter().map(|place| (*place, Vec::new())).collect(),
+            audits: audits.into_iter().map(|place| (place, Vec::new())).collect(),
             diary,
         }
     }
@@ -135,7 +77,7 @@ impl Client {
     /// Lives until everything was seen.
     pub(super) async fn live(mut self) {
         loop {
-            let connected = tokio::time::timeout(SILENCE, self.connect()).await;
+            let connected = tokio::time::timeout(self.diary.silence, self.connect()).await;
             let Ok(Ok(socket)) = connected else {
                 tokio::time::sleep(RETRY).await;
                 continue;
@@ -188,7 +130,7 @@ impl Client {
                     now = stage.borrow_and_update().clone();
                 }
                 () = clock::due(pause) => talk.pause_until = None,
-                () = tokio::time::sleep(SILENCE), if !talk.asked.is_empty() => return Err(Lost),
+                () = tokio::time::sleep(self.diary.silence), if !talk.asked.is_empty() => return Err(Lost),
             }
         }
     }
@@ -221,7 +163,7 @@ impl Client {
             Stage::Join if joined => self.diary.arrive(stage),
             Stage::Send if joined => {
                 while talk.asked.len() < WINDOW
-                    && let Some(message) = self.diary.to_say.pop_front()
+                    && let Some(message) = self.diary.next_message()
                 {
                     self.diary.sending(&message);
                     let room = &self.diary.places[message.place].called;
@@ -231,13 +173,12 @@ impl Client {
                 }
             }
             Stage::Audit if joined => {
-                let busy = talk.asked.values().any(|asked| matches!(asked, Asked::History(_)));
-                if !busy && let Some((place, entries)) = self.audits.first() {
+                let busy = talk.asked.values().any(|asked| matches!(asked, Asked::History));
+                if !busy && let Some((place, entries)) = self.audits.front() {
                     let after = entries.last().map_or(0, |last| last.offset);
-                    let room = &self.diary.places[*place].called;
-                    let history =
-                        serde_json::json!({ "do": "history", "room": room, "after": after, "limit": PAGE });
-                    talk.ask(Asked::History(*place), history).await?;
+                    let history = serde_json::json!(
+                        { "do": "history", "room": place.called, "after": after, "limit": PAGE });
+                    talk.ask(Asked::History, history).await?;
                 }
             }
             Stage::Finish(ends) => return Ok(self.diary.has_seen(ends)),
@@ -319,12 +260,12 @@ impl Client {
             Asked::Send(message) => {
                 self.diary.acked(&message, answer.epoch, Some(answer.offset), answer.duplicate);
             }
-            Asked::History(place) => {
-                let Some((_, entries)) = self.audits.first_mut() else { return Ok(false) };
+            Asked::History => {
+                let Some((place, entries)) = self.audits.front_mut() else { return Ok(false) };
                 entries.extend(answer.events.iter().filter_map(Told::seen));
                 if !answer.more || answer.events.is_empty() {
-                    let (_, entries) = self.audits.remove(0);
-                    self.diary.book.audited(&self.diary.places[place].conversation, &entries);
+                    self.diary.book.audited(&place.conversation, entries);
+                    self.audits.pop_front();
                 }
             }
         }
@@ -332,11 +273,9 @@ impl Client {
     }
 
     fn refused(&mut self, talk: &mut Talk, asked: Asked, refused: &Refused) -> Result<(), Lost> {
-        let for_now = matches!(refused.name.as_str(), "too-fast" | "slow-mode" | "busy" | "shutting-down")
-            || refused.name.starts_with("store-")
-            // Its neighbour may not have said hello yet.
-            || (refused.name == "no-such-user" && matches!(asked, Asked::Join(_)));
-        if !for_now {
+        // Its neighbour may not have said hello yet.
+        let is_early = refused.name == "no-such-user" && matches!(asked, Asked::Join(_));
+        if !refused.is_for_now() && !is_early {
             self.diary.said(format!("{}: {}", refused.name, refused.text));
             return Err(Lost);
         }
@@ -344,7 +283,10 @@ impl Client {
         let pause = Duration::from_millis(refused.again_ms.unwrap_or(50).max(1));
         talk.pause_until = Some(clock::now() + pause);
         if let Asked::Send(message) = asked {
-            self.diary.to_say.push_front(message);
+            self.diary.unanswered(vec![message]);
+        }
+        if refused.is_of_store() && self.addresses.len() > 1 {
+            return Err(Lost); // the next machine may reach it
         }
         Ok(())
     }

@@ -73,7 +73,8 @@ impl Reader {
                         have.push(number);
                     }
                 }
-                What::Live => {}
+                // What was published before may not come.
+                What::Live => have.clone_from(&self.log.lock().unwrap()[topic]),
                 What::Gap(why) => {
                     assert_ne!(why, Gap::Lagging);
                     self.gaps += 1;
@@ -174,6 +175,18 @@ fn a_house_that_starts_before_nats_joins_it_when_it_comes() {
         events.iter().any(|event| event.what == What::Live)
     });
     assert_eq!(bus.reach(), Reach::Connected);
+}
+
+// Goal: a way that is cut without a word is told within seconds, and so is that it is there again.
+#[test]
+fn a_server_that_stands_still_is_away() {
+    let server = Server::start();
+    let bus = server.bus("town");
+    until("it is connected", || bus.reach() == Reach::Connected);
+    server.signal("STOP");
+    until("it is away", || bus.reach() == Reach::Away);
+    server.signal("CONT");
+    until("it is back", || bus.reach() == Reach::Connected);
 }
 
 #[test]

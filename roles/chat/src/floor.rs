@@ -268,7 +268,11 @@ impl Floor {
             ToWorker::Answer { session, tag, outcome } => {
                 self.with_face(session, touched, |face| face.answered(tag, &outcome));
             }
-            ToWorker::Joined { session, room, tag, joined, next, end } => {
+            ToWorker::Joined { session, room, tag, mut joined, next, end, stays } => {
+                let stands = if stays { self.next_of(session, room) } else { None };
+                if let (Some(joined), Some(next)) = (&mut joined, stands) {
+                    joined.next = next;
+                }
                 let joined = joined.map(|joined| match tag {
                     Some(tag) => (Some(tag), Joining::Answer(Ok(Reply::Joined(joined)))),
                     None => (None, Joining::Notice(Notice::Joined(joined))),
@@ -278,7 +282,9 @@ impl Floor {
                     Some((_, Joining::Notice(notice))) => face.told(notice),
                     _ => {}
                 });
-                self.place(session, room, Cursor::new(next, end));
+                if stands.is_none() {
+                    self.place(session, room, Cursor::new(next, end));
+                }
             }
             ToWorker::Left { session, room, notice } => {
                 {
@@ -320,6 +326,13 @@ impl Floor {
             Rc::clone(&slot.face)
         };
         what(&*face);
+    }
+
+    /// What comes next to somebody who is there.
+    fn next_of(&self, id: SessionId, room: RoomId) -> Option<u64> {
+        let mut state = self.state.borrow_mut();
+        let (_, cursor) = slot_of(&mut state, id)?.places.iter().find(|(have, _)| *have == room)?;
+        Some(cursor.next())
     }
 
     fn place(&self, id: SessionId, room: RoomId, cursor: Cursor) {

@@ -145,6 +145,8 @@ pub enum ToWorker {
         next: u64,
         /// The one behind the newest.
         end: u64,
+        /// It is in it already and named nothing that it saw: it goes on where it is.
+        stays: bool,
     },
     /// It is not in it any more.
     Left {

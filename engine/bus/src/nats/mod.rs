@@ -40,6 +40,8 @@ use self::work::JetLine;
 const WAITING_MAX: usize = 65_536;
 /// Bytes of them.
 const WAITING_BYTES_MAX: usize = 64 << 20;
+/// So many of our own beats, one a second, may be on their way; more, and the server does not answer.
+const UNHEARD_MAX: u64 = 3;
 /// Topics with news that may be noted between two beats the server is known to have.
 const NOTED_MAX: usize = 20_000;
 
@@ -59,6 +61,8 @@ pub(super) struct Out {
     close: Notify,
     closing: AtomicBool,
     connected: AtomicBool,
+    /// Our own beats that did not come back: a way that is cut says nothing.
+    unheard: AtomicU64,
     numbers: Numbers,
     tell: Box<dyn Fn(Told) + Send + Sync>,
 }
@@ -138,6 +142,7 @@ impl Nats {
             close: Notify::new(),
             closing: AtomicBool::new(false),
             connected: AtomicBool::new(false),
+            unheard: AtomicU64::new(0),
             numbers: Numbers::default(),
             tell,
         });
@@ -201,7 +206,8 @@ impl Carrier for Nats {
     }
 
     fn reach(&self) -> Reach {
-        if self.out.connected.load(Ordering::Relaxed) { Reach::Connected } else { Reach::Away }
+        let is_heard = self.out.unheard.load(Ordering::Relaxed) <= UNHEARD_MAX;
+        if self.out.connected.load(Ordering::Relaxed) && is_heard { Reach::Connected } else { Reach::Away }
     }
 
     fn numbers(&self) -> CarrierNumbers {

@@ -89,6 +89,12 @@ impl Server {
         }
     }
 
+    /// `STOP`: it stands still until `CONT`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
     pub fn address(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }

@@ -14,6 +14,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use madang_bus::mailbox::{Limits, Mailbox, What as Heard};
@@ -22,12 +23,16 @@ use madang_store::log::{History, Read};
 use serde::{Deserialize, Serialize};
 
 use super::Hub;
-use super::state::{Key, Kind, Known, Room, State};
+use super::state::{Asker, Key, Kind, Known, Room, Side, State};
+use crate::ask::{Join, Seen};
 use crate::event::{Event, Person, PersonId, What, from_entry};
 use crate::notice::Notice;
+use crate::refusal::Refusal;
 
 /// The tag of the topic on which people are called; conversations have their number.
 const CALLS: u64 = 0;
+/// A database that is away is asked again after this.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What machines say to each other.
 #[derive(Debug, Serialize, Deserialize)]
@@ -181,8 +186,8 @@ impl Hub {
         let Some(key) = Self::tagged(&state, tag) else { return };
         let Some(room) = state.rooms.get_mut(key) else { return };
         if !matches!(room.known, Known::Yes) {
-            room.missed = true;
-            return;
+            drop(state);
+            return self.catch_up(key);
         }
         let (name, epoch) = (Arc::clone(&room.name), room.epoch);
         let events: Vec<Event> = told
@@ -257,7 +262,7 @@ impl Hub {
         {
             let mut state = self.state.borrow_mut();
             let Some(room) = state.rooms.get_mut(key) else { return };
-            if !matches!(room.known, Known::Yes) || room.catching_up {
+            if matches!(room.known, Known::Soon(_)) || room.catching_up {
                 room.missed = true;
                 return;
             }
@@ -265,7 +270,14 @@ impl Hub {
         }
         let this = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            while this.catch_up_once(key).await {}
+            loop {
+                match this.catch_up_once(key).await {
+                    Step::Done => break,
+                    Step::More => {}
+                    // Those who are here hear nothing until it is back.
+                    Step::Away => tokio::time::sleep(AGAIN).await,
+                }
+            }
             let mut state = this.state.borrow_mut();
             if let Some(room) = state.rooms.get_mut(key) {
                 room.catching_up = false;
@@ -276,21 +288,29 @@ impl Hub {
         });
     }
 
-    /// Whether there is more to do.
-    async fn catch_up_once(self: &Rc<Self>, key: Key) -> bool {
-        let found = self.state.borrow().rooms.get(key).map(|room| (room.stream.clone(), room.told));
-        let Some((stream, from)) = found else { return false };
+    async fn catch_up_once(self: &Rc<Self>, key: Key) -> Step {
+        let found = self.state.borrow().rooms.get(key).map(|room| {
+            (room.stream.clone(), room.told, matches!(room.known, Known::Yes), room.here.is_empty())
+        });
+        let Some((stream, from, is_known, is_empty)) = found else { return Step::Done };
+        // Whoever comes next reads it then.
+        let away = if is_empty { Step::Done } else { Step::Away };
+        if !is_known {
+            return match self.known(key).await {
+                Ok(()) => Step::More,
+                Err(_) => away,
+            };
+        }
         let Ok(History::Page(page)) = self.store.log().read(&stream, Read::from(from)).await else {
-            // The database is away; whoever reads or writes next finds out, and the bus tells of more.
-            return false;
+            return away;
         };
         let mut state = self.state.borrow_mut();
-        let Some(room) = state.rooms.get_mut(key) else { return false };
+        let Some(room) = state.rooms.get_mut(key) else { return Step::Done };
         let name = Arc::clone(&room.name);
         if page.position.epoch != room.epoch {
             // Another life of it: who is there reads it from its beginning.
             room.known = Known::No;
-            return false;
+            return Step::Done;
         }
         let events: Vec<Event> = page
             .entries
@@ -308,6 +328,50 @@ impl Hub {
         let again = state.rooms.get_mut(key).is_some_and(|room| std::mem::take(&mut room.missed));
         drop(state);
         self.flush();
-        page.more || again
+        if page.more || again { Step::More } else { Step::Done }
     }
+
+    /// The conversation somebody joins. Who names nothing that they saw begins behind what has been written by now, on whatever
+    /// machine: the bus may be behind, and would tell of what they know from another machine.
+    pub(super) async fn find_to_join(
+        self: &Rc<Self>,
+        asker: &Asker,
+        join: Join,
+    ) -> Result<(Key, Side, Join), Refusal> {
+        loop {
+            let (key, side) = self.find(asker, &join.room).await?;
+            let stream = {
+                let state = self.state.borrow();
+                let Some(room) = state.rooms.get(key) else { continue };
+                let is_there = asker.session.is_some_and(|id| room.here.contains_key(&id));
+                if self.across.is_none() || join.since.is_some() || is_there {
+                    return Ok((key, side, join));
+                }
+                room.stream.clone()
+            };
+            let positions = self.store.log().positions(vec![stream]).await?;
+            let position = positions.into_iter().next().flatten();
+            let since = {
+                let state = self.state.borrow();
+                // Forgotten meanwhile: it is looked up again.
+                let Some(room) = state.rooms.get(key) else { continue };
+                let newer = position.filter(|have| have.epoch == room.epoch && have.next > room.told);
+                newer.map(|have| Seen { epoch: have.epoch, offset: have.next - 1 })
+            };
+            if since.is_some() {
+                self.catch_up(key);
+            }
+            return Ok((key, side, Join { since, ..join }));
+        }
+    }
+}
+
+/// What becomes of catching up.
+enum Step {
+    /// All is told.
+    Done,
+    /// There is more.
+    More,
+    /// The database is away.
+    Away,
 }

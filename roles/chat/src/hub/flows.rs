@@ -325,8 +325,8 @@ impl Hub {
     }
 
     async fn join(self: &Rc<Self>, asker: &Asker, join: Join, back: Back) {
-        let found = self.find(asker, &join.room).await;
-        let outcome = found.and_then(|(key, side)| self.come_into(asker, key, side, &join, &back));
+        let found = self.find_to_join(asker, join).await;
+        let outcome = found.and_then(|(key, side, join)| self.come_into(asker, key, side, &join, &back));
         match outcome {
             // The answer is on its way with the place.
             Ok(()) => self.flush(),

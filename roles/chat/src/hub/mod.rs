@@ -13,6 +13,7 @@
 mod across;
 mod checks;
 mod counts;
+mod deaf;
 mod flows;
 mod greeting;
 mod handing;
@@ -141,6 +142,7 @@ impl Hub {
         tokio::task::spawn_local(Rc::clone(&hub).tell_written(written));
         hub.state.borrow_mut().elsewhere.shared = bus.is_some();
         let hearing = mailbox.map(|mailbox| tokio::task::spawn_local(Rc::clone(&hub).hear(mailbox)));
+        let looking = bus.clone().map(|bus| tokio::task::spawn_local(Rc::clone(&hub).look_while_deaf(bus)));
         let sharing = bus.map(|bus| tokio::task::spawn_local(Rc::clone(&hub).share_presence(bus)));
         let telling = tokio::task::spawn_local(Rc::clone(&hub).hand_all(seen));
         let keeping = tokio::task::spawn_local(Rc::clone(&hub).keep_history());
@@ -168,7 +170,7 @@ impl Hub {
             }
         }
         keeping.abort();
-        hearing.iter().chain(&sharing).for_each(tokio::task::JoinHandle::abort);
+        hearing.iter().chain(&sharing).chain(&looking).for_each(tokio::task::JoinHandle::abort);
         while hub.writing.get() > 0 {
             hub.settled.notified().await;
         }

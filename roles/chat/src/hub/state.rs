@@ -355,13 +355,15 @@ impl State {
             }
         }
         let (next, reset) = room.begin(since);
+        // Whoever was told more by another machine than this one knows yet has missed nothing.
+        let end = room.told.max(next);
         let rank = session.person.as_ref().map_or(Rank::None, |person| room.law.rank(person));
         let joined = Joined {
             room: room.called(side),
             epoch: room.epoch,
             first: room.first,
             next,
-            end: room.told,
+            end,
             reset,
             topic: Arc::clone(&room.law.topic),
             private: room.law.private,
@@ -378,7 +380,8 @@ impl State {
             tag,
             joined: (!silent).then(|| Box::new(joined)),
             next,
-            end: room.told,
+            end,
+            stays: !is_new && since.is_none(),
         };
         self.post(id.worker, message);
         Ok(())

@@ -133,6 +133,7 @@ impl Hub {
         let Some(room) = state.rooms.get_mut(key) else { return };
         room.writing -= 1;
         let name = room.called(side);
+        let mut is_doubtful = false;
         let outcome = match result {
             Ok(Appended { epoch, first, at_ms, duplicate, .. }) => {
                 if lawful && self.across.is_some() {
@@ -152,11 +153,16 @@ impl Hub {
                     self.forget_law(room);
                 }
                 self.counts.refused_by_store();
+                is_doubtful = self.across.is_some() && !room.here.is_empty();
                 Err(Refusal::Store(error))
             }
         };
         state.forget_if_idle(key);
         drop(state);
+        if is_doubtful {
+            // It may be in the log, and nobody else will tell of it.
+            self.catch_up(key);
+        }
         if let Some(back) = back {
             self.answer(back, outcome);
         }

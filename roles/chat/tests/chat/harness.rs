@@ -138,21 +138,21 @@ pub(crate) fn with_hub<F: Future<Output = ()>>(
     store: &Store,
     test: impl FnOnce(Rc<Floor>) -> F,
 ) {
-    with_hubs(1, rules, store, None, |mut floors| test(floors.remove(0)));
+    with_hubs(1, rules, store, &[], |mut floors| test(floors.remove(0)));
 }
 
-/// The same beside several machines' hubs.
+/// The same beside several machines' hubs, on these buses in turn.
 pub(crate) fn with_hubs<F: Future<Output = ()>>(
     machines: usize,
     rules: Rules,
     store: &Store,
-    bus: Option<&Bus>,
+    buses: &[Bus],
     test: impl FnOnce(Vec<Rc<Floor>>) -> F,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let (mut floors, mut running) = (Vec::new(), Vec::new());
-        for _ in 0..machines {
+        for machine in 0..machines {
             let (hub, inbox) = HubLink::new();
             let (post, taken) = mpsc::channel(64);
             let floor = Floor::new(0, hub.clone(), Arc::default());
@@ -162,7 +162,7 @@ pub(crate) fn with_hubs<F: Future<Output = ()>>(
                 rules: rules.clone(),
                 store: store.clone(),
                 directory: None,
-                bus: bus.cloned(),
+                bus: buses.get(machine % buses.len().max(1)).cloned(),
                 workers: vec![post],
                 counts: Arc::default(),
             };

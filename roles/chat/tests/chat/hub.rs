@@ -114,6 +114,32 @@ fn a_deaf_face_reads_the_log_when_it_hears_again() {
     });
 }
 
+// Goal: who joins again where it is, naming nothing, goes on where it was: what it has not been told yet is not passed over.
+#[test]
+fn who_joins_again_goes_on_where_it_was() {
+    let (_folder, store) = store();
+    with_hub(fast(), &store, |floor| async move {
+        let (deaf, kim) = (Client::new(&floor, "deaf").await, Client::new(&floor, "kim").await);
+        deaf.join("lobby", None).await;
+        kim.join("lobby", None).await;
+        kim.send("lobby", "heard", "h").await.unwrap();
+        deaf.messages("lobby", 1).await;
+        deaf.ear.deaf.set(true);
+        for n in 0..3 {
+            kim.send("lobby", &n.to_string(), &n.to_string()).await.unwrap();
+        }
+        let again = deaf.join("lobby", None).await;
+        assert_eq!((again.next, again.end), (3, 6), "what made the room and one message is all it was told");
+        deaf.ear.deaf.set(false);
+        deaf.session.caught_up();
+        let heard: Vec<String> = deaf.messages("lobby", 4).await.into_iter().map(|(_, text)| text).collect();
+        assert_eq!(heard, ["heard", "0", "1", "2"]);
+        // Where it names what it saw, it is told from there.
+        let seen = Seen { epoch: again.epoch, offset: 3 };
+        assert_eq!(deaf.join("lobby", Some(seen)).await.next, 4);
+    });
+}
+
 // Goal: direct messages reach both, on every connection, and nobody else.
 #[test]
 fn direct_messages_reach_both_and_nobody_else() {

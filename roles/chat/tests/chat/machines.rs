@@ -1,7 +1,8 @@
 //! Several machines that share a database and a bus are one chat.
 use std::rc::Rc;
 
-use madang_bus::Bus;
+use madang_bus::config::{Address, BusSettings, NatsSettings};
+use madang_bus::{Bus, Reach};
 use madang_chat::ask::{Create, Invite, Kick, Who};
 use madang_chat::floor::Floor;
 use madang_chat::notice::Notice;
@@ -27,8 +28,8 @@ async fn same(clients: &[&Client], room: &str, count: usize) -> Vec<String> {
 #[test]
 fn three_machines_hear_one_order() {
     let (_folder, store) = store();
-    let bus = Bus::local();
-    with_hubs(3, fast(), &store, Some(&bus), |floors: Vec<Rc<Floor>>| async move {
+    let bus = [Bus::local()];
+    with_hubs(3, fast(), &store, &bus, |floors: Vec<Rc<Floor>>| async move {
         let (a, b, c) = (
             Client::new(&floors[0], "a").await,
             Client::new(&floors[1], "b").await,
@@ -64,8 +65,8 @@ fn three_machines_hear_one_order() {
 #[test]
 fn presence_is_of_all_machines() {
     let (_folder, store) = store();
-    let bus = Bus::local();
-    with_hubs(2, fast(), &store, Some(&bus), |floors: Vec<Rc<Floor>>| async move {
+    let bus = [Bus::local()];
+    with_hubs(2, fast(), &store, &bus, |floors: Vec<Rc<Floor>>| async move {
         let (mina, kim) = (Client::new(&floors[0], "mina").await, Client::new(&floors[1], "kim").await);
         mina.join("lobby", None).await;
         kim.join("lobby", None).await;
@@ -95,8 +96,8 @@ fn presence_is_of_all_machines() {
 #[test]
 fn people_are_found_on_other_machines() {
     let (_folder, store) = store();
-    let bus = Bus::local();
-    with_hubs(2, fast(), &store, Some(&bus), |floors: Vec<Rc<Floor>>| async move {
+    let bus = [Bus::local()];
+    with_hubs(2, fast(), &store, &bus, |floors: Vec<Rc<Floor>>| async move {
         let (mina, kim) = (Client::new(&floors[0], "mina").await, Client::new(&floors[1], "kim").await);
         mina.send("@kim", "psst", "1").await.unwrap();
         kim.send("@mina", "yes?", "1").await.unwrap();
@@ -122,5 +123,56 @@ fn people_are_found_on_other_machines() {
         })
         .await;
         assert_eq!(kim.send("den", "still?", "4").await, Err(Refusal::Private));
+    });
+}
+
+// Goal: who comes from a machine that has told more to one that lags is not told the same again; and the one that lags finds out.
+// Method: two machines whose buses do not reach each other.
+#[test]
+fn who_joins_a_machine_that_lags_is_told_only_what_comes_after() {
+    let (_folder, store) = store();
+    let buses = [Bus::local(), Bus::local()];
+    with_hubs(2, fast(), &store, &buses, |floors: Vec<Rc<Floor>>| async move {
+        let (mina, kim) = (Client::new(&floors[0], "mina").await, Client::new(&floors[1], "kim").await);
+        mina.join("lobby", None).await;
+        // When it is answered, the room is made.
+        mina.send("lobby", "m0", "0").await.unwrap();
+        kim.join("lobby", None).await;
+        for n in 1..3 {
+            mina.send("lobby", &format!("m{n}"), &n.to_string()).await.unwrap();
+        }
+        let late = Client::new(&floors[1], "late").await;
+        let joined = late.join("lobby", None).await;
+        assert_eq!((joined.next, joined.end), (5, 5), "behind what made the room and three messages");
+        assert_eq!(same(&[&kim], "lobby", 2).await, ["m1", "m2"]);
+        late.send("lobby", "hello", "1").await.unwrap();
+        assert_eq!(same(&[&late], "lobby", 1).await, ["hello"]);
+        assert_eq!(same(&[&kim], "lobby", 3).await, ["m1", "m2", "hello"]);
+    });
+}
+
+// Goal: machines whose bus is away are one chat all the same, only slower.
+// Method: two machines of a bus whose server is not there.
+#[test]
+fn machines_that_cannot_hear_each_other_look_into_the_log() {
+    let (_folder, store) = store();
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let settings = BusSettings::Nats(Box::new(NatsSettings {
+        servers: vec![Address::new(&format!("nats://{nowhere}")).unwrap()],
+        credentials: None,
+        ca: None,
+        certificate: None,
+        cluster: "town".to_owned(),
+    }));
+    let buses = [Bus::start(&settings, |_| {}).unwrap(), Bus::start(&settings, |_| {}).unwrap()];
+    assert!(buses.iter().all(|bus| bus.reach() == Reach::Away));
+    with_hubs(2, fast(), &store, &buses, |floors: Vec<Rc<Floor>>| async move {
+        let (mina, kim) = (Client::new(&floors[0], "mina").await, Client::new(&floors[1], "kim").await);
+        mina.join("lobby", None).await;
+        kim.join("lobby", None).await;
+        mina.send("lobby", "can you hear me?", "1").await.unwrap();
+        assert_eq!(same(&[&kim], "lobby", 1).await, ["can you hear me?"]);
+        kim.send("lobby", "after a while", "1").await.unwrap();
+        assert_eq!(same(&[&mina, &kim], "lobby", 2).await, ["can you hear me?", "after a while"]);
     });
 }
