@@ -44,6 +44,7 @@ mod images;
 mod init;
 mod install;
 mod irc;
+mod irc_people;
 mod life;
 mod logins;
 mod names;

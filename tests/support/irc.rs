@@ -95,8 +95,9 @@ impl Irc {
         self.until_any(&[text])
     }
 
+    /// Lines up to the first that has one of these in it.
     #[track_caller]
-    fn until_any(&mut self, texts: &[&str]) -> Vec<String> {
+    pub fn until_any(&mut self, texts: &[&str]) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
             let line = self.line().unwrap_or_else(|| panic!("closed before {texts:?}, after {lines:#?}"));

@@ -65,6 +65,9 @@ class Irssi:
             self.text += drawn.decode(errors="replace")
         return True
 
+    def seen(self):
+        return self.text
+
     def ends(self):
         try:
             os.kill(self.process, signal.SIGKILL)
@@ -77,10 +80,11 @@ class Irssi:
 class Weechat:
     """weechat without a screen: orders by its pipe, what it saw from its logs."""
 
-    def __init__(self, folder, port):
+    def __init__(self, folder, port, more=(), where=None):
         self.home, self.fifo = folder / "weechat", folder / "weechat.fifo"
-        orders = [f"/set fifo.file.path {self.fifo}", "/set fifo.file.enabled on", "/set logger.file.flush_delay 0",
-                  f"/server add madang 127.0.0.1/{port} -notls -nicks=wee -capabilities=*", "/connect madang"]
+        where = where or f"127.0.0.1/{port} -nossl"
+        orders = [f"/set fifo.file.path {self.fifo}", "/set fifo.file.enabled on", "/set logger.file.flush_delay 0", *more,
+                  f"/server add madang {where} -nicks=wee -capabilities=*", "/connect madang"]
         command = ["weechat-headless", "--dir", str(self.home)]
         for order in orders:
             command += ["--run-command", order]
@@ -95,6 +99,10 @@ class Weechat:
     def shows(self, text, buffer="server.madang"):
         log = self.home / "logs" / f"irc.{buffer}.weechatlog"
         return wait(lambda: log.exists() and text in log.read_text(errors="replace"))
+
+    def seen(self):
+        logs = sorted((self.home / "logs").glob("*.weechatlog"))
+        return "\n".join(log.read_text(errors="replace") for log in logs)
 
     def ends(self):
         self.process.terminate()

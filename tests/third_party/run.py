@@ -21,7 +21,9 @@ import differential_suite
 import downgrade_suite
 import house
 import http2_suite
+import irc_logins_suite
 import irc_suite
+import irctest_suite
 import javascript_suite
 import lint_suite
 import proxied_suite
@@ -39,6 +41,8 @@ SUITES = {
     "proxied": proxied_suite.run,
     "browser": browser_suite.run,
     "irc": irc_suite.run,
+    "irc-logins": irc_logins_suite.run,
+    "irctest": irctest_suite.run,
     "javascript": javascript_suite.run,
     "lint": lint_suite.run,
     "tls": tls_suite.run,

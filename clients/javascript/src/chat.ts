@@ -14,7 +14,7 @@ import { verdict, wait_ms } from "./backoff.js";
 import { Emitter } from "./emitter.js";
 import { ChatError } from "./errors.js";
 import { Outbox, type Pending, type Store } from "./outbox.js";
-import type { Attachment, ChatEvent, Hello, Joined, Kept, Lasting, Limits, Position, Requests, Written, You } from "./protocol.js";
+import type { Attachment, ChatEvent, Hello, Joined, Kept, Lasting, Limits, Person, Position, Requests, Written, You } from "./protocol.js";
 import { Room } from "./room.js";
 import { upload } from "./upload.js";
 
@@ -391,6 +391,7 @@ export class Chat extends Emitter<ChatEvents> {
 
   #event(event: ChatEvent): void {
     if (event.on === "joined") return void this.#entered(event);
+    if (event.on === "renamed") this.#renamed(event.by, event.name);
     const room = event.room ? this.rooms.get(event.room) : undefined;
     if ("offset" in event && "epoch" in event) {
       if (!room?.heard(event as Kept)) return;
@@ -401,6 +402,22 @@ export class Chat extends Emitter<ChatEvents> {
     } else room?.passed(event);
     this.tell("event", event);
     if (this.#outbox.items.length) this.#outbox.flush();
+  }
+
+  /** Somebody has another name: ours is the one we come back by, another's the one by which we write to them. */
+  #renamed(by: Person, name: string): void {
+    if (by.id === this.you?.id) {
+      this.you = { ...this.you, name };
+      const key = this.#key();
+      if (this.#options.name !== undefined) this.#options.name = name;
+      if (key) this.#keep({ name, key });
+      return;
+    }
+    const room = this.rooms.get(`@${by.name}`);
+    if (!room) return;
+    this.rooms.delete(room.name);
+    room.name = `@${name}`;
+    this.rooms.set(room.name, room);
   }
 
   #enter(what: "join" | "create", fields: { room: string }): Promise<Room> {

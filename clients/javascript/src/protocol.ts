@@ -31,8 +31,14 @@ export interface Mine {
   room: string; topic: string; private: boolean; role: Role; epoch: number; next: number; read: number; unread: number; mentions: number; last?: Kept;
 }
 export interface Open { room: string; topic: string; people: number }
-export interface Member extends Person { role: Role; here: boolean; away?: string }
-export interface Whois extends Person { guest: boolean; here: boolean; away?: string; since_ms?: number; rooms?: string[] }
+export interface Member extends Person { role: Role; here: boolean; away?: string; about?: string }
+export interface Whois extends Person { guest: boolean; here: boolean; away?: string; about?: string; since_ms?: number; rooms?: string[] }
+/** Somebody who came into a room; without `role` they have none. */
+export interface Arrived extends Person { role?: Role; about?: string; away?: string }
+/** Somebody who had a name, and until when. */
+export interface Former extends Person { about?: string; until_ms: number }
+/** Somebody who may not come in, or not speak; without `until_ms` for good. */
+export interface Shut extends Person { until_ms?: number }
 interface At { epoch: number; offset: number }
 interface Aimed { room: string; who: string; why?: string }
 interface Timed extends Aimed { minutes?: number }
@@ -53,7 +59,7 @@ export interface Requests {
   who: [{ room: string }, { room: string; people: Member[]; count: number }];
   whois: [{ who: string }, Whois];
   typing: [{ room: string }, Nothing];
-  read: [{ room: string; offset: number }, Nothing];
+  read: [{ room: string; offset?: number }, { room: string; offset: number }];
   create: [{ room: string; topic?: string; private?: boolean; invite_only?: boolean }, Joined];
   set: [{ room: string; topic?: string; private?: boolean; invite_only?: boolean; slow_ms?: number }, At];
   role: [{ room: string; who: string; role: Role }, At];
@@ -65,6 +71,11 @@ export interface Requests {
   unmute: [Aimed, At];
   announce: [{ text: string; nonce: string }, Written];
   away: [{ text?: string }, Nothing];
+  rename: [{ name: string }, You];
+  about: [{ text?: string }, Nothing];
+  watch: [{ who: string[] }, { here: Person[] }];
+  whowas: [{ who: string }, { people: Former[] }];
+  bans: [{ room: string }, { room: string; bans: Shut[]; mutes: Shut[] }];
   ping: [Nothing, Nothing];
 }
 /** The requests that carry a nonce: they go through the queue and are done once. */
@@ -86,6 +97,9 @@ export type Kept =
 /** What passes: it has no offset and is not said again. */
 export type Passing =
   | { on: "gap"; room: string; from: number; to: number } | ({ on: "joined" } & Joined) | { on: "left"; room: string; why?: string }
-  | { on: "presence"; room: string; joined?: Person[]; left?: Person[]; people: number } | { on: "typing"; room: string; by: Person }
-  | { on: "read"; room: string; offset: number } | { on: "away"; room: string; by: Person; text?: string };
+  | { on: "presence"; room: string; joined?: Arrived[]; left?: Person[]; people: number } | { on: "typing"; room: string; by: Person }
+  | { on: "read"; room: string; offset: number } | { on: "away"; room: string; by: Person; text?: string }
+  // These have no room: they are of a person, wherever one meets them.
+  | { on: "renamed"; room?: undefined; by: Person; name: string } | { on: "about"; room?: undefined; by: Person; text?: string }
+  | { on: "watched"; room?: undefined; who: Person; here: boolean };
 export type ChatEvent = Kept | Passing;

@@ -20,7 +20,8 @@ export type RoomEvents = { [N in (Kept | Passing)["on"]]: Named<Kept | Passing, 
 const TYPING_MS = 3000;
 
 export class Room extends Emitter<RoomEvents> {
-  readonly name: string;
+  /** As its reader calls it; `@mina` changes with the name of whom one writes to. */
+  name: string;
   /** What the last join said: topic, role, how far the log goes. */
   joined: Joined | undefined;
   #chat: Chat;

@@ -2,7 +2,7 @@
 //
 // Job: join the client's events to the conversations, do what people ask for, say what went wrong. Used by every component. Calls `talk`.
 // Not here: how anything looks.
-import { Chat, ChatError, type ChatEvent, type Open, type Pending, type Position, type Room, type State, type You } from "@madang/chat";
+import { Chat, ChatError, type ChatEvent, type Open, type Pending, type Person, type Position, type Room, type State, type You } from "@madang/chat";
 import { SvelteMap } from "svelte/reactivity";
 import { read as command } from "./commands";
 import { keep, kept, prefs } from "./prefs.svelte";
@@ -218,7 +218,21 @@ export class App {
     void this.refresh();
   }
 
+  /** Whoever has another name keeps their place: in the lists of people, and as somebody to write to. */
+  #renamed(who: Person, name: string): void {
+    if (who.id === this.you?.id) this.you = this.chat.you;
+    for (const talk of this.talks.values()) talk.renamed(who, name);
+    const was = `@${who.name}`, is = `@${name}`, talk = this.talks.get(was);
+    if (!talk || who.id === this.you?.id) return;
+    this.talks.delete(was);
+    talk.name = is;
+    this.talks.set(is, talk);
+    if (this.active === was) this.active = is;
+  }
+
   #event(event: ChatEvent): void {
+    if (event.on === "renamed") this.#renamed(event.by, event.name);
+    if (event.room === undefined) return;
     const talk = this.talks.get(event.room);
     if (!talk) return;
     talk.heard(event);

@@ -2,7 +2,7 @@
 //
 // Job: turn events of a room into what components show; load older and newer pieces. Made by `app`. Calls `fold`.
 // Not here: which lines are in the document (Timeline), what waits to be sent (`app`).
-import type { ChatEvent, Joined, Kept, Member, Mine, Person, Role, Room } from "@madang/chat";
+import type { Arrived, ChatEvent, Joined, Kept, Member, Mine, Person, Role, Room } from "@madang/chat";
 import type { App } from "./app.svelte";
 import { Fold, type Line } from "./fold";
 
@@ -12,7 +12,7 @@ const KEEP = 1500;
 const TYPING_MS = 5000;
 
 export class Talk {
-  readonly name: string;
+  name = $state("");
   lines = $state.raw<readonly Line[]>([]);
   topic = $state("");
   hidden = $state(false);
@@ -116,7 +116,7 @@ export class Talk {
       case "read": this.seen(event.offset); return;
       case "gap": this.#fold?.gap(event.from, event.to); this.#show(); return;
       case "away": this.#away(event.by, event.text); return;
-      case "joined": case "left": return;
+      case "joined": case "left": case "renamed": case "about": case "watched": return;
       default: this.#kept(event);
     }
   }
@@ -149,11 +149,15 @@ export class Talk {
     }
   }
 
-  #present(joined: Person[], left: Person[]): void {
+  #present(joined: Arrived[], left: Person[]): void {
     const gone = new Set(left.map(({ id }) => id)), come = new Set(joined.map(({ id }) => id));
     const known = this.members.map((one) => (come.has(one.id) ? { ...one, here: true } : gone.has(one.id) ? { ...one, here: false } : one));
     const there = new Set(known.map(({ id }) => id));
-    this.members = [...known, ...joined.filter(({ id }) => !there.has(id)).map((one) => ({ ...one, role: "member" as const, here: true }))];
+    this.members = [...known, ...joined.filter(({ id }) => !there.has(id)).map((one) => ({ role: "none" as const, ...one, here: true }))];
+  }
+
+  renamed(who: Person, name: string): void {
+    this.members = this.members.map((one) => (one.id === who.id ? { ...one, name } : one));
   }
 
   #away(who: Person, text: string | undefined): void {

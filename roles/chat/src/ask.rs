@@ -224,8 +224,8 @@ asks! {
     "read" MarkRead {
         /// Where.
         room: String,
-        /// The last one.
-        offset: u64,
+        /// The last one; left out: only says how far it is.
+        offset: Option<u64> = default,
     }
     /// A new room.
     "create" Create {
@@ -324,9 +324,39 @@ asks! {
         /// Why; left out: here again.
         text: Option<String> = default,
     }
+    /// Another name for a guest.
+    "rename" Rename {
+        /// As wished.
+        name: String,
+    }
+    /// A line about oneself, kept while one is connected.
+    "about" About {
+        /// What; left out: nothing.
+        text: Option<String> = default,
+    }
+    /// Whose coming and going is told from now on, instead of those before.
+    "watch" Watch {
+        /// Their names, 100 at most; none: nobody's.
+        who: Vec<String>,
+    }
+    /// Who had a name before they went, or took another.
+    "whowas" Whowas {
+        /// The name.
+        who: String,
+    }
+    /// Who may not come into a room, and who may not speak there.
+    "bans" Bans {
+        /// Which.
+        room: String,
+    }
     /// Nothing but an answer.
     "ping" Ping {}
 }
+
+/// Names that one connection watches at most.
+pub const WATCHED_MAX: usize = 100;
+/// Bytes of a line about oneself at most.
+pub const ABOUT_BYTES_MAX: usize = 200;
 
 /// What every request has.
 #[derive(Deserialize)]

@@ -48,6 +48,14 @@ pub enum Rank {
     Owner,
 }
 
+impl Rank {
+    /// Whether this is what everybody has.
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's form
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
 /// An attachment: a link to an uploaded file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

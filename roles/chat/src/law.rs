@@ -33,7 +33,8 @@ pub struct Barred {
 }
 
 impl Barred {
-    fn holds(&self, now_ms: u64) -> bool {
+    /// Whether it has not ended by itself.
+    pub fn holds(&self, now_ms: u64) -> bool {
         self.until_ms.is_none_or(|until| now_ms < until)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::event::Person;
+use crate::event::{Person, Rank};
 use crate::reply::Joined;
 
 /// Something that has no offset.
@@ -39,7 +39,7 @@ pub enum Notice {
         /// Where.
         room: Arc<str>,
         /// Who came. Empty in rooms of more than 200.
-        joined: Arc<[Person]>,
+        joined: Arc<[Arrived]>,
         /// Who went. Empty in rooms of more than 200.
         left: Arc<[Person]>,
         /// How many are here.
@@ -69,4 +69,50 @@ pub enum Notice {
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<Arc<str>>,
     },
+    /// Somebody has another name from now on, wherever one meets them.
+    Renamed {
+        /// Who, as they were called.
+        by: Person,
+        /// What they are called now.
+        name: Arc<str>,
+    },
+    /// What somebody says of themselves.
+    About {
+        /// Who.
+        by: Person,
+        /// What; left out: nothing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<Arc<str>>,
+    },
+    /// Somebody one watches came or went.
+    Watched {
+        /// Who.
+        who: Person,
+        /// Came; or went.
+        here: bool,
+    },
+}
+
+/// Somebody who came into a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Arrived {
+    /// Who.
+    #[serde(flatten)]
+    pub person: Person,
+    /// Their rank there.
+    #[serde(skip_serializing_if = "Rank::is_none")]
+    pub role: Rank,
+    /// What they say of themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<Arc<str>>,
+    /// Not at the keyboard, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub away: Option<Arc<str>>,
+}
+
+impl Arrived {
+    /// Somebody of whom nothing more is known.
+    pub fn of(person: Person) -> Self {
+        Self { person, role: Rank::None, about: None, away: None }
+    }
 }

@@ -30,6 +30,16 @@ pub enum Reply {
     People(People),
     /// To whois.
     Known(Box<Known>),
+    /// To rename: who one is now.
+    You(You),
+    /// To read: how far it is read now.
+    Marked(Marked),
+    /// To watch.
+    Watched(Watched),
+    /// To whowas.
+    Gone(Gone),
+    /// To bans.
+    Bans(Box<BanList>),
     /// There is no more to say.
     Done(Done),
 }
@@ -214,6 +224,9 @@ pub struct Present {
     /// Not at the keyboard, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub away: Option<Arc<str>>,
+    /// What they say of themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<Arc<str>>,
 }
 
 /// To who.
@@ -240,9 +253,70 @@ pub struct Known {
     /// Not at the keyboard, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub away: Option<Arc<str>>,
+    /// What they say of themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<Arc<str>>,
     /// Connected since, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since_ms: Option<u64>,
     /// Rooms that whoever asks sees too.
     pub rooms: Vec<Arc<str>>,
+}
+
+/// To read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Marked {
+    /// Where.
+    pub room: Arc<str>,
+    /// Everything up to there was read; 0: nothing.
+    pub offset: u64,
+}
+
+/// To watch: whoever of them is here, in the order in which they were asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Watched {
+    /// Connected now.
+    pub here: Vec<Person>,
+}
+
+/// Somebody who had a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Former {
+    /// As they were called.
+    #[serde(flatten)]
+    pub person: Person,
+    /// What they said of themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<Arc<str>>,
+    /// Until then, in milliseconds since 1970.
+    pub until_ms: u64,
+}
+
+/// To whowas: the last one first; what is older than some hundred departures is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gone {
+    /// Those who had it.
+    pub people: Vec<Former>,
+}
+
+/// Somebody who may not come in, or not speak.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shut {
+    /// Who, as they were called.
+    #[serde(flatten)]
+    pub person: Person,
+    /// Until then, in milliseconds since 1970; none: for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+}
+
+/// To bans.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BanList {
+    /// Which room.
+    pub room: Arc<str>,
+    /// Who may not come in, by name, at most 1,000.
+    pub bans: Vec<Shut>,
+    /// Who may not speak, likewise.
+    pub mutes: Vec<Shut>,
 }

@@ -62,6 +62,23 @@ test("the real server and the client", { timeout: 120_000 }, async (t) => {
     again.close();
   });
 
+  await t.test("another name is kept, and who writes to it goes on writing", async () => {
+    const storage = new MemoryStore();
+    const [sora, bora] = [await come(house, "sora", { storage }), await come(house, "bora")];
+    await bora.room("@sora").send("before");
+    const told = once(bora, "event", ({ on }) => on === "renamed");
+    assert.equal((await sora.request("rename", { name: "haneul" })).name, "haneul");
+    assert.equal((await told).by.name, "sora");
+    await bora.rooms.get("@haneul").send("after");
+    const { id } = sora.you;
+    assert.equal(sora.you.name, "haneul");
+    sora.close();
+    const again = await come(house, undefined, { storage });
+    assert.deepEqual([again.you.id, again.you.name], [id, "haneul"]);
+    again.close();
+    bora.close();
+  });
+
   await t.test("forty messages by each of four over three kills: all there, once, in order, for everybody", async () => {
     const people = await Promise.all(["a", "b", "c", "d"].map((name) => come(house, `p${name}`)));
     const heard = people.map(() => []);

@@ -37,8 +37,13 @@ pub(super) fn check_text(what: &'static str, text: &str, max: usize) -> Result<(
 
 /// What a room is about: one line.
 pub(super) fn check_topic(topic: &str) -> Result<(), Refusal> {
-    within("a topic", topic.len(), TOPIC_BYTES_MAX)?;
-    if topic.chars().any(char::is_control) {
+    check_line("a topic", topic, TOPIC_BYTES_MAX)
+}
+
+/// One line, or nothing.
+pub(super) fn check_line(what: &'static str, line: &str, max: usize) -> Result<(), Refusal> {
+    within(what, line.len(), max)?;
+    if line.chars().any(char::is_control) {
         return Err(Refusal::BadText { must: "one line without control characters" });
     }
     Ok(())

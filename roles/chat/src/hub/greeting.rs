@@ -23,6 +23,7 @@ use madang_store::kv::{Put, When};
 use serde::{Deserialize, Serialize};
 
 use super::presence::ANYWHERE;
+use super::renaming::CHANGES;
 use super::state::{Asker, Human, Session};
 use super::{Back, Hub};
 use crate::event::{Person, PersonId};
@@ -34,7 +35,7 @@ use crate::refusal::Refusal;
 use crate::reply::{Limits, Reply, Welcome, You};
 
 /// How long a guest who left keeps name and key.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+pub(super) const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Users, as a chat has to know them.
 pub trait Directory: Send + Sync {
@@ -75,8 +76,14 @@ impl Hub {
             }
             let pace = Pace::new(state.asks(), clock::now());
             // What it asks before it is known waits.
-            let session =
-                Session { person: None, places: Vec::new(), pace, busy: true, queue: VecDeque::new() };
+            let session = Session {
+                person: None,
+                places: Vec::new(),
+                pace,
+                busy: true,
+                queue: VecDeque::new(),
+                watches: Vec::new(),
+            };
             state.sessions.insert(id, session);
         }
         let this = Rc::clone(self);
@@ -174,6 +181,12 @@ impl Hub {
         }
     }
 
+    /// The record of a guest under another name.
+    pub(super) fn renamed(record: &Bytes, name: &Arc<str>) -> Option<Bytes> {
+        let record: GuestRecord = serde_json::from_slice(record).ok()?;
+        serde_json::to_vec(&GuestRecord { name: Arc::clone(name), ..record }).ok().map(Bytes::from)
+    }
+
     /// What is kept of a guest of this folded name.
     pub(super) async fn guest(&self, folded: &str) -> Result<Option<(GuestRecord, Bytes)>, Refusal> {
         let held = self.store.kv().get(&self.space("guest"), folded).await?;
@@ -211,6 +224,7 @@ impl Hub {
         if !state.sessions.contains_key(&id) {
             return Err(Refusal::ShuttingDown);
         }
+        let was_here = state.is_connected(&person.id);
         let human = state.humans.entry(person.id.clone()).or_insert_with(|| Human {
             person: person.clone(),
             admin,
@@ -218,9 +232,11 @@ impl Hub {
             sessions: Vec::new(),
             pace: Pace::new(rate, now),
             away: None,
+            about: None,
             since_ms: now_ms,
             mine,
             typed: None,
+            changes: Pace::new(CHANGES, now),
         });
         if human.sessions.len() >= max {
             return Err(Refusal::Full { what: "connections of one person", max });
@@ -231,6 +247,9 @@ impl Hub {
         let sessions = u32::try_from(human.sessions.len()).unwrap_or(u32::MAX);
         state.names.insert(folded, person.id.clone());
         state.elsewhere.here(&ANYWHERE.into(), &person, sessions);
+        if !was_here {
+            state.watched(&person, true);
+        }
         self.moved.notify_one();
         if let Some(session) = state.sessions.get_mut(&id) {
             session.person = Some(person.id.clone());
@@ -252,9 +271,10 @@ impl Hub {
 
     /// A connection ended.
     pub(super) fn gone(self: &Rc<Self>, id: SessionId) {
-        let kept = self.state.borrow_mut().gone(id);
+        let kept = self.state.borrow_mut().gone(id, now_ms());
         self.presence_later();
         self.moved.notify_one();
+        self.flush();
         if let Some((person, record)) = kept {
             // From now on it is counted how long they are away.
             let folded = names::fold(&person.name);

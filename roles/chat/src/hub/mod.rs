@@ -23,9 +23,11 @@ mod places;
 mod posting;
 mod presence;
 mod reading;
+mod renaming;
 mod rooms;
 mod state;
 mod sweep;
+mod watching;
 mod writing;
 
 use std::cell::{Cell, RefCell};
@@ -326,6 +328,18 @@ impl Hub {
             Ask::Away(away) => {
                 let outcome = self.away(asker, away.text);
                 self.answer(back, outcome);
+            }
+            Ask::About(about) => {
+                let outcome = self.about(asker, about.text);
+                self.answer(back, outcome);
+            }
+            Ask::Watch(watch) => {
+                let outcome = self.watch(asker, &watch.who);
+                self.answer(back, outcome);
+            }
+            Ask::Whowas(was) => {
+                let gone = self.state.borrow().whowas(&was.who);
+                self.answer(back, Ok(Reply::Gone(gone)));
             }
             other => return Some((other, back)),
         }

@@ -44,6 +44,10 @@ impl Places {
         self.rooms.iter().map(|(key, room)| (*key, room))
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut Room)> {
+        self.rooms.iter_mut().map(|(key, room)| (*key, room))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rooms.len()
     }

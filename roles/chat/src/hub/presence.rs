@@ -57,18 +57,28 @@ impl Elsewhere {
         self.rooms.get(ANYWHERE)?.get(id).cloned()
     }
 
-    fn put(&mut self, room: &str, person: Person) -> bool {
+    /// Whoever stood there before under this id: nobody, or the same one, perhaps by another name.
+    fn put(&mut self, room: &str, person: Person) -> Option<Person> {
+        let (id, folded) = (person.id.clone(), names::fold(&person.name));
+        let before = self.rooms.entry(room.into()).or_default().insert(id.clone(), person);
         if room == ANYWHERE {
-            self.names.insert(names::fold(&person.name), person.id.clone());
+            if let Some(before) = &before {
+                self.names.remove(&names::fold(&before.name));
+            }
+            self.names.insert(folded, id);
         }
-        self.rooms.entry(room.into()).or_default().insert(person.id.clone(), person).is_none()
+        before
     }
 
     fn take(&mut self, room: &str, person: &Person) -> bool {
+        let Some(people) = self.rooms.get_mut(room) else { return false };
+        // By this name they are gone; by another they may have come meanwhile.
+        if people.get(&person.id).is_some_and(|have| have.name != person.name) {
+            return false;
+        }
         if room == ANYWHERE {
             self.names.remove(&names::fold(&person.name));
         }
-        let Some(people) = self.rooms.get_mut(room) else { return false };
         let was = people.remove(&person.id).is_some();
         if people.is_empty() {
             self.rooms.remove(room);
@@ -99,6 +109,7 @@ impl Hub {
                     changes.drain(..).for_each(|change| elsewhere(&mut state, &change));
                     drop(state);
                     self.presence_later();
+                    self.flush();
                 }
             }
         }
@@ -119,16 +130,30 @@ fn elsewhere(state: &mut State, change: &Change) {
             .map_or(0, |human| u32::try_from(human.sessions.len()).unwrap_or(u32::MAX)),
         None => 0,
     };
-    let moved = if change.now > here {
-        state.elsewhere.put(&change.room, person.clone()) && here == 0
-    } else {
-        state.elsewhere.take(&change.room, &person) && here == 0
-    };
-    let Some(key) = key.filter(|_| moved) else { return };
-    if let Some(room) = state.rooms.get_mut(key) {
-        room.note(person, change.now > 0);
-        state.moved.insert(key);
+    let (mut went, mut came) = (None, None);
+    if change.now > here {
+        went = state.elsewhere.put(&change.room, person.clone());
+        came = Some(person);
+        if went == came {
+            return;
+        }
+    } else if state.elsewhere.take(&change.room, &person) {
+        went = Some(person);
     }
+    if here > 0 {
+        return;
+    }
+    if *change.room == *ANYWHERE {
+        went.iter().for_each(|person| state.watched(person, false));
+        came.iter().for_each(|person| state.watched(person, true));
+    }
+    let Some(room) = key.and_then(|key| state.rooms.get_mut(key)) else { return };
+    for (person, is_here) in [(went, false), (came, true)] {
+        if let Some(person) = person {
+            room.note(person, is_here);
+        }
+    }
+    state.moved.extend(key);
 }
 
 fn spell(person: &Person) -> String {

@@ -20,11 +20,12 @@ use super::rooms::Saved;
 use super::state::{Asker, Key, Kind, Side, count};
 use super::writing::publish;
 use crate::ask::{History, Search};
-use crate::event::{Event, Rank, What, from_entry};
+use crate::event::{Event, Person, PersonId, Rank, What, from_entry};
+use crate::law::Barred;
 use crate::notice::Notice;
 use crate::post::{RoomId, SessionId, ToWorker};
 use crate::refusal::Refusal;
-use crate::reply::{Done, Found, Known, Mine, Open, Past, People, Present, Reply, RoomList};
+use crate::reply::{BanList, Found, Known, Marked, Mine, Open, Past, People, Present, Reply, RoomList, Shut};
 
 /// Events one page gives at most.
 const PAGE_EVENTS_MAX: usize = 200;
@@ -280,7 +281,8 @@ impl Hub {
         let away = |id| state.humans.get(id).and_then(|human| human.away.clone());
         let here = room.people.keys().filter_map(|id| state.humans.get(id)).map(|human| {
             let person = human.person.clone();
-            Present { role: room.law.rank(&person.id), here: true, away: human.away.clone(), person }
+            let (role, away, about) = (room.law.rank(&person.id), human.away.clone(), human.about.clone());
+            Present { role, here: true, away, about, person }
         });
         let others = state.elsewhere.people(&name).filter(|person| !room.people.contains_key(&person.id));
         let others = others.map(|person| Present {
@@ -288,13 +290,15 @@ impl Hub {
             role: room.law.rank(&person.id),
             here: true,
             away: None,
+            about: None,
         });
         let mut people: Vec<Present> = match &room.kind {
             Kind::Direct(two) => two
                 .iter()
                 .map(|person| {
                     let here = state.is_connected(&person.id);
-                    Present { role: Rank::None, here, away: away(&person.id), person: person.clone() }
+                    let about = state.humans.get(&person.id).and_then(|human| human.about.clone());
+                    Present { role: Rank::None, here, away: away(&person.id), about, person: person.clone() }
                 })
                 .collect(),
             _ => here.chain(others).collect(),
@@ -310,6 +314,7 @@ impl Hub {
             role: ranked.rank,
             here: false,
             away: None,
+            about: None,
         }));
         people.sort_by(|a, b| b.role.cmp(&a.role).then_with(|| a.person.name.cmp(&b.person.name)));
         people.truncate(PEOPLE_MAX);
@@ -335,29 +340,51 @@ impl Hub {
             guest: person.id.is_guest(),
             here: state.is_connected(&person.id),
             away: human.and_then(|human| human.away.clone()),
+            about: human.and_then(|human| human.about.clone()),
             since_ms: human.map(|human| human.since_ms),
             rooms,
             person,
         })))
     }
 
-    /// Everything up to there was read by somebody; their other connections are told.
+    /// Who is kept out of a room, or silent there: for whoever may come in.
+    pub(super) async fn bans(self: &Rc<Self>, asker: &Asker, room: &str) -> Result<Reply, Refusal> {
+        let (key, side) = self.find(asker, room).await?;
+        let (_, name) = self.readable_at(asker, key, side)?;
+        let (state, now_ms) = (self.state.borrow(), now_ms());
+        let Some(room) = state.rooms.get(key) else { return Err(Refusal::Busy { again_ms: 100 }) };
+        let list = |barred: &std::collections::BTreeMap<PersonId, Barred>| {
+            let holding = barred.iter().filter(|(_, barred)| barred.holds(now_ms)).map(|(id, barred)| Shut {
+                person: Person { id: id.clone(), name: Arc::clone(&barred.name) },
+                until_ms: barred.until_ms,
+            });
+            let mut list: Vec<Shut> = holding.collect();
+            list.sort_by(|a, b| a.person.name.cmp(&b.person.name));
+            list.truncate(PEOPLE_MAX);
+            list
+        };
+        let (bans, mutes) = (list(&room.law.bans), list(&room.law.mutes));
+        Ok(Reply::Bans(Box::new(BanList { room: name, bans, mutes })))
+    }
+
+    /// Everything up to there was read by somebody; their other connections are told. How far it is now.
     pub(super) async fn mark_read(
         self: &Rc<Self>,
         asker: &Asker,
         room: &str,
-        offset: u64,
+        offset: Option<u64>,
     ) -> Result<Reply, Refusal> {
         let (key, side) = self.find(asker, room).await?;
         let (_, name) = self.readable_at(asker, key, side)?;
         let mut state = self.state.borrow_mut();
         let told = state.rooms.get(key).map_or(u64::MAX, |room| room.told);
-        let offset = offset.min(told.saturating_sub(1).max(1));
-        let Some(human) = state.humans.get_mut(&asker.person.id) else { return Ok(Reply::Done(Done {})) };
-        let read = human.mine.entry(Arc::clone(&name)).or_insert(0);
-        if *read >= offset {
-            return Ok(Reply::Done(Done {}));
+        let Some(human) = state.humans.get_mut(&asker.person.id) else { return Err(Refusal::HelloFirst) };
+        let have = human.mine.get(&name).copied().unwrap_or(0);
+        let offset = offset.map_or(0, |offset| offset.min(told.saturating_sub(1).max(1)));
+        if have >= offset {
+            return Ok(Reply::Marked(Marked { room: name, offset: have }));
         }
+        let read = human.mine.entry(Arc::clone(&name)).or_insert(0);
         *read = offset;
         let others: Vec<SessionId> =
             human.sessions.iter().copied().filter(|id| Some(*id) != asker.session).collect();
@@ -367,7 +394,7 @@ impl Hub {
         }
         drop(state);
         self.keep_membership(&asker.person.id, &name, Some(offset));
-        Ok(Reply::Done(Done {}))
+        Ok(Reply::Marked(Marked { room: name, offset }))
     }
 }
 

@@ -20,11 +20,12 @@ use tokio::sync::Notify;
 
 use super::places::Places;
 use super::presence::{ANYWHERE, Elsewhere};
+use super::watching::Watching;
 use crate::ask::{Ask, Seen};
 use crate::event::{Event, Person, PersonId, Rank};
 use crate::floor::Cut;
 use crate::law::{Law, Who};
-use crate::notice::Notice;
+use crate::notice::{Arrived, Notice};
 use crate::pace::{Pace, Rate};
 use crate::post::{RoomId, SessionId, ToWorker};
 use crate::refusal::Refusal;
@@ -51,6 +52,8 @@ pub(super) struct Session {
     /// A request of its own is waiting for the store; later ones wait for it.
     pub(super) busy: bool,
     pub(super) queue: VecDeque<(u64, Ask)>,
+    /// Folded names of those whose coming and going it is told.
+    pub(super) watches: Vec<String>,
 }
 
 /// Somebody who is connected.
@@ -62,10 +65,13 @@ pub(super) struct Human {
     pub(super) sessions: Vec<SessionId>,
     pub(super) pace: Pace,
     pub(super) away: Option<Arc<str>>,
+    pub(super) about: Option<Arc<str>>,
     pub(super) since_ms: u64,
     /// Conversations they belong to, as they call them, and the last offset they read there.
     pub(super) mine: BTreeMap<Arc<str>, u64>,
     pub(super) typed: Option<Instant>,
+    /// How often they may change what they are called, or what they say of themselves.
+    pub(super) changes: Pace,
 }
 
 /// What kind of conversation.
@@ -226,6 +232,7 @@ pub(super) struct State {
     /// Rooms in which somebody came or went since it was told.
     pub(super) moved: BTreeSet<Key>,
     pub(super) elsewhere: Elsewhere,
+    pub(super) watching: Watching,
     /// Somebody will tell it.
     pub(super) presence_awaited: Cell<bool>,
     pub(super) ending: bool,
@@ -243,6 +250,7 @@ impl State {
             out: (0..workers).map(|_| Vec::new()).collect(),
             moved: BTreeSet::new(),
             elsewhere: Elsewhere::default(),
+            watching: Watching::default(),
             presence_awaited: Cell::new(false),
             ending: false,
         }
@@ -426,8 +434,9 @@ impl State {
     }
 
     /// A connection ended. What is to be kept of its person, if it was their last one and they are a guest who may come back.
-    pub(super) fn gone(&mut self, id: SessionId) -> Option<(Person, bytes::Bytes)> {
+    pub(super) fn gone(&mut self, id: SessionId, now_ms: u64) -> Option<(Person, bytes::Bytes)> {
         let places = self.sessions.get_mut(&id).map(|session| std::mem::take(&mut session.places))?;
+        self.watch_nobody(id);
         for (key, _) in places {
             self.out_of(id, key);
             self.forget_if_idle(key);
@@ -442,6 +451,7 @@ impl State {
         }
         let human = self.humans.remove(&person)?;
         self.names.remove(&crate::names::fold(&human.person.name));
+        self.went(&human.person, human.about.clone(), now_ms);
         Some((human.person, human.kept?))
     }
 
@@ -511,10 +521,15 @@ impl State {
             room.presence_next = Some(now + every.saturating_mul(times));
             let (came, went) = (std::mem::take(&mut room.came), std::mem::take(&mut room.went));
             let named = people <= NAMED_MAX;
-            let list =
-                |people: BTreeSet<Person>| if named { people.into_iter().collect() } else { Arc::from([]) };
-            let notice =
-                Notice::Presence { room: room.called(0), joined: list(came), left: list(went), people };
+            let arrived = |person: Person| {
+                let human = self.humans.get(&person.id);
+                let about = human.and_then(|human| human.about.clone());
+                let away = human.and_then(|human| human.away.clone());
+                Arrived { role: room.law.rank(&person.id), about, away, person }
+            };
+            let joined = if named { came.into_iter().map(arrived).collect() } else { Arc::from([]) };
+            let left = if named { went.into_iter().collect() } else { Arc::from([]) };
+            let notice = Notice::Presence { room: room.called(0), joined, left, people };
             self.around(key, &Arc::new(notice), None);
         }
         next

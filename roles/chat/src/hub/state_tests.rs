@@ -22,6 +22,7 @@ fn connect(state: &mut State, slot: u32, name: &str) {
         pace,
         busy: false,
         queue: VecDeque::new(),
+        watches: vec![],
     };
     state.sessions.insert(id(slot), session);
     let human = state.humans.entry(person.id.clone()).or_insert_with(|| Human {
@@ -31,9 +32,11 @@ fn connect(state: &mut State, slot: u32, name: &str) {
         sessions: vec![],
         pace,
         away: None,
+        about: None,
         since_ms: 0,
         mine: BTreeMap::new(),
         typed: None,
+        changes: pace,
     });
     human.sessions.push(id(slot));
 }
@@ -50,10 +53,10 @@ fn places_are_bounded_and_given_back() {
     state.enter(id(1), key, 0, None, Some(2)).unwrap();
     assert!(matches!(state.enter(id(3), key, 0, None, Some(1)), Err(Refusal::Full { max: 2, .. })));
     assert_eq!(state.rooms.get(key).unwrap().by_worker, vec![[1, 0], [1, 0]]);
-    state.gone(id(1));
+    state.gone(id(1), 0);
     state.enter(id(3), key, 0, None, Some(1)).unwrap();
-    state.gone(id(2));
-    state.gone(id(3));
+    state.gone(id(2), 0);
+    state.gone(id(3), 0);
     assert!(state.rooms.len() == 0 && state.by_stream.is_empty() && state.humans.is_empty());
 }
 
@@ -66,7 +69,7 @@ fn presence_tells_people_not_connections() {
         connect(&mut state, slot, name);
         state.enter(id(slot), key, 0, None, Some(1)).unwrap();
     }
-    state.gone(id(4));
+    state.gone(id(4), 0);
     state.out.iter_mut().for_each(Vec::clear);
     let now = madang_host::clock::now();
     assert_eq!(state.tell_presence(now), None);
@@ -78,9 +81,9 @@ fn presence_tells_people_not_connections() {
         _ => panic!("nothing told"),
     };
     assert_eq!(told(&mut state), (2, 0, 2));
-    state.gone(id(1));
+    state.gone(id(1), 0);
     assert_eq!(state.tell_presence(now), None, "they are still there");
-    state.gone(id(3));
+    state.gone(id(3), 0);
     let due = state.tell_presence(now).expect("not so soon again");
     assert_eq!(state.tell_presence(due), None);
     assert_eq!(told(&mut state), (0, 1, 1));

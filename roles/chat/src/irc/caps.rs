@@ -42,6 +42,8 @@ pub enum Cap {
     MultiPrefix,
     /// No `NAMES` after `JOIN`.
     NoImplicitNames,
+    /// `MARKREAD`: how far one has read.
+    ReadMarker,
     /// `AUTHENTICATE`.
     Sasl,
     /// When something was said.
@@ -57,7 +59,7 @@ pub enum Cap {
 use Cap::{
     AccountNotify, AccountTag, AwayNotify, Batch, CapNotify, ChatHistory, EchoMessage, ExtendedJoin,
     InviteNotify, LabeledResponse, MessageRedaction, MessageTags, MultiPrefix, Multiline, NoImplicitNames,
-    Sasl, ServerTime, SetName, StandardReplies, UserhostInNames,
+    ReadMarker, Sasl, ServerTime, SetName, StandardReplies, UserhostInNames,
 };
 
 /// Everything there is, by the name on the wire.
@@ -77,6 +79,7 @@ pub const CAPS: &[(Cap, &str)] = &[
     (Multiline, "draft/multiline"),
     (MultiPrefix, "multi-prefix"),
     (NoImplicitNames, "draft/no-implicit-names"),
+    (ReadMarker, "draft/read-marker"),
     (Sasl, "sasl"),
     (ServerTime, "server-time"),
     (SetName, "setname"),

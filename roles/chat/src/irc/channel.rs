@@ -16,7 +16,7 @@ use super::numeric::{
     RPL_ENDOFNAMES, RPL_INVITING, RPL_LIST, RPL_LISTEND, RPL_LISTSTART, RPL_NAMREPLY, RPL_NOTOPIC, RPL_TOPIC,
 };
 use super::pen::Marks;
-use super::server;
+use super::{marks, server, text};
 use crate::ask::{Invite, Join, Kick, Leave, Rooms, Set, Skipped, Who};
 use crate::event::Rank;
 use crate::names;
@@ -107,20 +107,31 @@ pub(super) fn enter(machine: &mut Machine, joined: &Joined, asked: bool) {
     let marks = Marks { at_ms: now_ms, ..Marks::default() };
     let line = pen.person(out, &me, &marks, "JOIN").param(&shown);
     if pen.caps.has(Cap::ExtendedJoin) {
-        line.param(super::pen::account(&me).unwrap_or("*")).text(&me.name).end();
+        let real = pen.about.as_ref().unwrap_or(&me.name);
+        line.param(super::pen::account(&me).unwrap_or("*")).text(real).end();
     } else {
         line.end();
     }
     if !joined.topic.is_empty() {
         pen.numeric(out, RPL_TOPIC).param(&shown).text(&joined.topic).end();
     }
-    if !pen.caps.has(Cap::NoImplicitNames) {
-        let ask = Who { kind: Skipped, id: Skipped, room: room.to_string() };
-        if asked {
-            machine.ask(ask, Then::Names { room });
-        } else {
-            machine.ask_aside(ask, Then::Names { room });
-        }
+    if pen.caps.has(Cap::ReadMarker) {
+        marks::came(machine, &room, asked);
+    } else {
+        who_is_there(machine, &room, asked);
+    }
+}
+
+/// Who is in a room that the client came into, if it wants to be told so.
+pub(super) fn who_is_there(machine: &mut Machine, room: &Arc<str>, asked: bool) {
+    if machine.pen.caps.has(Cap::NoImplicitNames) {
+        return;
+    }
+    let ask = Who { kind: Skipped, id: Skipped, room: room.to_string() };
+    if asked {
+        machine.ask(ask, Then::Names { room: Arc::clone(room) });
+    } else {
+        machine.ask_aside(ask, Then::Names { room: Arc::clone(room) });
     }
 }
 
@@ -193,20 +204,12 @@ pub(super) fn named(machine: &mut Machine, room: &Arc<str>, outcome: &Result<Rep
         let mark = if private { "@" } else { "=" };
         let mut scratch = Vec::new();
         let space = pen.numeric(&mut scratch, RPL_NAMREPLY).param(mark).param(&shown).room_for_text();
-        let mut lines: Vec<String> = Vec::new();
-        for one in people.iter().filter(|one| one.here) {
-            let mut name = String::from(if is_operator(one.role) { "@" } else { "" });
-            name.push_str(&if hosts { pen.source(&one.person) } else { one.person.name.to_string() });
-            match lines.last_mut().filter(|line| line.len() + 1 + name.len() <= space) {
-                Some(line) => {
-                    line.push(' ');
-                    line.push_str(&name);
-                }
-                None => lines.push(name),
-            }
-        }
-        for line in &lines {
-            pen.numeric(out, RPL_NAMREPLY).param(mark).param(&shown).text(line).end();
+        let names = people.iter().filter(|one| one.here).map(|one| {
+            let sign = if is_operator(one.role) { "@" } else { "" };
+            format!("{sign}{}", if hosts { pen.source(&one.person) } else { one.person.name.to_string() })
+        });
+        for line in text::gathered(names.collect(), ' ', space) {
+            pen.numeric(out, RPL_NAMREPLY).param(mark).param(&shown).text(&line).end();
         }
     }
     machine.numeric(RPL_ENDOFNAMES, &[&shown], Some("End of names"));

@@ -37,8 +37,6 @@ use crate::session::Session;
 
 /// Lines of a websocket that wait for a command before them.
 const WAITING_LINES_MAX: usize = 256;
-/// Who is watched is looked for so often.
-const LOOK_MS: u64 = 30_000;
 /// Close code of a connection that is over by IRC's own word.
 const QUIT: u16 = 1000;
 
@@ -64,7 +62,6 @@ pub struct Irc {
     connection: Rc<Connection>,
     /// When what came too fast is tried again.
     hold_ms: Cell<Option<u64>>,
-    looked_ms: Cell<u64>,
     me: std::rc::Weak<Irc>,
 }
 
@@ -131,7 +128,6 @@ impl Irc {
             login: RefCell::new(logins.map(|logins| logins.begin(connection.peer()))),
             connection,
             hold_ms: Cell::new(None),
-            looked_ms: Cell::new(here.now_ms()),
             me: std::rc::Weak::clone(me),
         });
         let session = here.floor.enter(Rc::clone(&this) as Rc<dyn Face>);
@@ -276,12 +272,6 @@ impl Irc {
             self.run();
             self.flush();
         }
-        if now_ms.saturating_sub(self.looked_ms.get()) >= LOOK_MS && self.machine.borrow().registered() {
-            self.looked_ms.set(now_ms);
-            self.machine.borrow_mut().look_around(wall_ms());
-            self.run();
-            self.flush();
-        }
     }
 
     fn over(&self, why: &'static str) {
@@ -398,6 +388,11 @@ impl Face for Irc {
     }
 
     fn told(&self, notice: &Notice) {
+        if let Notice::Renamed { by, name } = notice
+            && self.machine.borrow().is(by)
+        {
+            self.connection.set_user(Some(name.as_ref().into()));
+        }
         self.machine.borrow_mut().told(notice, wall_ms());
         // Who is brought into a room wants to know who is there.
         self.run();

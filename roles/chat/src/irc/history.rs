@@ -17,9 +17,10 @@ use madang_wire::irc::Message;
 use super::caps::Cap;
 use super::machine::{Machine, Then};
 use super::message::{offset_of, room_name};
+use super::seek::{self, Look, Seek};
 use super::server::HISTORY_MAX;
 use super::stamp;
-use crate::ask::{History, Rooms, Skipped};
+use crate::ask::{Rooms, Skipped};
 use crate::event::{Event, What};
 use crate::refusal::Refusal;
 use crate::reply::{Past, Reply};
@@ -72,15 +73,6 @@ pub(super) struct Search {
     walks: Option<Vec<Walk>>,
     found: VecDeque<Event>,
     asks: usize,
-}
-
-/// The first offset whose time is `time` or later: `low` or behind it, at most `high`.
-#[derive(Debug)]
-struct Seek {
-    time: u64,
-    low: u64,
-    /// Not known before the first page came.
-    high: Option<u64>,
 }
 
 /// Conversations in which something was said between two times.
@@ -186,8 +178,7 @@ fn next(machine: &mut Machine, mut search: Search) {
     match search.step() {
         Some((before, after, limit)) if search.asks < ASKS_MAX => {
             search.asks += 1;
-            let room = search.room.clone();
-            let ask = History { kind: Skipped, id: Skipped, room, before, after, limit: Some(limit) };
+            let ask = seek::page(&search.room, before, after, limit);
             machine.ask(ask, Then::Past(Box::new(search)));
         }
         _ => tell(machine, &search),
@@ -223,13 +214,10 @@ impl Search {
                 (Place::Offset(at), _) => self.bounds.push(*at),
                 (Place::Time(at), side) => {
                     let time = if *side == Side::Before { *at } else { at.saturating_add(1) };
-                    let seek = self.seek.get_or_insert(Seek { time, low: 0, high: None });
-                    match seek.high {
-                        None => return Some((None, None, 1)),
-                        Some(high) if seek.low < high => {
-                            return Some((None, Some(seek.middle().saturating_sub(1)), 1));
-                        }
-                        Some(found) => {
+                    let seek = self.seek.get_or_insert_with(|| Seek::new(time));
+                    match seek.look() {
+                        Look::Read(after, limit) => return Some((None, after, limit)),
+                        Look::Found(found) => {
                             self.bounds.push(if *side == Side::Before {
                                 found
                             } else {
@@ -289,10 +277,7 @@ impl Search {
 
     fn take(&mut self, past: &Past, tags: bool) {
         if let Some(seek) = &mut self.seek {
-            match seek.high {
-                None => (seek.low, seek.high) = (past.first, Some(past.next)),
-                Some(_) => seek.halve(past.events.first()),
-            }
+            seek.take(past);
             return;
         }
         let Some(walk) = self.walks.as_mut().and_then(|walks| walks.last_mut()) else { return };
@@ -318,24 +303,6 @@ impl Search {
             Some(event) if past.more && walk.back => walk.before = Some(event.offset),
             Some(event) if past.more => walk.behind = event.offset,
             _ => walk.want = 0,
-        }
-    }
-}
-
-impl Seek {
-    fn middle(&self) -> u64 {
-        self.high.map_or(self.low, |high| self.low + high.saturating_sub(self.low) / 2)
-    }
-
-    /// The first event at the middle or behind it came; `None`: there is none.
-    fn halve(&mut self, event: Option<&Event>) {
-        let middle = self.middle();
-        match event {
-            Some(event) if event.at_ms < self.time => self.low = event.offset.max(middle) + 1,
-            _ => self.high = Some(middle),
-        }
-        if self.high.is_some_and(|high| self.low > high) {
-            self.high = Some(self.low);
         }
     }
 }

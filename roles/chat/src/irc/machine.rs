@@ -16,14 +16,16 @@ use std::sync::Arc;
 use madang_wire::irc::{Line, LineError, Message};
 
 use super::caps::Cap;
+use super::monitor::Watch;
 use super::numeric::{ERR_INPUTTOOLONG, ERR_NEEDMOREPARAMS, ERR_NOTREGISTERED, ERR_UNKNOWNCOMMAND};
 use super::pen::Pen;
-use super::person::Watch;
 use super::register::Registering;
 use super::sasl::{Attempt, Step};
-use super::{Network, channel, history, labels, message, mode, person, register, server};
+use super::{
+    Network, channel, commands, history, labels, marks, message, mode, monitor, own, person, register,
+};
 use crate::ask::Ask;
-use crate::event::Event;
+use crate::event::{Event, Person, PersonId};
 use crate::floor::Cut;
 use crate::post::Claim;
 use crate::refusal::Refusal;
@@ -72,7 +74,12 @@ pub(super) enum Then {
     Whois { wanted: String },
     IsOn { wanted: Vec<String>, found: Vec<String>, form: person::IsOnForm },
     Away { here: bool },
-    Watched { name: String },
+    Watched { asked: Vec<String> },
+    Whowas { wanted: String, most: usize },
+    Renamed { wanted: String },
+    Described { text: Option<Arc<str>> },
+    Bans { room: Arc<str> },
+    Marked(marks::Marking),
     Past(Box<history::Search>),
     Targets(history::Targets),
     Nothing,
@@ -144,60 +151,13 @@ pub struct Machine {
     early: Vec<Event>,
     held: Vec<(Ask, Then)>,
     warned_ms: u64,
+    /// Of whom it was told last that they are away, or back: it is told for each room, and said once.
+    pub(super) last_away: Option<(PersonId, Option<Arc<str>>)>,
     /// In front of the numbers that make a send one of its kind.
     nonce: String,
     nonces: u64,
     ended: bool,
 }
-
-struct Command {
-    name: &'static str,
-    /// Fewer parameters are refused.
-    params: usize,
-    run: fn(&mut Machine, &Message<'_>),
-}
-
-/// Every command for whoever has said who they are.
-const COMMANDS: &[Command] = &[
-    Command { name: "AWAY", params: 0, run: person::away },
-    Command { name: "BATCH", params: 1, run: message::batch },
-    Command { name: "CHATHISTORY", params: 1, run: history::chathistory },
-    Command { name: "INVITE", params: 2, run: channel::invite },
-    Command { name: "ISON", params: 1, run: person::ison },
-    Command { name: "JOIN", params: 1, run: channel::join },
-    Command { name: "KICK", params: 2, run: channel::kick },
-    Command { name: "LIST", params: 0, run: channel::list },
-    Command { name: "LUSERS", params: 0, run: server::lusers },
-    Command { name: "MODE", params: 1, run: mode::mode },
-    Command { name: "MONITOR", params: 1, run: person::monitor },
-    Command { name: "MOTD", params: 0, run: server::motd },
-    Command { name: "NAMES", params: 0, run: channel::names },
-    Command { name: "NOTICE", params: 0, run: message::notice },
-    Command { name: "PART", params: 1, run: channel::part },
-    Command { name: "PRIVMSG", params: 0, run: message::privmsg },
-    Command { name: "REDACT", params: 2, run: message::redact },
-    Command { name: "SETNAME", params: 1, run: person::setname },
-    Command { name: "TAGMSG", params: 1, run: message::tagmsg },
-    Command { name: "TIME", params: 0, run: server::time },
-    Command { name: "TOPIC", params: 1, run: channel::topic },
-    Command { name: "USERHOST", params: 1, run: person::userhost },
-    Command { name: "VERSION", params: 0, run: server::version },
-    Command { name: "WHO", params: 0, run: person::who },
-    Command { name: "WHOIS", params: 1, run: person::whois },
-    Command { name: "WHOWAS", params: 1, run: person::whowas },
-];
-
-/// Commands that are taken before that, too.
-const ALWAYS: &[Command] = &[
-    Command { name: "AUTHENTICATE", params: 1, run: register::authenticate },
-    Command { name: "CAP", params: 1, run: register::cap },
-    Command { name: "NICK", params: 0, run: register::nick },
-    Command { name: "PASS", params: 1, run: register::pass },
-    Command { name: "PING", params: 1, run: server::ping },
-    Command { name: "PONG", params: 0, run: server::pong },
-    Command { name: "QUIT", params: 0, run: server::quit },
-    Command { name: "USER", params: 4, run: register::user },
-];
 
 impl Machine {
     /// A connection that has said nothing yet. `nonce`: random, its own.
@@ -218,6 +178,7 @@ impl Machine {
             early: Vec::new(),
             held: Vec::new(),
             warned_ms: 0,
+            last_away: None,
             nonce: format!("irc-{nonce:016x}-"),
             nonces: 0,
             ended: false,
@@ -239,6 +200,11 @@ impl Machine {
     /// Whether it has said who it is.
     pub fn registered(&self) -> bool {
         self.registering.is_none()
+    }
+
+    /// Whether this is whose connection it is.
+    pub fn is(&self, person: &Person) -> bool {
+        self.pen.is_me(person)
     }
 
     /// Whether nothing more is to be read from it.
@@ -287,9 +253,7 @@ impl Machine {
         });
         self.gather = label.is_some();
         self.current = Some(Current { label: label.map(std::borrow::Cow::into_owned), ..Current::default() });
-        let is = |command: &&Command| command.name.eq_ignore_ascii_case(message.command);
-        let (known, anybody) = (COMMANDS.iter().find(is), ALWAYS.iter().find(is));
-        match known.filter(|_| self.registered()).or(anybody) {
+        match commands::find(message.command, self.registered()) {
             Some(command) if message.params().len() < command.params => {
                 self.numeric(ERR_NEEDMOREPARAMS, &[command.name], Some("Not enough parameters"));
             }
@@ -354,6 +318,11 @@ impl Machine {
         } else {
             self.notice(text);
         }
+    }
+
+    /// Likewise: something worth knowing.
+    pub(super) fn note(&mut self, command: &str, code: &str, context: &[&str], text: &str) {
+        self.standard("NOTE", command, code, context, text);
     }
 
     fn standard(&mut self, kind: &str, command: &str, code: &str, context: &[&str], text: &str) {
@@ -477,6 +446,8 @@ impl Machine {
             Then::Parted { room, why } => channel::parted(self, &room, why.as_deref(), outcome),
             Then::Sent { target, command } => match outcome {
                 Ok(Reply::Kept(kept)) => self.kept(kept, self.pen.caps.has(Cap::EchoMessage)),
+                // A NOTICE is never answered by a program (RFC 2812 3.3.2).
+                Err(_) if command == "NOTICE" => {}
                 Ok(_) => {}
                 Err(refusal) => channel::refused(self, command, &target, refusal),
             },
@@ -494,8 +465,13 @@ impl Machine {
             Then::Who { wanted, fields, of } => person::who_is(self, &wanted, fields, of, outcome),
             Then::Whois { wanted } => person::whois_is(self, &wanted, outcome),
             Then::IsOn { wanted, found, form } => person::is_on(self, wanted, found, form, outcome),
-            Then::Away { here } => person::is_away(self, here, outcome),
-            Then::Watched { name } => person::watched(self, &name, outcome),
+            Then::Away { here } => own::is_away(self, here, outcome),
+            Then::Watched { asked } => monitor::watched(self, &asked, outcome),
+            Then::Whowas { wanted, most } => person::was(self, &wanted, most, outcome),
+            Then::Renamed { wanted } => own::renamed(self, &wanted, outcome),
+            Then::Described { text } => own::described(self, text, outcome),
+            Then::Bans { room } => mode::bans(self, &room, outcome),
+            Then::Marked(marking) => marks::marked(self, marking, outcome),
             Then::Past(search) => history::past(self, *search, outcome),
             Then::Targets(targets) => history::targets(self, &targets, outcome),
             Then::Nothing => {}
@@ -519,7 +495,7 @@ impl Machine {
     pub(super) fn kept(&mut self, kept: &Kept, told: bool) {
         // What was sent twice has come back before: there is nothing to wait for.
         if kept.duplicate {
-            return;
+            return message::said_before(self, kept);
         }
         let silent = self.current.as_ref().is_some_and(|current| current.lines.is_empty());
         let label = if told && silent { self.take_label() } else { None };
@@ -559,10 +535,9 @@ impl Machine {
         format!("{}{}", self.nonce, self.nonces)
     }
 
-    /// Time passed: to be called every half minute of a connection that is [`Machine::registered`].
-    pub fn look_around(&mut self, now_ms: u64) {
-        self.pen.now_ms = now_ms;
-        person::look(self);
+    /// Whether an answer of this kind is open.
+    pub(super) fn awaits(&self, what: impl Fn(&Then) -> bool) -> bool {
+        self.waiting.iter().any(|waiting| what(&waiting.then)) || self.held.iter().any(|(_, then)| what(then))
     }
 
     /// A sign of life is wanted: the client's PONG, or anything else it says, is one.

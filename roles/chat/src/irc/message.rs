@@ -21,10 +21,12 @@ use super::text::{self, Said};
 use crate::ask::{Announce, Ask, Delete, React, Send, Skipped, Typing};
 use crate::names;
 use crate::refusal::Refusal;
-use crate::reply::Reply;
+use crate::reply::{Kept, Reply};
 
 /// Lines of one message (draft/multiline, `max-lines`).
 const LINES_MAX: usize = 100;
+/// The tag by which a client names what it sends.
+const NONCE: &str = "+madang/nonce";
 
 /// A message of several lines that is being sent.
 #[derive(Debug)]
@@ -34,6 +36,7 @@ pub(super) struct Paper {
     text: String,
     lines: usize,
     reply: Option<u64>,
+    nonce: Option<String>,
     /// Its answer comes when it has ended.
     label: Option<String>,
     /// It is too long, or not what a message is: it is refused as a whole.
@@ -80,9 +83,10 @@ fn say(machine: &mut Machine, message: &Message<'_>, command: &'static str) {
     };
     match text::read(words) {
         Said::Text { text, action } => {
+            let nonce = nonce_of(message);
             let reply = message.tags.get("+draft/reply").or_else(|| message.tags.get("+reply"));
             let reply = reply.zip(room_name(target)).and_then(|(id, room)| offset_of(machine, &room, &id));
-            send(machine, target, text, action, reply, command);
+            send(machine, target, Words { text, action, reply, nonce }, command);
         }
         Said::Request => {
             machine.fail(
@@ -95,14 +99,22 @@ fn say(machine: &mut Machine, message: &Message<'_>, command: &'static str) {
     }
 }
 
-fn send(
-    machine: &mut Machine,
-    target: &str,
+/// What is to be sent.
+struct Words {
     text: String,
     action: bool,
     reply: Option<u64>,
-    command: &'static str,
-) {
+    /// The client's own name for it, if it gave one.
+    nonce: Option<String>,
+}
+
+/// What a client calls its message: sent again under the same name it is the same message, also on another connection.
+fn nonce_of(message: &Message<'_>) -> Option<String> {
+    message.tags.get(NONCE).filter(|nonce| !nonce.is_empty()).map(std::borrow::Cow::into_owned)
+}
+
+fn send(machine: &mut Machine, target: &str, words: Words, command: &'static str) {
+    let Words { text, action, reply, nonce } = words;
     let Some(room) = room_name(target) else {
         machine.numeric(
             super::numeric::ERR_NOSUCHNICK,
@@ -111,7 +123,7 @@ fn send(
         );
         return;
     };
-    let nonce = machine.nonce();
+    let nonce = nonce.unwrap_or_else(|| machine.nonce());
     let ask: Ask = if room == "*" {
         Announce { kind: Skipped, id: Skipped, text, nonce }.into()
     } else {
@@ -212,6 +224,7 @@ pub(super) fn batch(machine: &mut Machine, message: &Message<'_>) {
             text: String::new(),
             lines: 0,
             reply,
+            nonce: nonce_of(message),
             label: machine.take_label(),
             spoilt: None,
         });
@@ -234,8 +247,21 @@ pub(super) fn batch(machine: &mut Machine, message: &Message<'_>) {
         None if paper.text.trim().is_empty() => {
             machine.fail("BATCH", "MULTILINE_INVALID", &[], "there is nothing in it");
         }
-        None => send(machine, &paper.target, paper.text, false, paper.reply, "BATCH"),
+        None => {
+            let words = Words { text: paper.text, action: false, reply: paper.reply, nonce: paper.nonce };
+            send(machine, &paper.target, words, "BATCH");
+        }
     }
+}
+
+/// What was sent is what was kept before: the client hears where, for it will not come back.
+pub(super) fn said_before(machine: &mut Machine, kept: &Kept) {
+    if !machine.pen.caps.has(Cap::StandardReplies) || !machine.pen.caps.has(Cap::MessageTags) {
+        return;
+    }
+    let id = stamp::msgid(&machine.pen.room_key(&kept.room), kept.epoch, kept.offset);
+    let target = kept.room.strip_prefix('@').map_or_else(|| format!("#{}", kept.room), str::to_owned);
+    machine.note("PRIVMSG", "SAID_BEFORE", &[&target, &id], "this was kept when it was sent before");
 }
 
 fn line_of_paper(machine: &mut Machine, name: &str, message: &Message<'_>) {

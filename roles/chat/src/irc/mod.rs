@@ -16,17 +16,22 @@
 
 pub mod caps;
 mod channel;
+mod commands;
 mod face;
 mod history;
 mod labels;
 pub mod machine;
+mod marks;
 mod message;
 mod mode;
+mod monitor;
 mod numeric;
+mod own;
 mod pen;
 mod person;
 mod register;
 pub mod sasl;
+mod seek;
 mod server;
 mod stamp;
 mod text;

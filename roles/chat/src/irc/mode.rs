@@ -11,15 +11,17 @@ use std::sync::Arc;
 
 use madang_wire::irc::Message;
 
-use super::channel::in_room;
+use super::channel::{in_room, refused};
 use super::machine::{Machine, Then};
 use super::numeric::{
-    ERR_NEEDMOREPARAMS, ERR_UMODEUNKNOWNFLAG, ERR_UNKNOWNMODE, ERR_USERSDONTMATCH, RPL_CHANNELMODEIS,
-    RPL_ENDOFBANLIST, RPL_UMODEIS,
+    ERR_NEEDMOREPARAMS, ERR_UMODEUNKNOWNFLAG, ERR_UNKNOWNMODE, ERR_USERSDONTMATCH, RPL_BANLIST,
+    RPL_CHANNELMODEIS, RPL_ENDOFBANLIST, RPL_UMODEIS,
 };
-use crate::ask::{Ban, Role, Set, Skipped, Unban};
+use crate::ask::{Ban, Bans, Role, Set, Skipped, Unban};
 use crate::event::Rank;
 use crate::names;
+use crate::refusal::Refusal;
+use crate::reply::Reply;
 
 /// Changes with a parameter in one command.
 const CHANGES_MAX: usize = 4;
@@ -75,10 +77,9 @@ fn change(machine: &mut Machine, room: &Arc<str>, changes: &str, words: &[&str])
             'n' | 't' => machine.fail("MODE", "NOT_HERE", &[&shown], "n and t are always on here"),
             'b' => match words.next() {
                 Some(mask) => ban(machine, room, mask, on),
-                None => machine.numeric(
-                    RPL_ENDOFBANLIST,
-                    &[&shown],
-                    Some("Bans are not listed here: -b and a name ends one"),
+                None => machine.ask(
+                    Bans { kind: Skipped, id: Skipped, room: room.to_string() },
+                    Then::Bans { room: Arc::clone(room) },
                 ),
             },
             'o' => match words.next() {
@@ -123,6 +124,21 @@ fn ban(machine: &mut Machine, room: &Arc<str>, mask: &str, on: bool) {
         machine.ask(Ban { kind: Skipped, id: Skipped, room: room_name, who, why: None, minutes: None }, then);
     } else {
         machine.ask(Unban { kind: Skipped, id: Skipped, room: room_name, who }, then);
+    }
+}
+
+/// Who is banned; mutes are no bans, and IRC has no list for them.
+pub(super) fn bans(machine: &mut Machine, room: &Arc<str>, outcome: &Result<Reply, Refusal>) {
+    let shown = format!("#{room}");
+    match outcome {
+        Ok(Reply::Bans(list)) => {
+            for shut in &list.bans {
+                machine.numeric(RPL_BANLIST, &[&shown, &format!("{}!*@*", shut.person.name)], None);
+            }
+            machine.numeric(RPL_ENDOFBANLIST, &[&shown], Some("End of the bans"));
+        }
+        Ok(_) => {}
+        Err(refusal) => refused(machine, "MODE", &shown, refusal),
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Pen {
     /// What the client is called; `*` before it has said who it is.
     pub(super) nick: Arc<str>,
     pub(super) me: Option<Person>,
+    /// What the client's person says of themselves.
+    pub(super) about: Option<Arc<str>>,
     /// Milliseconds since 1970, as of what is being done.
     pub(super) now_ms: u64,
     batches: u32,
@@ -42,7 +44,7 @@ pub(super) struct Pen {
 
 impl Pen {
     pub(super) fn new(net: Arc<Network>) -> Self {
-        Self { net, caps: Caps::default(), nick: "*".into(), me: None, now_ms: 0, batches: 0 }
+        Self { net, caps: Caps::default(), nick: "*".into(), me: None, about: None, now_ms: 0, batches: 0 }
     }
 
     pub(super) fn is_me(&self, person: &Person) -> bool {

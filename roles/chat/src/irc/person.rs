@@ -1,32 +1,30 @@
-//! Commands about people.
+//! Commands about other people.
 //!
-//! **Job.** `WHO` (and WHOX), `WHOIS`, `WHOWAS`, `ISON`, `USERHOST`, `MONITOR`, `AWAY`, `SETNAME`. **Called by** `machine`.
+//! **Job.** `WHO` (and WHOX), `WHOIS`, `WHOWAS`, `ISON`, `USERHOST`. **Called by** `machine`.
 //!
 //! Invariants
 //! 1. Nobody's address is in any answer.
 //!
-//! Not here: who is in a room for `NAMES` (`channel`).
+//! Not here: who is in a room for `NAMES` (`channel`), oneself (`own`), who is watched (`monitor`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use madang_wire::irc::Message;
 
-use super::channel::{is_operator, refused, room_of};
+use super::channel::{is_operator, room_of};
 use super::machine::{Machine, Then};
 use super::numeric::{
-    ERR_MONLISTFULL, ERR_NONICKNAMEGIVEN, ERR_NOSUCHNICK, ERR_WASNOSUCHNICK, RPL_AWAY, RPL_ENDOFMONLIST,
-    RPL_ENDOFWHO, RPL_ENDOFWHOIS, RPL_ENDOFWHOWAS, RPL_ISON, RPL_MONLIST, RPL_MONOFFLINE, RPL_MONONLINE,
-    RPL_NOWAWAY, RPL_UNAWAY, RPL_USERHOST, RPL_WHOISACCOUNT, RPL_WHOISCHANNELS, RPL_WHOISSERVER,
-    RPL_WHOISUSER, RPL_WHOREPLY, RPL_WHOSPCRPL,
+    ERR_NONICKNAMEGIVEN, ERR_NOSUCHNICK, ERR_WASNOSUCHNICK, RPL_AWAY, RPL_ENDOFWHO, RPL_ENDOFWHOIS,
+    RPL_ENDOFWHOWAS, RPL_ISON, RPL_USERHOST, RPL_WHOISACCOUNT, RPL_WHOISCHANNELS, RPL_WHOISSERVER,
+    RPL_WHOISUSER, RPL_WHOREPLY, RPL_WHOSPCRPL, RPL_WHOWASUSER,
 };
 use super::pen::{account, user};
-use super::server::MONITOR_MAX;
-use crate::ask::{Away, Skipped, Who, Whois};
+use super::stamp;
+use crate::ask::{Skipped, Who, Whois, Whowas};
 use crate::event::Person;
 use crate::names;
 use crate::refusal::Refusal;
-use crate::reply::{Known, Reply};
+use crate::reply::{Former, Known, Reply};
 
 /// Letters of a WHOX field list, and its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,13 +45,6 @@ pub(super) enum WhoOf {
 pub(super) enum IsOnForm {
     IsOn,
     Userhost,
-}
-
-/// Whom this client wants to know about.
-#[derive(Debug, Default)]
-pub(super) struct Watch {
-    /// By the folded name: the name as wished, and whether they are here; `None`: not known yet.
-    people: BTreeMap<String, (String, Option<bool>)>,
 }
 
 pub(super) fn who(machine: &mut Machine, message: &Message<'_>) {
@@ -79,6 +70,14 @@ struct Found {
     person: Person,
     away: bool,
     operator: bool,
+    about: Option<Arc<str>>,
+}
+
+impl Found {
+    /// What IRC calls a real name.
+    fn real(&self) -> &Arc<str> {
+        self.about.as_ref().unwrap_or(&self.person.name)
+    }
 }
 
 pub(super) fn who_is(
@@ -97,10 +96,12 @@ pub(super) fn who_is(
                 person: one.person.clone(),
                 away: one.away.is_some(),
                 operator: is_operator(one.role),
+                about: one.about.clone(),
             })
             .collect(),
         Ok(Reply::Known(known)) if known.here => {
-            vec![Found { person: known.person.clone(), away: known.away.is_some(), operator: false }]
+            let (person, about) = (known.person.clone(), known.about.clone());
+            vec![Found { person, away: known.away.is_some(), operator: false, about }]
         }
         _ => Vec::new(),
     };
@@ -127,7 +128,7 @@ fn who_line(machine: &mut Machine, shown: &str, one: &Found) {
     machine.numeric(
         RPL_WHOREPLY,
         &[shown, &user, &net.name, &net.server, name, &flags],
-        Some(&format!("0 {name}")),
+        Some(&format!("0 {}", one.real())),
     );
 }
 
@@ -153,8 +154,8 @@ fn who_fields(machine: &mut Machine, shown: &str, one: &Found, fields: &Fields) 
         });
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let name = fields.letters.contains('r').then(|| Arc::clone(&person.name));
-    machine.numeric(RPL_WHOSPCRPL, &words, name.as_deref());
+    let real = fields.letters.contains('r').then(|| one.real().as_ref());
+    machine.numeric(RPL_WHOSPCRPL, &words, real);
 }
 
 pub(super) fn whois(machine: &mut Machine, message: &Message<'_>) {
@@ -182,7 +183,8 @@ pub(super) fn whois_is(machine: &mut Machine, wanted: &str, outcome: &Result<Rep
 fn tell_whois(machine: &mut Machine, known: &Known) {
     let net = Arc::clone(&machine.pen.net);
     let (person, name) = (&known.person, &known.person.name);
-    machine.numeric(RPL_WHOISUSER, &[name, &user(person), &net.name, "*"], Some(name));
+    let real = known.about.as_ref().unwrap_or(name);
+    machine.numeric(RPL_WHOISUSER, &[name, &user(person), &net.name, "*"], Some(real));
     let rooms: Vec<String> = known.rooms.iter().map(|room| format!("#{room}")).collect();
     for some in rooms.chunks(6) {
         machine.numeric(RPL_WHOISCHANNELS, &[name], Some(&some.join(" ")));
@@ -197,9 +199,35 @@ fn tell_whois(machine: &mut Machine, known: &Known) {
 }
 
 pub(super) fn whowas(machine: &mut Machine, message: &Message<'_>) {
-    let wanted = message.param(0).unwrap_or_default().to_owned();
-    machine.numeric(ERR_WASNOSUCHNICK, &[&wanted], Some("Who has gone is not told here"));
-    machine.numeric(RPL_ENDOFWHOWAS, &[&wanted], Some("End of WHOWAS"));
+    let Some(wanted) = message.param(0) else {
+        machine.numeric(ERR_NONICKNAMEGIVEN, &[], Some("No nickname given"));
+        return;
+    };
+    // What is no number from 1 on is: all that are known.
+    let most = message.param(1).and_then(|most| most.parse().ok()).filter(|most| *most > 0);
+    let ask = Whowas { kind: Skipped, id: Skipped, who: wanted.to_owned() };
+    machine.ask(ask, Then::Whowas { wanted: wanted.to_owned(), most: most.unwrap_or(usize::MAX) });
+}
+
+pub(super) fn was(machine: &mut Machine, wanted: &str, most: usize, outcome: &Result<Reply, Refusal>) {
+    let people = match outcome {
+        Ok(Reply::Gone(gone)) => gone.people.as_slice(),
+        _ => &[],
+    };
+    if people.is_empty() {
+        machine.numeric(ERR_WASNOSUCHNICK, &[wanted], Some("Nobody of this name was here lately"));
+    }
+    let net = Arc::clone(&machine.pen.net);
+    for Former { person, about, until_ms } in people.iter().take(most) {
+        let real = about.as_ref().unwrap_or(&person.name);
+        machine.numeric(RPL_WHOWASUSER, &[&person.name, &user(person), &net.name, "*"], Some(real));
+        machine.numeric(
+            RPL_WHOISSERVER,
+            &[&person.name, &net.server],
+            Some(&format!("until {}", stamp::time(*until_ms))),
+        );
+    }
+    machine.numeric(RPL_ENDOFWHOWAS, &[wanted], Some("End of WHOWAS"));
 }
 
 pub(super) fn ison(machine: &mut Machine, message: &Message<'_>) {
@@ -244,98 +272,4 @@ pub(super) fn is_on(
         });
     }
     is_on_next(machine, wanted, found, form);
-}
-
-pub(super) fn away(machine: &mut Machine, message: &Message<'_>) {
-    let text = message.param(0).map(str::to_owned);
-    let here = text.is_none();
-    machine.ask(Away { kind: Skipped, id: Skipped, text }, Then::Away { here });
-}
-
-pub(super) fn is_away(machine: &mut Machine, here: bool, outcome: &Result<Reply, Refusal>) {
-    match outcome {
-        Ok(_) if here => machine.numeric(RPL_UNAWAY, &[], Some("You are marked as here again")),
-        Ok(_) => machine.numeric(RPL_NOWAWAY, &[], Some("You are marked as away")),
-        Err(refusal) => refused(machine, "AWAY", "*", refusal),
-    }
-}
-
-pub(super) fn setname(machine: &mut Machine, _: &Message<'_>) {
-    machine.fail("SETNAME", "CANNOT_CHANGE_REALNAME", &[], "people are called by their one name here");
-}
-
-pub(super) fn monitor(machine: &mut Machine, message: &Message<'_>) {
-    let list = message.param(1).unwrap_or_default();
-    let mut names = list.split(',').filter(|name| !name.is_empty());
-    match message.param(0).unwrap_or_default() {
-        "+" => {
-            while let Some(name) = names.next() {
-                let folded = names::fold(name);
-                if machine.watch.people.len() >= MONITOR_MAX && !machine.watch.people.contains_key(&folded) {
-                    let rest = std::iter::once(name).chain(names).collect::<Vec<_>>().join(",");
-                    machine.numeric(
-                        ERR_MONLISTFULL,
-                        &[&MONITOR_MAX.to_string(), &rest],
-                        Some("That is more than may be watched"),
-                    );
-                    return;
-                }
-                machine.watch.people.insert(folded, (name.to_owned(), None));
-                let ask = Whois { kind: Skipped, id: Skipped, who: name.to_owned() };
-                machine.ask(ask, Then::Watched { name: name.to_owned() });
-            }
-        }
-        "-" => names.for_each(|name| {
-            machine.watch.people.remove(&names::fold(name));
-        }),
-        "C" | "c" => machine.watch.people.clear(),
-        "L" | "l" => {
-            let all: Vec<String> = machine.watch.people.values().map(|(name, _)| name.clone()).collect();
-            for some in all.chunks(10) {
-                machine.numeric(RPL_MONLIST, &[], Some(&some.join(",")));
-            }
-            machine.numeric(RPL_ENDOFMONLIST, &[], Some("End of the list"));
-        }
-        "S" | "s" => {
-            let all: Vec<String> = machine.watch.people.values().map(|(name, _)| name.clone()).collect();
-            for (_, here) in machine.watch.people.values_mut() {
-                *here = None;
-            }
-            for name in all {
-                let ask = Whois { kind: Skipped, id: Skipped, who: name.clone() };
-                machine.ask(ask, Then::Watched { name });
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Looks who came and who went: to be called now and then.
-pub(super) fn look(machine: &mut Machine) {
-    let all: Vec<String> = machine.watch.people.values().map(|(name, _)| name.clone()).collect();
-    for name in all {
-        let ask = Whois { kind: Skipped, id: Skipped, who: name.clone() };
-        machine.ask_aside(ask, Then::Watched { name });
-    }
-}
-
-pub(super) fn watched(machine: &mut Machine, name: &str, outcome: &Result<Reply, Refusal>) {
-    let known = match outcome {
-        Ok(Reply::Known(known)) if known.here => Some(known),
-        Ok(_) | Err(Refusal::NoSuchUser { .. } | Refusal::BadName { .. }) => None,
-        // The server could not say now: what was known stays.
-        Err(_) => return,
-    };
-    let Some((shown, was_here)) = machine.watch.people.get_mut(&names::fold(name)) else { return };
-    if was_here.replace(known.is_some()) == Some(known.is_some()) {
-        return;
-    }
-    let shown = shown.clone();
-    match known {
-        Some(known) => {
-            let source = machine.pen.source(&known.person);
-            machine.numeric(RPL_MONONLINE, &[], Some(&source));
-        }
-        None => machine.numeric(RPL_MONOFFLINE, &[], Some(&shown)),
-    }
 }

@@ -17,12 +17,11 @@ use super::caps::{CAPS, Cap};
 use super::machine::Machine;
 use super::numeric::{
     ERR_ALREADYREGISTERED, ERR_ERRONEUSNICKNAME, ERR_INVALIDCAPCMD, ERR_NEEDMOREPARAMS, ERR_NICKNAMEINUSE,
-    ERR_NONICKNAMEGIVEN, ERR_PASSWDMISMATCH, ERR_RESTRICTED, ERR_SASLABORTED, ERR_SASLALREADY, ERR_SASLFAIL,
-    ERR_SASLTOOLONG, RPL_CREATED, RPL_LOGGEDIN, RPL_MYINFO, RPL_SASLMECHS, RPL_SASLSUCCESS, RPL_WELCOME,
-    RPL_YOURHOST,
+    ERR_PASSWDMISMATCH, ERR_SASLABORTED, ERR_SASLALREADY, ERR_SASLFAIL, ERR_SASLTOOLONG, RPL_CREATED,
+    RPL_LOGGEDIN, RPL_MYINFO, RPL_SASLMECHS, RPL_SASLSUCCESS, RPL_WELCOME, RPL_YOURHOST,
 };
 use super::sasl::{Attempt, Gathered, Pieces, Step, chunks};
-use super::server;
+use super::{own, server};
 use crate::event::Person;
 use crate::post::Claim;
 use crate::refusal::Refusal;
@@ -36,6 +35,8 @@ const LINES_MAX: usize = 60;
 pub(super) struct Registering {
     nick: Option<String>,
     user: bool,
+    /// What USER says of its person.
+    real: Option<String>,
     pass: Option<String>,
     /// It was looked at as a login, and is none: perhaps a guest's key.
     pass_is_key: bool,
@@ -134,34 +135,22 @@ pub(super) fn pass(machine: &mut Machine, message: &Message<'_>) {
     }
 }
 
-pub(super) fn nick(machine: &mut Machine, message: &Message<'_>) {
-    let Some(nick) = message.param(0) else {
-        machine.numeric(ERR_NONICKNAMEGIVEN, &[], Some("No nickname given"));
-        return;
-    };
-    match &mut machine.registering {
-        None if *machine.pen.nick == *nick => {}
-        None => machine.numeric(
-            ERR_RESTRICTED,
-            &[],
-            Some("Names are kept while connected: come back with another one"),
-        ),
-        Some(registering) => {
-            registering.nick = Some(nick.to_owned());
-            try_hello(machine);
-        }
+pub(super) fn nick(machine: &mut Machine, nick: &str) {
+    if let Some(registering) = &mut machine.registering {
+        registering.nick = Some(nick.to_owned());
+        try_hello(machine);
     }
 }
 
 pub(super) fn user(machine: &mut Machine, message: &Message<'_>) {
     match &mut machine.registering {
         None => machine.numeric(ERR_ALREADYREGISTERED, &[], Some("You are registered already")),
-        // The name is all that is known of anybody here: what else is given is not kept. It must be there, as ever.
         Some(_) if message.param(0).is_none() || message.param(3).is_none() => {
             machine.numeric(ERR_NEEDMOREPARAMS, &["USER"], Some("Not enough parameters"));
         }
         Some(registering) => {
             registering.user = true;
+            registering.real = message.param(3).map(str::to_owned);
             try_hello(machine);
         }
     }
@@ -170,14 +159,11 @@ pub(super) fn user(machine: &mut Machine, message: &Message<'_>) {
 pub(super) fn authenticate(machine: &mut Machine, message: &Message<'_>) {
     let wanted = message.param(0).unwrap_or_default();
     let mechanisms = machine.pen.net.mechanisms;
-    let has_cap = machine.pen.caps.has(Cap::Sasl);
     let Some(registering) = &mut machine.registering else {
         machine.numeric(ERR_SASLFAIL, &[], Some("Log in before NICK and USER are accepted"));
         return;
     };
-    if !has_cap {
-        machine.numeric(ERR_SASLFAIL, &[], Some("CAP REQ sasl comes first"));
-    } else if registering.claim.is_some() {
+    if registering.claim.is_some() {
         machine.numeric(ERR_SASLALREADY, &[], Some("You are logged in already"));
     } else if wanted == "*" {
         registering.sasl = None;
@@ -309,7 +295,7 @@ pub(super) fn welcomed(machine: &mut Machine, outcome: &Result<Reply, Refusal>) 
 
 fn welcome_in(machine: &mut Machine, welcome: &Welcome) {
     let you = &welcome.you;
-    machine.registering = None;
+    let real = machine.registering.take().and_then(|registering| registering.real);
     machine.pen.nick = Arc::clone(&you.name);
     machine.pen.me = Some(Person { id: you.id.clone(), name: Arc::clone(&you.name) });
     let net = Arc::clone(&machine.pen.net);
@@ -326,4 +312,5 @@ fn welcome_in(machine: &mut Machine, welcome: &Welcome) {
     if let Some(key) = &welcome.key {
         machine.notice(&format!("With PASS {key} you come back under this name"));
     }
+    real.iter().for_each(|real| own::introduce(machine, real));
 }

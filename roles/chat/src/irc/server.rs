@@ -21,7 +21,9 @@ use crate::names::{NAME_CHARS_MAX, ROOM_CHARS_MAX};
 /// Messages that one `CHATHISTORY` gives at most.
 pub(super) const HISTORY_MAX: usize = 100;
 /// People that one connection may watch.
-pub(super) const MONITOR_MAX: usize = 30;
+pub(super) const MONITOR_MAX: usize = crate::ask::WATCHED_MAX;
+/// Bytes of a real name.
+pub(super) const REAL_BYTES_MAX: usize = crate::ask::ABOUT_BYTES_MAX;
 /// Tokens in one line of 005 (modern.ircdocs.horse: 13).
 const TOKENS_MAX: usize = 13;
 
@@ -99,6 +101,7 @@ pub(super) fn supported(machine: &mut Machine) {
         "MODES=4".to_owned(),
         format!("MONITOR={MONITOR_MAX}"),
         "MSGREFTYPES=msgid,timestamp".to_owned(),
+        format!("NAMELEN={REAL_BYTES_MAX}"),
         format!("NETWORK={}", net.name),
         format!("NICKLEN={NAME_CHARS_MAX}"),
         "PREFIX=(o)@".to_owned(),

@@ -22,6 +22,21 @@ pub(super) enum Said {
     Request,
 }
 
+/// Words with `between` between them, in lines of at most `space` bytes; a word that is longer has a line for itself.
+pub(super) fn gathered(words: Vec<String>, between: char, space: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut().filter(|line| line.len() + 1 + word.len() <= space) {
+            Some(line) => {
+                line.push(between);
+                line.push_str(&word);
+            }
+            None => lines.push(word),
+        }
+    }
+    lines
+}
+
 /// Reads the text of a PRIVMSG.
 pub(super) fn read(text: &str) -> Said {
     let Some(request) = text.strip_prefix('\u{1}') else {

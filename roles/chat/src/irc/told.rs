@@ -12,8 +12,9 @@ use super::caps::Cap;
 use super::channel::{self, is_operator};
 use super::machine::Machine;
 use super::pen::{Marks, account};
+use super::{marks, monitor, own};
 use crate::event::{Event, Person, What};
-use crate::notice::Notice;
+use crate::notice::{Arrived, Notice};
 use crate::reply::Joined;
 
 /// Whose going is remembered as told already.
@@ -189,19 +190,30 @@ impl Machine {
                     pen.person_with_tag(out, by, &marks, ("+typing", "active")).param(&target).end();
                 }
             }
-            Notice::Away { by, text, .. } => {
-                if self.pen.caps.has(Cap::AwayNotify) && !self.pen.is_me(by) {
-                    let (pen, out) = self.news();
-                    let marks = Marks { at_ms: now_ms, ..Marks::default() };
-                    let line = pen.person(out, by, &marks, "AWAY");
-                    match text {
-                        Some(text) => line.text(text).end(),
-                        None => line.end(),
-                    }
-                }
-            }
-            // Where one has read is not told to clients of IRC.
-            Notice::Read { .. } => {}
+            Notice::Away { by, text, .. } => self.away(by, text.as_deref()),
+            Notice::Read { room, offset } => marks::read_elsewhere(self, room, *offset),
+            Notice::Renamed { by, name } => own::told_renamed(self, by, name),
+            Notice::About { by, text } => own::told_described(self, by, text.as_ref()),
+            Notice::Watched { who, here } => monitor::seen(self, who, *here),
+        }
+    }
+
+    /// Told for each room one shares with them; said once.
+    fn away(&mut self, by: &Person, text: Option<&str>) {
+        if !self.pen.caps.has(Cap::AwayNotify) || self.pen.is_me(by) {
+            return;
+        }
+        let last = Some((by.id.clone(), text.map(Into::into)));
+        if self.last_away == last {
+            return;
+        }
+        self.last_away = last;
+        let now_ms = self.pen.now_ms;
+        let (pen, out) = self.news();
+        let line = pen.person(out, by, &Marks { at_ms: now_ms, ..Marks::default() }, "AWAY");
+        match text {
+            Some(text) => line.text(text).end(),
+            None => line.end(),
         }
     }
 
@@ -222,7 +234,7 @@ impl Machine {
         }
     }
 
-    fn presence(&mut self, room: &str, joined: &[Person], left: &[Person]) {
+    fn presence(&mut self, room: &str, joined: &[Arrived], left: &[Person]) {
         let Some(channel) = self.channels.get_mut(room) else { return };
         let kicked = std::mem::take(&mut channel.kicked);
         let shown = format!("#{room}");
@@ -232,12 +244,20 @@ impl Machine {
         for person in left.iter().filter(|person| !pen.is_me(person) && !kicked.contains(&person.name)) {
             pen.person(out, person, &marks, "PART").param(&shown).end();
         }
-        for person in joined.iter().filter(|person| !pen.is_me(person)) {
+        for Arrived { person, role, about, away } in joined.iter().filter(|one| !pen.is_me(&one.person)) {
             let line = pen.person(out, person, &marks, "JOIN").param(&shown);
             if pen.caps.has(Cap::ExtendedJoin) {
-                line.param(account(person).unwrap_or("*")).text(&person.name).end();
+                let real = about.as_ref().unwrap_or(&person.name);
+                line.param(account(person).unwrap_or("*")).text(real).end();
             } else {
                 line.end();
+            }
+            // An operator is one from the first moment: what the room gave is not lost by going.
+            if is_operator(*role) {
+                pen.server(out, "MODE").param(&shown).param("+o").param(&person.name).end();
+            }
+            if let Some(away) = away.as_ref().filter(|_| pen.caps.has(Cap::AwayNotify)) {
+                pen.person(out, person, &marks, "AWAY").text(away).end();
             }
         }
     }

@@ -369,11 +369,11 @@ impl Talk {
         match notice {
             Notice::Presence { room, joined, left, .. } => {
                 let me = self.me.clone();
-                let others = |all: &[Person]| -> Vec<String> {
-                    let others = all.iter().filter(|one| me.as_ref().is_none_or(|me| me.id != one.id));
-                    others.map(|one| one.name.to_string()).collect()
-                };
-                let (came, went) = (others(joined), others(left));
+                let other = |one: &&Person| me.as_ref().is_none_or(|me| me.id != one.id);
+                let named = |one: &Person| one.name.to_string();
+                let came: Vec<String> =
+                    joined.iter().map(|one| &one.person).filter(other).map(named).collect();
+                let went: Vec<String> = left.iter().filter(other).map(named).collect();
                 if !came.is_empty() {
                     self.out.extend(line(room, &format!("{} came in", came.join(", "))));
                 }
@@ -387,6 +387,10 @@ impl Talk {
                     self.room = None;
                 }
             }
+            Notice::Renamed { by, name } => match &mut self.me {
+                Some(me) if me.id == by.id => me.name = Arc::clone(name),
+                _ => self.say('*', &format!("{} is called {name} now", by.name)),
+            },
             Notice::Gap { room, from, to } => {
                 self.out.extend(line(room, &format!("{} messages are gone", to.saturating_sub(*from))));
             }

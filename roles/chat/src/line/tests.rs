@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::talk::{Talk, Todo};
 use crate::ask::Ask;
 use crate::event::{Event, Person, PersonId, Rank, What};
-use crate::notice::Notice;
+use crate::notice::{Arrived, Notice};
 use crate::refusal::Refusal;
 use crate::reply::{Joined, Kept, Limits, Reply, Welcome, You};
 
@@ -109,7 +109,7 @@ fn lines_are_said_and_read() {
     talk.published(&said("mina", "hi\u{1b}[2J\nthere"));
     talk.told(&Notice::Presence {
         room: "lobby".into(),
-        joined: Arc::new([person("kim"), person("guest-00007")]),
+        joined: [person("kim"), person("guest-00007")].map(Arrived::of).into(),
         left: Arc::new([person("lee")]),
         people: 3,
     });

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use madang_bus::config::{Address, BusSettings, NatsSettings};
 use madang_bus::{Bus, Reach};
 use madang_chat::ask::{Create, Invite, Kick, Who};
+use madang_chat::event::Person;
 use madang_chat::floor::Floor;
 use madang_chat::notice::Notice;
 use madang_chat::refusal::Refusal;
@@ -75,11 +76,14 @@ fn presence_is_of_all_machines() {
                 let notices = ear.notices.borrow();
                 let mut told = notices.iter().filter_map(|notice| match notice {
                     Notice::Presence { joined, left, people, .. } => {
-                        Some((if came { joined } else { left }, *people))
+                        let mut joined = joined.iter().map(|one| &one.person);
+                        let is = |person: &Person| *person.name == *name;
+                        let told = if came { joined.any(is) } else { left.iter().any(is) };
+                        told.then_some(*people)
                     }
                     _ => None,
                 });
-                told.find(|(who, _)| who.iter().any(|person| *person.name == *name)).map(|(_, people)| people)
+                told.next()
             }
         };
         assert_eq!(mina.until(moved("kim", true)).await, 2);

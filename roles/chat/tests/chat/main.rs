@@ -5,3 +5,4 @@
 mod harness;
 mod hub;
 mod machines;
+mod people;

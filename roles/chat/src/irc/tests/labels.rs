@@ -14,7 +14,7 @@ fn every_command_has_one_answer() {
     talk.says("@label=3 WHO #lobby");
     talk.published(8, kim(), said("meanwhile"));
     assert!(talk.heard()[0].ends_with(":meanwhile"), "news is no part of the answer");
-    let people = vec![Present { person: kim(), role: Rank::None, here: true, away: None }];
+    let people = vec![Present { person: kim(), role: Rank::None, here: true, away: None, about: None }];
     talk.answers(Ok(Reply::People(People { room: "lobby".into(), people, count: 1 })));
     assert_eq!(
         talk.heard(),

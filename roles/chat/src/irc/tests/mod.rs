@@ -3,6 +3,7 @@
 
 mod history;
 mod labels;
+mod people;
 mod register;
 mod rooms;
 

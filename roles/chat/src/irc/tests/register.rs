@@ -21,8 +21,8 @@ fn a_client_of_1993_gets_in() {
             ":town.madang 002 kim :You are at town.madang, running madang-1.0",
             ":town.madang 003 kim :What is said here is kept: it can be read again with CHATHISTORY",
             ":town.madang 004 kim town.madang madang-1.0 i binst bo",
-            ":town.madang 005 kim AWAYLEN=200 CASEMAPPING=ascii CHANLIMIT=#:50 CHANMODES=b,,,inst CHANNELLEN=65 CHANTYPES=# CHATHISTORY=100 ELIST= KICKLEN=300 MODES=4 MONITOR=30 MSGREFTYPES=msgid,timestamp NETWORK=town :are understood here",
-            ":town.madang 005 kim NICKLEN=32 PREFIX=(o)@ TARGMAX=JOIN:10,KICK:4,LIST:10,NAMES:4,NOTICE:1,PART:10,PRIVMSG:1,TAGMSG:1,WHOIS:1 TOPICLEN=300 UTF8ONLY WHOX :are understood here",
+            ":town.madang 005 kim AWAYLEN=200 CASEMAPPING=ascii CHANLIMIT=#:50 CHANMODES=b,,,inst CHANNELLEN=65 CHANTYPES=# CHATHISTORY=100 ELIST= KICKLEN=300 MODES=4 MONITOR=100 MSGREFTYPES=msgid,timestamp NAMELEN=200 :are understood here",
+            ":town.madang 005 kim NETWORK=town NICKLEN=32 PREFIX=(o)@ TARGMAX=JOIN:10,KICK:4,LIST:10,NAMES:4,NOTICE:1,PART:10,PRIVMSG:1,TAGMSG:1,WHOIS:1 TOPICLEN=300 UTF8ONLY WHOX :are understood here",
             ":town.madang 375 kim :- town -",
             ":town.madang 372 kim :- be kind",
             ":town.madang 376 kim :End of the message of the day",
@@ -109,7 +109,6 @@ fn a_user_logs_in_by_sasl() {
 #[test]
 fn a_login_that_fails_says_so() {
     let mut talk = Talk::new(network());
-    talk.check("AUTHENTICATE PLAIN", &[":town.madang 904 * :CAP REQ sasl comes first"]);
     talk.says("CAP REQ sasl");
     talk.heard();
     talk.check(
@@ -191,10 +190,6 @@ fn bad_lines_and_endless_beginnings_are_refused() {
     assert!(!talk.machine.ready());
 
     let mut talk = Talk::mina("");
-    talk.check(
-        "NICK other",
-        &[":town.madang 484 mina :Names are kept while connected: come back with another one"],
-    );
     talk.check("FLY away", &[":town.madang 421 mina FLY :Unknown command"]);
     talk.check("USER a b c d", &[":town.madang 462 mina :You are registered already"]);
     talk.says("QUIT :good night");
