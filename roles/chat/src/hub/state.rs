@@ -22,8 +22,8 @@ use super::places::Places;
 use super::presence::{ANYWHERE, Elsewhere};
 use crate::ask::{Ask, Seen};
 use crate::event::{Event, Person, PersonId, Rank};
-use crate::floor::Cut;
 use crate::law::{Law, Who};
+use crate::login::Held;
 use crate::notice::Notice;
 use crate::pace::{Pace, Rate};
 use crate::post::{RoomId, SessionId, ToWorker};
@@ -51,6 +51,10 @@ pub(super) struct Session {
     /// A request of its own is waiting for the store; later ones wait for it.
     pub(super) busy: bool,
     pub(super) queue: VecDeque<(u64, Ask)>,
+    /// By what its user is here, where that can be taken back.
+    pub(super) login: Option<Held>,
+    /// It was taken back: nothing is done for it any more.
+    pub(super) over: bool,
 }
 
 /// Somebody who is connected.
@@ -476,6 +480,9 @@ impl State {
     /// [`Refusal::HelloFirst`].
     pub(super) fn asker(&self, id: SessionId) -> Result<Asker, Refusal> {
         let session = self.sessions.get(&id).ok_or(Refusal::HelloFirst)?;
+        if session.over {
+            return Err(Refusal::TokenExpired);
+        }
         let human =
             session.person.as_ref().and_then(|person| self.humans.get(person)).ok_or(Refusal::HelloFirst)?;
         Ok(Asker { person: human.person.clone(), admin: human.admin, session: Some(id) })
@@ -522,14 +529,6 @@ impl State {
             if let Some(out) = self.out.get_mut(worker) {
                 out.push(ToWorker::Around { room: id, notice: Arc::clone(notice), except });
             }
-        }
-    }
-
-    /// Ends every connection of somebody.
-    pub(super) fn cut_person(&mut self, person: &PersonId, why: Cut) {
-        let sessions = self.humans.get(person).map(|human| human.sessions.clone()).unwrap_or_default();
-        for session in sessions {
-            self.post(session.worker, ToWorker::Cut { session, why });
         }
     }
 }

@@ -22,6 +22,8 @@ fn connect(state: &mut State, slot: u32, name: &str) {
         pace,
         busy: false,
         queue: VecDeque::new(),
+        login: None,
+        over: false,
     };
     state.sessions.insert(id(slot), session);
     let human = state.humans.entry(person.id.clone()).or_insert_with(|| Human {
