@@ -163,6 +163,7 @@ pub(crate) fn with_hubs<F: Future<Output = ()>>(
                 store: store.clone(),
                 directory: None,
                 bus: buses.get(machine % buses.len().max(1)).cloned(),
+                shelf: None,
                 workers: vec![post],
                 counts: Arc::default(),
             };
