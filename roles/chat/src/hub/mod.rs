@@ -18,6 +18,7 @@ mod flows;
 mod greeting;
 mod handing;
 mod keeping;
+pub(crate) mod limits;
 mod order;
 mod places;
 mod posting;
