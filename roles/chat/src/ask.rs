@@ -512,7 +512,7 @@ mod tests {
         );
         check(r#"{"do":"role","id":1,"room":"a","who":"b","role":{"owner":null}}"#, Some(1), "invalid type");
         check("[]", None, "invalid");
-        check("", None, "EOF");
+        check("", None, "an object");
 
         #[track_caller]
         fn check(text: &str, id: Option<u64>, want: &str) {

@@ -199,7 +199,7 @@ fn lay_out(schema: &mut Value, owner: &str, asked: bool) {
         }
     }
     let Some(object) = schema.as_object_mut() else { return };
-    object.retain(|name, value| !value.is_null() && !(name == "default" && value.is_null()));
+    object.retain(|_, value| !value.is_null());
     object.remove("format");
     if !asked {
         unnulled(object);
