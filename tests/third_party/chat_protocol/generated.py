@@ -28,6 +28,7 @@ GOOD = {
     "set": {"topic": "x", "slow_ms": 0}, "role": {"who": "ana", "role": "member"}, "invite": {"who": "ana"}, "kick": {"who": "ana", "why": "x"},
     "ban": {"who": "nobody", "why": "x", "minutes": 1}, "unban": {"who": "ana"}, "mute": {"who": "nobody", "why": "x", "minutes": 1},
     "unmute": {"who": "ana"}, "announce": {"text": "x", "nonce": "n"}, "away": {"text": "x"},
+    "rename": {"name": "ann"}, "about": {"text": "x"}, "watch": {"who": ["ben"]}, "whowas": {"who": "ben"}, "bans": {},
 }
 
 
@@ -151,7 +152,7 @@ def faults(request, schema, all, chance):
                 yield f"{name}: {fault}", {**request, name: wrong}, names
         if "array" in kinds and name in request:
             item = whole(field["items"], all)
-            for fault, wrong, names in faults(request[name][0], item, all, chance):
+            for fault, wrong, names in faults(request[name][0], item, all, chance) if item["type"] == "object" else ():
                 yield f"{name}: {fault}", {**request, name: [wrong]}, names
             yield f"{name}: too many", {**request, name: request[name] * (field["maxItems"] + 1)}, {field["x-refused-as"]}
 

@@ -17,6 +17,7 @@ class Talk:
     """A connection (use with `with`)."""
 
     def __init__(self, book, port, folder="chat", **more):
+        self.port = port
         self.book, self.asked, self.heard, self._ids = book, {}, [], itertools.count(1)
         self.socket = connect(f"ws://127.0.0.1:{port}/{folder}/ws", subprotocols=["madang.chat.v1"], open_timeout=PATIENCE_S, **more)
 

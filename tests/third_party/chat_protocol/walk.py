@@ -147,6 +147,7 @@ def in_rooms(book, port):
         want(ana.ask("send", room="den", text=" ", nonce="10"), "bad-text")
         want(ana.ask("send", room="den", text="x" * 9000, nonce="11"), "too-long")
         want(ana.ask("send", room="den", text="", nonce="12", files=[file("elsewhere")]), "bad-file")
+        people(ana, ben)
         order(ana, ben)
         closed_rooms(book, ana, ben)
         directly(ana, ben)
@@ -157,6 +158,24 @@ def in_rooms(book, port):
         want(ana.ask("send", room="den", text="still here?", nonce="15"), "not-there")
         done(ana.ask("join", room="den", since={"epoch": past["epoch"], "offset": 2}))
         done(ben.ask("ping"))
+
+
+def people(ana, ben):
+    """Names, lines about oneself, whose coming and going is told."""
+    done(ben.ask("about", text="likes tea"))
+    ana.hear("about", text="likes tea")
+    done(ben.ask("about"))
+    done(ben.ask("rename", name="benny"))
+    ana.hear("renamed", name="benny")
+    done(ben.ask("rename", name="ben"))
+    want(ben.ask("rename", name="not a name"), "bad-name")
+    done(ana.ask("whowas", who="benny"))
+    done(ana.ask("watch", who=["dana", "ben"]))
+    with Talk(ana.book, ana.port) as dana:
+        done(dana.hello(name="dana"))
+        ana.hear("watched", here=True)
+    ana.hear("watched", here=False)
+    done(ana.ask("read", room="den"))
 
 
 def order(ana, ben):
@@ -178,6 +197,7 @@ def order(ana, ben):
     done(ben.ask("join", room="den"))
     done(ana.ask("ban", room="den", who="ben", why="out for good", minutes=5))
     want(ben.ask("join", room="den"), "banned")
+    done(ana.ask("bans", room="den"))
     done(ana.ask("unban", room="den", who="ben"))
     done(ana.ask("mute", room="den", who="ben"))
     done(ana.ask("unmute", room="den", who="ben"))

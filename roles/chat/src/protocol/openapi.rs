@@ -18,7 +18,7 @@ pub(super) fn document() -> Value {
     let mut schemas = Schemas::new().all;
     schemas.insert(
         "refused".into(),
-        json!({ "type": "object", "required": ["error"], "properties": { "error": refer("error") } }),
+        json!({ "type": "object", "required": ["error"], "properties": { "error": { "allOf": [refer("error")], "description": "Why not." } } }),
     );
     json!({
         "openapi": "3.1.0",

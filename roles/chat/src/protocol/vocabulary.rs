@@ -7,6 +7,7 @@
 //!
 //! Not here: what a field is for in its message: that is said where the type is.
 
+use crate::ask::{ABOUT_BYTES_MAX, WATCHED_MAX};
 use crate::hub::limits;
 use crate::names::{NAME_CHARS_MAX, ROOM_CHARS_MAX};
 
@@ -70,6 +71,15 @@ pub(super) const WORDS: &[Word] = &[
         NAME_CHARS_MAX,
         "bad-name",
     ),
+    of_length(
+        "rename.name",
+        "1 to 32 letters of any script, digits, `-`, `_`, `.`.",
+        1,
+        NAME_CHARS_MAX,
+        "bad-name",
+    ),
+    of_length("about.text", "One line of up to 200 bytes; empty: nothing.", 0, ABOUT_BYTES_MAX, "too-long"),
+    of_length("watch.who", "At most 100.", 0, WATCHED_MAX, "full"),
     of_length("files", "At most 10.", 0, limits::FILES_MAX, "bad-file"),
     of_length("file.name", "1 to 255 bytes.", 1, limits::FILE_NAME_BYTES_MAX, "bad-file"),
     of_length("file.url", "As an upload answered it: `files/…`.", 1, limits::FILE_URL_BYTES_MAX, "bad-file"),
