@@ -203,6 +203,43 @@ fn files_have_a_limit_together() {
     assert_eq!((taken, last.status, &read(&last)["error"]["name"]), (17, 503, &json!("full")), "{last:?}");
 }
 
+// Goal: programs find the protocol beside the page, as `madang schema` prints it; what its bounds forbid is refused.
+#[test]
+fn the_protocol_is_served_and_kept() {
+    let house = House::start(TOWN, &[]);
+    for (name, first) in [("protocol.json", "asyncapi"), ("openapi.json", "openapi")] {
+        let answer = house.client().get(&format!("/chat/{name}"));
+        assert_eq!(
+            (answer.status, answer.field("content-type").as_deref()),
+            (200, Some("application/json")),
+            "{name}"
+        );
+        assert!(read(&answer)[first].is_string(), "{name}");
+        assert_eq!(house.client().ask("DELETE", &format!("/chat/{name}"), "").status, 405);
+    }
+    let (mut mina, _) = guest(&house, "mina");
+    check(&mut mina, json!({ "do": "history", "room": "lobby", "limit": 201 }), "limit: 1 to 200");
+    check(
+        &mut mina,
+        json!({ "do": "read", "room": "lobby", "offset": 1_u64 << 53 }),
+        "offset: 0 to 9007199254740991",
+    );
+    check(&mut mina, json!({ "do": "join", "room": "lobby", "since": [1, 2] }), "expected an object");
+    check(
+        &mut mina,
+        json!({ "do": "search", "words": "x", "before": "x" }),
+        "before: what the last search gave",
+    );
+    let list = post(&house, "/chat/rooms/lobby/messages", "", r#"["x","n","bot"]"#);
+    assert_eq!((list.status, &read(&list)["error"]["name"]), (400, &json!("malformed")));
+
+    #[track_caller]
+    fn check(talk: &mut Talk, request: Value, why: &str) {
+        let error = &talk.answered(request)["error"];
+        assert!(error["name"] == "malformed" && error["text"].as_str().unwrap().contains(why), "{error}");
+    }
+}
+
 // Goal: the page is there, asks nobody else for anything, and is sent once per version.
 #[test]
 fn the_page_is_served() {

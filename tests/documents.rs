@@ -21,6 +21,47 @@ fn the_page_of_settings_is_current() {
     assert!(page == said(&["schema", "--docs"]), "run: madang schema --docs > docs/configuration.md");
 }
 
+// Goal: the chat's documents for programs are what the program itself says; each says which it is.
+#[test]
+fn the_documents_of_the_chats_protocol_are_current() {
+    for (option, file, first) in
+        [("--chat", "chat-protocol.json", "asyncapi"), ("--chat-http", "chat-http.json", "openapi")]
+    {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(file);
+        let kept = std::fs::read_to_string(path).unwrap_or_default();
+        let made = said(&["schema", option]);
+        assert!(kept == made, "run: madang schema {option} > docs/{file}");
+        let document: Value = serde_json::from_str(&made).unwrap();
+        assert!(document[first].as_str().is_some_and(|version| version.starts_with("3.")), "{file}");
+        told(&document["components"]["schemas"], "", &mut Vec::new());
+    }
+
+    // Every field of every message has its meaning, and every number its range.
+    fn told(value: &Value, at: &str, silent: &mut Vec<String>) {
+        if let Some(fields) = value["properties"].as_object() {
+            for (name, field) in fields {
+                let is_said = field["description"].is_string() || field.get("const").is_some();
+                let whole = field["type"] != "integer" || field["maximum"].is_number();
+                if !is_said || !whole {
+                    silent.push(format!("{at}.{name}: {field}"));
+                }
+            }
+        }
+        match value {
+            // What must not be says nothing of what a field is.
+            Value::Object(map) => map
+                .iter()
+                .filter(|(name, _)| *name != "not")
+                .for_each(|(name, below)| told(below, &format!("{at}/{name}"), silent)),
+            Value::Array(list) => list.iter().for_each(|below| told(below, at, silent)),
+            _ => {}
+        }
+        if at.is_empty() {
+            assert!(silent.is_empty(), "{silent:#?}");
+        }
+    }
+}
+
 // Goal: editors get a schema that knows every key, refuses unknown ones, and explains each.
 // Method: walk the whole schema; then look up keys that people write.
 #[test]

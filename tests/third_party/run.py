@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 import browser_suite
+import chat_protocol_suite
 import client_suite
 import corpus_suite
 import differential_suite
@@ -43,6 +44,7 @@ SUITES = {
     "irc": irc_suite.run,
     "irc-logins": irc_logins_suite.run,
     "irctest": irctest_suite.run,
+    "chat_protocol": chat_protocol_suite.run,
     "javascript": javascript_suite.run,
     "lint": lint_suite.run,
     "tls": tls_suite.run,

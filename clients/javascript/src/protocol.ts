@@ -40,7 +40,8 @@ export interface Former extends Person { about?: string; until_ms: number }
 /** Somebody who may not come in, or not speak; without `until_ms` for good. */
 export interface Shut extends Person { until_ms?: number }
 interface At { epoch: number; offset: number }
-interface Aimed { room: string; who: string; why?: string }
+interface Named { room: string; who: string }
+interface Aimed extends Named { why?: string }
 interface Timed extends Aimed { minutes?: number }
 type Nothing = Record<string, never>;
 
@@ -61,14 +62,15 @@ export interface Requests {
   typing: [{ room: string }, Nothing];
   read: [{ room: string; offset?: number }, { room: string; offset: number }];
   create: [{ room: string; topic?: string; private?: boolean; invite_only?: boolean }, Joined];
-  set: [{ room: string; topic?: string; private?: boolean; invite_only?: boolean; slow_ms?: number }, At];
+  /** Nothing, where nothing was to be changed. */
+  set: [{ room: string; topic?: string; private?: boolean; invite_only?: boolean; slow_ms?: number }, Partial<At>];
   role: [{ room: string; who: string; role: Role }, At];
-  invite: [Aimed, At];
+  invite: [Named, At];
   kick: [Aimed, At];
   ban: [Timed, At];
-  unban: [Aimed, At];
+  unban: [Named, At];
   mute: [Timed, At];
-  unmute: [Aimed, At];
+  unmute: [Named, At];
   announce: [{ text: string; nonce: string }, Written];
   away: [{ text?: string }, Nothing];
   rename: [{ name: string }, You];

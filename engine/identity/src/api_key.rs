@@ -310,7 +310,7 @@ fn view(find: &str, record: &KeyRecord, user: &Record) -> KeyView {
 }
 
 /// The letters that find a key. `None`: this is not the form of one.
-fn parts(key: &str) -> Option<&str> {
+pub(crate) fn parts(key: &str) -> Option<&str> {
     let (find, open) = key.strip_prefix(PREFIX)?.split_once('_')?;
     let plain = |text: &str| text.bytes().all(|byte| DIGITS.contains(&byte));
     (find.len() == FIND_LETTERS && open.len() == OPEN_LETTERS && plain(find) && plain(open)).then_some(find)

@@ -43,6 +43,8 @@ mod identity;
 mod issuer;
 mod jose;
 mod keep;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 mod login;
 mod manage;
 mod metrics;

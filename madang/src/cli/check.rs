@@ -90,7 +90,13 @@ pub(super) fn schema(as_docs: bool) -> Ended {
     if as_docs {
         super::put(&docs::markdown(&ROOT, INTRO));
     } else {
-        say!("{:#}", schema::document(&ROOT));
+        return print(&schema::document(&ROOT));
     }
+    Ended::Done
+}
+
+/// Prints a document for programs.
+pub(super) fn print(document: &serde_json::Value) -> Ended {
+    say!("{document:#}");
     Ended::Done
 }

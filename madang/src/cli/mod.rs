@@ -214,8 +214,14 @@ enum Command {
     /// Print the JSON Schema of madang.toml, for editors
     Schema {
         /// Print docs/configuration.md instead
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["chat", "chat_http"])]
         docs: bool,
+        /// Print the chat's WebSocket protocol instead, as AsyncAPI
+        #[arg(long, conflicts_with = "chat_http")]
+        chat: bool,
+        /// Print the chat's HTTP faces instead, as OpenAPI
+        #[arg(long)]
+        chat_http: bool,
     },
 }
 
@@ -288,7 +294,9 @@ pub fn main() -> ExitCode {
         Some(Command::Token { command }) => users::token(&command),
         Some(Command::Trust { file }) => trust::trust(&file.config),
         Some(Command::Hash) => trust::hash(),
-        Some(Command::Schema { docs }) => check::schema(docs),
+        Some(Command::Schema { chat: true, .. }) => check::print(&madang_chat::protocol::asyncapi()),
+        Some(Command::Schema { chat_http: true, .. }) => check::print(&madang_chat::protocol::openapi()),
+        Some(Command::Schema { docs, .. }) => check::schema(docs),
     };
     match ended {
         Ended::Done => ExitCode::SUCCESS,

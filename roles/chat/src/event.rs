@@ -10,10 +10,11 @@
 use std::sync::Arc;
 
 use madang_store::log::{Entry, NewEntry};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Somebody: `u:` and a user's name, or `g:` and a number for a guest.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PersonId(pub Arc<str>);
 
@@ -25,7 +26,7 @@ impl PersonId {
 }
 
 /// Somebody and what they are called.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Person {
     /// Who.
     pub id: PersonId,
@@ -34,7 +35,7 @@ pub struct Person {
 }
 
 /// What somebody may do in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rank {
     /// What everybody may who is let in.
@@ -57,7 +58,7 @@ impl Rank {
 }
 
 /// An attachment: a link to an uploaded file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct File {
     /// As shown.
@@ -65,6 +66,7 @@ pub struct File {
     /// Where it is, below the chat's own path.
     pub url: String,
     /// Its size.
+    #[serde(deserialize_with = "crate::exact::number")]
     pub bytes: u64,
     /// Its media type.
     #[serde(rename = "type")]
@@ -72,7 +74,7 @@ pub struct File {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "on", rename_all = "kebab-case")]
 pub enum What {
     /// Something was said.
@@ -201,7 +203,7 @@ fn is_zero(edits: &u32) -> bool {
 }
 
 /// An entry of a conversation's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Event {
     /// What happened.
     #[serde(flatten)]

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::{Person, Rank};
 use crate::reply::Joined;
 
 /// Something that has no offset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "on", rename_all = "kebab-case")]
 pub enum Notice {
     /// These offsets are not kept any more and will not be told.
@@ -94,7 +95,7 @@ pub enum Notice {
 }
 
 /// Somebody who came into a room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Arrived {
     /// Who.
     #[serde(flatten)]

@@ -8,9 +8,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use madang_store::error::StoreError;
+use schemars::JsonSchema;
 
 /// Why something was not done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(tag = "refusal", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Refusal {
     /// No request of the protocol.
@@ -135,6 +137,7 @@ pub enum Refusal {
     /// The server is ending.
     ShuttingDown,
     /// The store did not do it.
+    #[schemars(skip)]
     Store(StoreError),
 }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::{Event, Person, PersonId, Rank};
@@ -45,11 +46,11 @@ pub enum Reply {
 }
 
 /// `{}`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Done {}
 
 /// Whoever said hello.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct You {
     /// Who.
     pub id: PersonId,
@@ -62,7 +63,7 @@ pub struct You {
 }
 
 /// What is bounded here, for clients that want to know before they are refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Limits {
     /// Of one message.
     pub message_bytes: usize,
@@ -77,7 +78,7 @@ pub struct Limits {
 }
 
 /// To hello.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Welcome {
     /// The chat's name.
     pub chat: Arc<str>,
@@ -93,7 +94,7 @@ pub struct Welcome {
 }
 
 /// To join: where one is now, and where what follows begins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Joined {
     /// The conversation, as one calls it.
     pub room: Arc<str>,
@@ -122,7 +123,7 @@ pub struct Joined {
 }
 
 /// To what is written: on disk, at this place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Kept {
     /// Where.
     pub room: Arc<str>,
@@ -130,14 +131,14 @@ pub struct Kept {
     pub epoch: u64,
     /// Its place.
     pub offset: u64,
-    /// When, in milliseconds since 1970.
+    /// When it was taken, in milliseconds since 1970; of a duplicate: now.
     pub at_ms: u64,
     /// It had been written before: this is where.
     pub duplicate: bool,
 }
 
 /// To history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Past {
     /// Where.
     pub room: Arc<str>,
@@ -154,7 +155,7 @@ pub struct Past {
 }
 
 /// To search: the newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Found {
     /// Messages.
     pub found: Vec<Event>,
@@ -164,7 +165,7 @@ pub struct Found {
 }
 
 /// One of one's own conversations.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Mine {
     /// Which.
     pub room: Arc<str>,
@@ -190,7 +191,7 @@ pub struct Mine {
 }
 
 /// A room everybody may join.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Open {
     /// Which.
     pub room: Arc<str>,
@@ -201,7 +202,7 @@ pub struct Open {
 }
 
 /// To rooms.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RoomList {
     /// One's own.
     pub mine: Vec<Mine>,
@@ -212,7 +213,7 @@ pub struct RoomList {
 }
 
 /// Somebody in a room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Present {
     /// Who.
     #[serde(flatten)]
@@ -230,7 +231,7 @@ pub struct Present {
 }
 
 /// To who.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct People {
     /// Where.
     pub room: Arc<str>,
@@ -241,7 +242,7 @@ pub struct People {
 }
 
 /// To whois.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Known {
     /// Who.
     #[serde(flatten)]
@@ -264,7 +265,7 @@ pub struct Known {
 }
 
 /// To read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Marked {
     /// Where.
     pub room: Arc<str>,
@@ -273,14 +274,14 @@ pub struct Marked {
 }
 
 /// To watch: whoever of them is here, in the order in which they were asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Watched {
     /// Connected now.
     pub here: Vec<Person>,
 }
 
 /// Somebody who had a name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Former {
     /// As they were called.
     #[serde(flatten)]
@@ -293,14 +294,14 @@ pub struct Former {
 }
 
 /// To whowas: the last one first; what is older than some hundred departures is forgotten.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Gone {
     /// Those who had it.
     pub people: Vec<Former>,
 }
 
 /// Somebody who may not come in, or not speak.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Shut {
     /// Who, as they were called.
     #[serde(flatten)]
@@ -311,7 +312,7 @@ pub struct Shut {
 }
 
 /// To bans.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BanList {
     /// Which room.
     pub room: Arc<str>,

@@ -4,13 +4,13 @@
 //!
 //! Not here: who may write (`law`), how fast (`pace`).
 
+use super::limits::{
+    FILE_NAME_BYTES_MAX, FILE_TYPE_BYTES_MAX, FILE_URL_BYTES_MAX, FILES_MAX, TOPIC_BYTES_MAX,
+};
+use crate::ask::NONCE_BYTES_MAX;
 use crate::event::File;
 use crate::refusal::Refusal;
 
-const NONCE_BYTES_MAX: usize = 64;
-const TOPIC_BYTES_MAX: usize = 1000;
-const FILES_MAX: usize = 10;
-const FILE_NAME_BYTES_MAX: usize = 255;
 const FILE_MUST: &str =
     "one of at most 10, with a name of 1 to 255 bytes and an address this chat gave to an upload";
 const TEXT_MUST: &str = "more than blanks, without control characters other than tabs and line ends";
@@ -55,11 +55,13 @@ pub(super) fn check_files(files: &[File], below: &str) -> Result<(), Refusal> {
         let is_plain =
             |text: &str, max| !text.is_empty() && text.len() <= max && !text.chars().any(char::is_control);
         let url_is_fine = url.is_some_and(|rest| {
-            is_plain(rest, 1000)
+            is_plain(rest, FILE_URL_BYTES_MAX)
                 && !rest.split('/').any(|part| part == ".." || part.is_empty())
                 && !rest.contains(['\\', '?', '#'])
         });
-        url_is_fine && is_plain(&file.name, FILE_NAME_BYTES_MAX) && is_plain(&file.media_type, 100)
+        url_is_fine
+            && is_plain(&file.name, FILE_NAME_BYTES_MAX)
+            && is_plain(&file.media_type, FILE_TYPE_BYTES_MAX)
     };
     if files.len() <= FILES_MAX && files.iter().all(fine) {
         Ok(())

@@ -17,6 +17,7 @@ use madang_store::log::{Change, Entry, From, History as Piece, Read};
 
 use super::checks::{check_files, check_nonce, check_text, check_topic, within};
 use super::greeting::now_ms;
+use super::limits::{AWAY_BYTES_MAX, EMOJI_BYTES_MAX};
 use super::state::{Asker, Key, Kind, NAMED_MAX, Side};
 use super::{Back, Hub};
 use crate::ask::{Announce, Ask, Create, Delete, Edit, Join, React, Seen, Send, mentions};
@@ -27,8 +28,6 @@ use crate::refusal::Refusal;
 use crate::reply::{Done, Reply};
 use crate::rules::Makers;
 
-const EMOJI_BYTES_MAX: usize = 32;
-const AWAY_BYTES_MAX: usize = 200;
 const TYPED_EVERY: Duration = Duration::from_secs(2);
 
 impl Hub {
@@ -515,6 +514,7 @@ impl Hub {
     }
 
     pub(super) fn typing(&self, asker: &Asker, room: &str, now: Instant) -> Result<Reply, Refusal> {
+        Address::read(room)?;
         let (key, side) =
             self.find_now(asker, room).ok_or_else(|| Refusal::NotThere { room: room.into() })?;
         let mut state = self.state.borrow_mut();

@@ -20,6 +20,7 @@ mod greeting;
 mod handing;
 mod keeping;
 mod logins;
+pub(crate) mod limits;
 mod order;
 mod places;
 mod posting;

@@ -12,17 +12,14 @@ use std::sync::Arc;
 
 use super::checks::check_topic;
 use super::greeting::now_ms;
+use super::limits::WHY_BYTES_MAX;
 use super::state::{Asker, Key, Kind, Side};
 use super::{Back, Hub};
-use crate::ask::{Ask, Set};
+use crate::ask::{Ask, MINUTES_MAX, SLOW_MS_MAX, Set};
 use crate::event::{Person, What};
 use crate::law::Law;
 use crate::refusal::Refusal;
 use crate::reply::{Done, Reply};
-
-const WHY_BYTES_MAX: usize = 300;
-const SLOW_MS_MAX: u64 = 3_600_000;
-const MINUTES_MAX: u64 = 60 * 24 * 366 * 10;
 
 /// Something one person does to another in a room.
 struct Deed {

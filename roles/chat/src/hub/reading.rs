@@ -19,7 +19,7 @@ use super::greeting::now_ms;
 use super::rooms::Saved;
 use super::state::{Asker, Key, Kind, Side, count};
 use super::writing::publish;
-use crate::ask::{History, Search};
+use crate::ask::{FOUND_MAX, History, PAGE_MAX, Search};
 use crate::event::{Event, Person, PersonId, Rank, What, from_entry};
 use crate::law::Barred;
 use crate::notice::Notice;
@@ -28,7 +28,7 @@ use crate::refusal::Refusal;
 use crate::reply::{BanList, Found, Known, Marked, Mine, Open, Past, People, Present, Reply, RoomList, Shut};
 
 /// Events one page gives at most.
-const PAGE_EVENTS_MAX: usize = 200;
+const PAGE_EVENTS_MAX: usize = PAGE_MAX;
 /// And about so many bytes.
 const PAGE_BYTES_MAX: usize = 128 * 1024;
 /// Unread messages are counted up to here.
@@ -36,7 +36,6 @@ const UNREAD_MAX: usize = 100;
 const OPEN_MAX: usize = 200;
 const MINE_MAX: usize = 200;
 const PEOPLE_MAX: usize = 1000;
-const FOUND_MAX: usize = 50;
 /// A page that could not be read is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -147,6 +146,7 @@ impl Hub {
 
     pub(super) async fn search(self: &Rc<Self>, asker: &Asker, search: Search) -> Result<Reply, Refusal> {
         let Search { words, room, before, limit, .. } = search;
+        let before = before.as_deref().map(cursor).transpose()?;
         if words.trim().is_empty() {
             return Err(Refusal::BadText { must: "words to look for" });
         }
@@ -167,7 +167,7 @@ impl Hub {
             return Ok(Reply::Found(Found { found: vec![], before: None }));
         }
         let entries_max = limit.unwrap_or(20).clamp(1, FOUND_MAX);
-        let before = before.map(|text| cursor(&text, &places)).transpose()?;
+        let before = before.map(|before| before.in_one_of(&places)).transpose()?;
         let streams = places.iter().map(|(stream, _)| stream.clone()).collect();
         let found = self.store.log().search(Words { streams, words, entries_max, before }).await?;
         let next = if found.len() == entries_max { found.last().map(|last| last.cursor()) } else { None };
@@ -398,12 +398,30 @@ impl Hub {
     }
 }
 
-fn cursor(text: &str, places: &[(StreamId, Arc<str>)]) -> Result<Before, Refusal> {
+fn cursor(text: &str) -> Result<Cursor<'_>, Refusal> {
     let bad = || Refusal::Malformed { why: "before: what the last search gave".into() };
     let mut parts = text.splitn(3, ':');
     let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
     let (at_ms, offset) = (number().ok_or_else(bad)?, number().ok_or_else(bad)?);
-    let name = parts.next().ok_or_else(bad)?;
-    let (stream, _) = places.iter().find(|(_, have)| **have == *name).ok_or_else(bad)?;
-    Ok(Before { at_ms, stream: stream.clone(), offset })
+    match parts.next() {
+        Some(room) if !room.is_empty() => Ok(Cursor { at_ms, offset, room }),
+        _ => Err(bad()),
+    }
+}
+
+/// Where a page of what was found ended.
+struct Cursor<'t> {
+    at_ms: u64,
+    offset: u64,
+    room: &'t str,
+}
+
+impl Cursor<'_> {
+    /// It may have been left, or closed to whoever asks, since.
+    fn in_one_of(&self, places: &[(StreamId, Arc<str>)]) -> Result<Before, Refusal> {
+        let Self { at_ms, offset, room } = *self;
+        let place = places.iter().find(|(_, have)| **have == *room);
+        let (stream, _) = place.ok_or_else(|| Refusal::NoSuchRoom { room: room.into() })?;
+        Ok(Before { at_ms, stream: stream.clone(), offset })
+    }
 }

@@ -6,6 +6,7 @@
 //! | path | what |
 //! |---|---|
 //! | (nothing), `chat.js`, … | the page |
+//! | `protocol.json`, `openapi.json` | the protocol, for programs |
 //! | `ws` | the JSON protocol over a websocket; IRC, for clients that ask for `text.ircv3.net` or `binary.ircv3.net` |
 //! | `rooms` | GET: the open rooms |
 //! | `rooms/ROOM/messages` | POST: say something; GET: what was said |
@@ -19,13 +20,14 @@
 //!
 //! Not here: what requests mean (`hub`), who may reach the site (`roles/web`).
 
+mod documents;
 pub mod files;
 mod page;
-mod posts;
+pub(crate) mod posts;
 mod query;
-mod rooms;
+pub(crate) mod rooms;
 mod sse;
-mod ws;
+pub(crate) mod ws;
 
 use std::rc::Rc;
 
@@ -143,7 +145,7 @@ impl Service for ChatService {
                     return Reply::Later(later(exchange));
                 }
                 let name = below.to_owned();
-                if !page::answer(&mut exchange, &name) {
+                if !page::answer(&mut exchange, &name) && !documents::answer(&mut exchange, &name) {
                     exchange.response.status = 404;
                     exchange.notes.error = Some("no-such-page");
                 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use madang_http::exchange::Exchange;
 use madang_wire::request::Method;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::rooms::{answer, once};
@@ -26,12 +27,15 @@ use crate::post::Claim;
 use crate::refusal::Refusal;
 use crate::reply::Reply;
 
-/// The body.
-#[derive(Deserialize)]
-struct Said {
+/// Says something as a program, in the form many programs know already. Other fields are left alone.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct Said {
+    /// What.
     text: String,
+    /// As which it wishes to be shown; `username` is the same.
     #[serde(default, alias = "username")]
     name: Option<String>,
+    /// The same one is the same message; left out: each is another. The field `Idempotency-Key` is the same.
     #[serde(default)]
     nonce: Option<String>,
 }

@@ -15,30 +15,39 @@ use bytes::Bytes;
 use madang_http::body::Body;
 use madang_http::exchange::Exchange;
 use madang_wire::request::Method;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::query::number;
 use super::{only, refuse, who};
-use crate::ask::{Ask, History, Rooms, Send};
+use crate::ask::{Ask, History, PAGE_MAX, Rooms, Send};
 use crate::event::File;
+use crate::exact::{self, NUMBER_MAX};
 use crate::here::Here;
 use crate::post::{Claim, ToHub};
 use crate::refusal::Refusal;
 use crate::reply::Reply;
 
-/// The body of a POST.
-#[derive(Deserialize)]
+/// Says something without a connection.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Said {
+pub(crate) struct Said {
+    /// What. May be left out beside files.
     #[serde(default)]
     text: String,
+    /// The same one of the same person is the same message, however often it is sent.
     nonce: String,
+    /// A guest's; users show a token.
     name: Option<String>,
+    /// A guest's that has one.
     key: Option<String>,
+    /// The offset of the message it answers.
     reply: Option<u64>,
-    #[serde(default)]
+    /// Attachments.
+    #[serde(default, deserialize_with = "exact::objects")]
     files: Vec<File>,
+    /// `/me`: what somebody does, not says.
     #[serde(default)]
     action: bool,
 }
@@ -82,8 +91,13 @@ async fn say(here: &Here, exchange: &mut Exchange, room: String) -> Result<Reply
         }
         fault => Refusal::Malformed { why: fault.to_string() },
     })?;
-    let said: Said =
-        serde_json::from_slice(&body).map_err(|error| Refusal::Malformed { why: error.to_string() })?;
+    let malformed = |why: String| Refusal::Malformed { why };
+    let text = std::str::from_utf8(&body).map_err(|_| malformed("not UTF-8".into()))?;
+    if !exact::is_object(text) {
+        return Err(malformed("the body is an object, {…}".into()));
+    }
+    let said: Said = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    exact::within("reply", &said.reply, 0, NUMBER_MAX)?;
     let Said { text, nonce, name, key, reply, files, action } = said;
     let claim = match (who(here, &exchange.head).await?, name) {
         (Some(claim), _) => claim,
@@ -96,7 +110,9 @@ async fn say(here: &Here, exchange: &mut Exchange, room: String) -> Result<Reply
 async fn past(here: &Here, exchange: &Exchange, room: String) -> Result<Reply, Refusal> {
     let query = exchange.head.query();
     let (before, after) = (number(query, "before")?, number(query, "after")?);
-    let limit = number(query, "limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let limit = number(query, "limit")?;
+    exact::within("limit", &limit, 1, PAGE_MAX as u64)?;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
     let claim = reader(here, exchange).await?;
     once(here, claim, History { room, before, after, limit, ..History::default() }).await
 }

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use madang_http::body::LocalFuture;
 use madang_http::websocket::{Closed, Handler, Socket, code};
 use madang_wire::websocket::write_text;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::files::guests::Present;
@@ -226,10 +227,14 @@ struct Err1 {
 }
 
 /// A refusal as clients read it.
-#[derive(Serialize)]
-pub(super) struct Told {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Told {
+    /// Which; programs decide by it.
+    #[schemars(with = "crate::protocol::ErrorName")]
     name: &'static str,
+    /// For people; it may change with every version.
     text: String,
+    /// When the same may succeed, in milliseconds from now; left out: time alone does not help.
     #[serde(skip_serializing_if = "Option::is_none")]
     again_ms: Option<u64>,
 }
