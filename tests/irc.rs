@@ -267,8 +267,8 @@ fn what_is_no_irc_is_refused_and_harms_nobody() {
     fn neighbour_version() -> [&'static str; 3] {
         [
             concat!(":town.madang 351 neighbour madang-", env!("CARGO_PKG_VERSION"), " town.madang :IRCv3"),
-            ":town.madang 005 neighbour AWAYLEN=200 CASEMAPPING=ascii CHANLIMIT=#:200 CHANMODES=b,,,inst CHANNELLEN=65 CHANTYPES=# CHATHISTORY=100 ELIST= KICKLEN=300 MODES=4 MONITOR=30 MSGREFTYPES=msgid,timestamp NETWORK=town :are understood here",
-            ":town.madang 005 neighbour NICKLEN=32 PREFIX=(o)@ TARGMAX=JOIN:10,KICK:4,LIST:10,NAMES:4,NOTICE:1,PART:10,PRIVMSG:1,TAGMSG:1,WHOIS:1 TOPICLEN=300 UTF8ONLY WHOX :are understood here",
+            ":town.madang 005 neighbour AWAYLEN=200 CASEMAPPING=ascii CHANLIMIT=#:200 CHANMODES=b,,,inst CHANNELLEN=65 CHANTYPES=# CHATHISTORY=100 ELIST= KICKLEN=300 MODES=4 MONITOR=100 MSGREFTYPES=msgid,timestamp NAMELEN=200 :are understood here",
+            ":town.madang 005 neighbour NETWORK=town NICKLEN=32 PREFIX=(o)@ TARGMAX=JOIN:10,KICK:4,LIST:10,NAMES:4,NOTICE:1,PART:10,PRIVMSG:1,TAGMSG:1,WHOIS:1 TOPICLEN=300 UTF8ONLY WHOX :are understood here",
         ]
     }
 }
