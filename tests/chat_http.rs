@@ -157,6 +157,34 @@ fn a_file_is_attached_and_read() {
     }
 }
 
+// Goal: a file goes with the last message that has it, and its room is free again.
+#[test]
+fn a_file_goes_with_the_last_message_that_has_it() {
+    let house = House::start(TOWN, &[]);
+    let (mut mina, key) = guest(&house, "mina");
+    let fields = format!("content-type: image/png\r\nmadang-key: {key}\r\n");
+    let file = read(&post(&house, "/chat/files?name=a.png", &fields, [7; 60_000]));
+    let target = format!("/chat/{}", file["url"].as_str().unwrap());
+    let send = |mina: &mut Talk, nonce: &str| {
+        mina.ask(json!({ "do": "send", "room": "lobby", "nonce": nonce, "files": [file] }))["offset"].clone()
+    };
+    // The second one twice: it is one message all the same.
+    let (first, second) = (send(&mut mina, "1"), send(&mut mina, "2"));
+    assert_eq!(send(&mut mina, "2"), second);
+    let mut delete = |offset: &Value| {
+        let nonce = format!("delete {offset}");
+        mina.ask(json!({ "do": "delete", "room": "lobby", "offset": offset, "nonce": nonce }));
+        // The one after it is done after it.
+        mina.ask(json!({ "do": "who", "room": "lobby" }));
+    };
+    delete(&first);
+    assert_eq!(house.client().get(&target).status, 200, "another message has it");
+    delete(&second);
+    house.until(|| house.client().get(&target).status == 404);
+    let stored = || std::fs::read_dir(house.path("data/chat/town/files")).unwrap().flatten();
+    house.until(|| stored().all(|below| std::fs::read_dir(below.path()).unwrap().next().is_none()));
+}
+
 // Goal: all files together never take more than `total`.
 #[test]
 fn files_have_a_limit_together() {

@@ -1,16 +1,13 @@
 //! Goal: users are made by commands, log in by HTTP, go on, change and leave, over the real binary; secrets show up nowhere.
 //! Method: a house with `[identity]` and a route of logins; commands with and without the server running; plain HTTP.
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::support::client::Answer;
 use crate::support::house::{House, program};
+use crate::support::users::{PASSWORD, ok, post, run};
 
 const SETTINGS: &str = r#"
 [server]
@@ -26,38 +23,6 @@ audience = "town"
 listen = "http://127.0.0.1:0"
 route = [{ path = "/auth/*", identity = true }, { path = "/*", files = "public" }]
 "#;
-const PASSWORD: &str = "correct horse";
-
-/// A command with something on its standard input: exit code, words, complaints.
-fn run(settings: &Path, arguments: &[&str], input: &str) -> (i32, String, String) {
-    let mut command: Command = program();
-    command.args(arguments).arg("-c").arg(settings);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-fn ok(settings: &Path, arguments: &[&str], input: &str) -> String {
-    let (code, said, complained) = run(settings, arguments, input);
-    assert_eq!(code, 0, "{arguments:?}: {complained}");
-    said
-}
-
-/// `POST` of JSON; the status, the answer and its `set-cookie`s.
-fn post(house: &House, path: &str, fields: &str, body: &Value) -> (u16, Value, Answer) {
-    let body = body.to_string();
-    let mut client = house.client();
-    client.send(format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{fields}\r\n{body}",
-        body.len()
-    ));
-    let answer = client.answer("POST");
-    let value = serde_json::from_str(&answer.text()).unwrap_or(Value::Null);
-    (answer.status, value, answer)
-}
 
 fn set_cookies(answer: &Answer) -> Vec<String> {
     let lines = answer.head.lines().filter_map(|line| line.split_once(": "));

@@ -274,6 +274,7 @@ impl House {
     /// Ends the chats: another process is to have them. The store stays open for logins that are under way.
     pub async fn end_chats(&mut self) {
         self.chats.end().await;
+        self.logins.share(None);
         self.chats.close_bus();
     }
 
@@ -284,7 +285,10 @@ impl House {
 
     /// Has the chats again after [`House::end_chats`].
     pub async fn resume_chats(&mut self) -> Result<(), HouseError> {
-        self.chats.open_bus(&self.settings.chats, &self.settings.bus).await.map_err(HouseError::Bus)?;
+        let bus = &self.settings.bus;
+        let opened = self.chats.open_bus(self.settings.logins, bus, &self.telemetry).await;
+        opened.map_err(HouseError::Bus)?;
+        self.logins.share(self.chats.bus());
         self.send_chats().await?;
         for index in 0..self.open.len() {
             self.seat(index, false).await?;
@@ -538,7 +542,7 @@ async fn open_store(
 ) -> Result<(), HouseError> {
     let data = &settings.server.data;
     let opened = chats.open_store(settings.logins, &settings.store, data).await;
-    chats.open_bus(&settings.chats, &settings.bus).await.map_err(HouseError::Bus)?;
+    chats.open_bus(settings.logins, &settings.bus, telemetry).await.map_err(HouseError::Bus)?;
     opened.map_err(|error| {
         let place = match &settings.store {
             StoreSettings::Sqlite { .. } => madang_store::database_file(data).display().to_string(),
@@ -547,9 +551,13 @@ async fn open_store(
         HouseError::Store { place, error }
     })?;
     match chats.store() {
-        Some(store) => logins.update(store, settings, telemetry).await.map_err(HouseError::Logins),
-        None => Ok(()),
+        Some(store) => logins.update(store, settings, telemetry).await.map_err(HouseError::Logins)?,
+        None => return Ok(()),
     }
+    if let Some(bus) = chats.bus() {
+        logins.share(Some(bus));
+    }
+    Ok(())
 }
 
 /// Same address and scheme, written the same way: sockets, gate and endpoints stay.

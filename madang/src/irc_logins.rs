@@ -78,7 +78,7 @@ async fn take(identity: &Identity, from: IpAddr, stage: Stage, attempt: Attempt)
         (Attempt::Pass(pass), _) => (by_pass(identity, from, &pass).await, Stage::Nothing),
         (Attempt::Message(message), Stage::Plain) => match read_plain(&message) {
             Some((name, password)) => {
-                (settled(identity.login_once(name, password, from).await), Stage::Nothing)
+                (settled(identity, identity.login_once(name, password, from).await), Stage::Nothing)
             }
             None => (
                 Step::Refused("that is no PLAIN message: name and password are needed".into()),
@@ -95,7 +95,7 @@ async fn take(identity: &Identity, from: IpAddr, stage: Stage, attempt: Attempt)
         }
         (Attempt::Message(message), Stage::Scram(scram)) => {
             match scram.finish(&String::from_utf8_lossy(&message)) {
-                Ok((last, who)) => (Step::Challenge(last.into_bytes()), Stage::Proved(claim(&who))),
+                Ok((last, who)) => (Step::Challenge(last.into_bytes()), Stage::Proved(claim(identity, who))),
                 Err(refused) => (Step::Refused(refused.to_string()), Stage::Nothing),
             }
         }
@@ -107,17 +107,17 @@ async fn take(identity: &Identity, from: IpAddr, stage: Stage, attempt: Attempt)
 /// `name:password`, or a token; else perhaps a guest's key.
 async fn by_pass(identity: &Identity, from: IpAddr, pass: &str) -> Step {
     match pass.split_once(':') {
-        Some((name, password)) => settled(identity.login_once(name, password, from).await),
-        None => match identity.check(pass, clock::unix_seconds(clock::wall())) {
-            Ok(who) => Step::Done(claim(&who)),
+        Some((name, password)) => settled(identity, identity.login_once(name, password, from).await),
+        None => match identity.identify(pass, clock::unix_seconds(clock::wall())).await {
+            Ok(who) => Step::Done(claim(identity, who)),
             Err(_) => Step::NoLogin,
         },
     }
 }
 
-fn settled(outcome: Result<Who, Refused>) -> Step {
+fn settled(identity: &Identity, outcome: Result<Who, Refused>) -> Step {
     match outcome {
-        Ok(who) => Step::Done(claim(&who)),
+        Ok(who) => Step::Done(claim(identity, who)),
         Err(refused) => Step::Refused(refused.to_string()),
     }
 }

@@ -13,18 +13,24 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use madang_bus::Bus;
 use madang_chat::here::Logins as KnowsTokens;
 use madang_chat::hub::Directory;
+use madang_chat::login::{Asked, Held, Login};
 use madang_chat::post::Claim;
 use madang_chat::refusal::Refusal;
 use madang_host::clock;
 use madang_host::config::Level;
 use madang_host::net::resolve::Resolver;
+use madang_http::body::LocalFuture;
 use madang_identity::http::access_cookie;
 use madang_identity::{Identity, OpenError, Refused, Who};
 use madang_store::Store;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::config::Settings;
+use crate::logins_across;
 use crate::telemetry::Telemetry;
 
 /// The role that may do everything in every chat.
@@ -34,6 +40,8 @@ const ADMIN: &str = "admin";
 #[derive(Default)]
 pub struct Logins {
     identity: Option<Identity>,
+    /// What is told to other machines, while there is a way to them.
+    across: Option<JoinHandle<()>>,
 }
 
 impl Logins {
@@ -63,6 +71,18 @@ impl Logins {
         Ok(())
     }
 
+    /// The way to other machines, from now on; `None`: it ends.
+    pub fn share(&mut self, bus: Option<&Bus>) {
+        match (bus, &self.identity) {
+            (Some(bus), Some(identity)) if self.across.is_none() => {
+                let sharing = logins_across::share(identity.clone(), bus.clone());
+                self.across = Some(tokio::task::spawn_local(sharing));
+            }
+            (Some(_), _) => {}
+            (None, _) => self.across.take().iter().for_each(JoinHandle::abort),
+        }
+    }
+
     /// Who knows users; `None`: nothing here has to do with logins.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
@@ -83,6 +103,14 @@ impl Directory for Users {
         // A store that does not answer makes nobody a stranger: the chat asks it for the same room or guest next, and hears.
         Box::pin(async move { identity.user(&name).await.ok().map(|user| user.name.into()) })
     }
+
+    fn revoked(&self) -> watch::Receiver<u64> {
+        self.0.revocations()
+    }
+
+    fn doubted(&self) -> watch::Receiver<u64> {
+        self.0.doubts()
+    }
 }
 
 /// Tokens, as a chat on one worker has to know them.
@@ -97,12 +125,15 @@ impl ChatLogins {
 
 impl KnowsTokens for ChatLogins {
     fn check(&self, token: &str) -> Result<Claim, Refusal> {
-        let now = clock::unix_seconds(clock::wall());
-        match self.0.check(token, now) {
-            Ok(who) => Ok(claim(&who)),
-            Err(Refused::TokenExpired { .. } | Refused::TokenRevoked) => Err(Refusal::TokenExpired),
-            Err(_) => Err(Refusal::BadToken),
-        }
+        told(&self.0, self.0.check(token, clock::unix_seconds(clock::wall())))
+    }
+
+    fn ask(&self, token: &str) -> LocalFuture<Result<Claim, Refusal>> {
+        let (identity, token) = (self.0.clone(), token.to_owned());
+        Box::pin(async move {
+            let found = identity.identify(&token, clock::unix_seconds(clock::wall())).await;
+            told(&identity, found)
+        })
     }
 
     fn cookie(&self, secure: bool) -> &'static str {
@@ -110,10 +141,40 @@ impl KnowsTokens for ChatLogins {
     }
 }
 
+/// What comes of a token, as chats tell it.
+fn told(identity: &Identity, found: Result<Who, Refused>) -> Result<Claim, Refusal> {
+    match found {
+        Ok(who) => Ok(claim(identity, who)),
+        Err(Refused::TokenExpired { .. } | Refused::TokenRevoked | Refused::KeyExpired) => {
+            Err(Refusal::TokenExpired)
+        }
+        Err(Refused::Store(error)) => Err(Refusal::Store(error)),
+        Err(_) => Err(Refusal::BadToken),
+    }
+}
+
 /// Somebody, as chats know people.
-pub(crate) fn claim(who: &Who) -> Claim {
+pub(crate) fn claim(identity: &Identity, who: Who) -> Claim {
     if who.is_guest() {
         return Claim::Guest { name: who.name.to_string(), key: None, keeps: false };
     }
-    Claim::User { name: who.handle(), admin: who.has_role(ADMIN) }
+    let (name, admin) = (who.handle(), who.has_role(ADMIN));
+    Claim::User { name, admin, login: Some(Held::new(StillIn { identity: identity.clone(), who })) }
+}
+
+/// Somebody who came in, to be asked for again.
+struct StillIn {
+    identity: Identity,
+    who: Who,
+}
+
+impl Login for StillIn {
+    fn holds(&self) -> bool {
+        self.identity.still(&self.who).is_ok()
+    }
+
+    fn asked(&self) -> Asked {
+        let (identity, who) = (self.identity.clone(), self.who.clone());
+        Box::pin(async move { !matches!(identity.still_by_store(&who).await, Err(Refused::TokenRevoked)) })
+    }
 }

@@ -18,6 +18,7 @@ mod house;
 mod identity_orders;
 mod irc_logins;
 mod logins;
+mod logins_across;
 mod plan;
 mod programs;
 mod room;
@@ -27,6 +28,7 @@ mod status;
 mod telemetry;
 mod upgrade;
 mod watchdog;
+mod web_logins;
 
 fn main() -> std::process::ExitCode {
     // A second self that becomes an app: nothing else of the program may run in it.

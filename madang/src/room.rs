@@ -48,6 +48,7 @@ use crate::chats::ChatPart;
 use crate::irc_logins::IrcLogins;
 use crate::logins::ChatLogins;
 use crate::telemetry::WorkerTelemetry;
+use crate::web_logins::WebLogins;
 
 /// One worker's state.
 pub struct Room {
@@ -133,6 +134,7 @@ impl Room {
             chat.set_logins(ChatLogins::of(identity.as_ref()));
             chat.set_accounts(IrcLogins::of(identity.as_ref()));
         }
+        self.web.set_logins(WebLogins::of(identity.as_ref()));
         self.identity.replace(identity);
     }
 

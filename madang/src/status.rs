@@ -47,6 +47,7 @@ pub async fn json(house: &House, file: Option<&Path>) -> Value {
         "apps": house.apps().map(|apps| apps.views()),
         "scalers": house.scalers(),
         "chats": house.chats().views(),
+        "bus": house.chats().bus_view(),
         "certificates": certificates,
     })
 }

@@ -17,6 +17,9 @@ pub mod house;
 pub mod http2_upstream;
 pub mod irc;
 pub mod metrics;
+pub mod nats;
+#[path = "../../engine/store/tests/support/mod.rs"]
+pub mod postgres;
 pub mod proxied;
 pub mod spoken;
 pub mod talk;
@@ -24,6 +27,7 @@ pub mod terminal;
 pub mod tls;
 pub mod tls_upstream;
 pub mod upstream;
+pub mod users;
 
 use std::time::Duration;
 

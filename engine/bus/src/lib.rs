@@ -84,6 +84,8 @@ pub enum Told {
         /// What it says.
         why: String,
     },
+    /// We took messages more slowly than they came, and NATS or its client gave some up. Readers are told by gaps.
+    Slow,
 }
 
 /// A running bus. Cheap to clone; the last one that is dropped ends the way to other machines.

@@ -32,6 +32,7 @@ pub(crate) struct Signer {
     access: hmac::Key,
     refresh: hmac::Key,
     stand_in: hmac::Key,
+    tries: hmac::Key,
     head: String,
 }
 
@@ -65,6 +66,7 @@ impl Signer {
             access: derived("madang access token"),
             refresh: derived("madang refresh token"),
             stand_in: derived("madang scram stand-in"),
+            tries: derived("madang login tries"),
             head: format!("{}.", jose::encode(HEAD)),
         }
     }
@@ -77,6 +79,11 @@ impl Signer {
     /// Makes what is shown for users that are not there.
     pub(crate) fn stand_in(&self) -> &hmac::Key {
         &self.stand_in
+    }
+
+    /// Marks names and addresses that are counted.
+    pub(crate) fn tries(&self) -> &hmac::Key {
+        &self.tries
     }
 
     /// Whether a text claims to be one of ours.

@@ -276,6 +276,11 @@ impl Identity {
     }
 }
 
+/// Whether a key is there, by the letters that find it.
+pub(crate) async fn is_kept(identity: &Identity, find: &str) -> Result<bool, Refused> {
+    Ok(identity.0.store.kv().get(KEYS, find).await?.is_some())
+}
+
 /// Removes a key that is there.
 pub(crate) async fn forget(identity: &Identity, find: &str) -> Result<(), UserError> {
     let kv = identity.0.store.kv();

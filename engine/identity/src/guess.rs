@@ -1,7 +1,7 @@
 //! Guessing passwords: how long the next try has to wait.
 //!
-//! **Job.** Count failed logins per name and address and let each further one wait longer. **Called by** `sessions`, before a
-//! password is looked at. Pure: time comes in.
+//! **Job.** Count failed logins per name and address and let each further one wait longer; say what other machines have to count, and
+//! count what they say. **Called by** `login`, before a password is looked at. Pure: time comes in.
 //!
 //! Three counts, the longest wait wins:
 //! - of a *name from an address*: 5 tries are free, then 1 s, 2 s, 4 s … up to 15 min;
@@ -13,14 +13,17 @@
 //! 1. A try is counted when it begins and taken back when it was right: many at once are no way round.
 //! 2. A name is counted whether a user has it or not: waiting tells nothing about who exists.
 //! 3. At most [`COUNTS_MAX`] of each kind are kept, the oldest forgotten first; none is kept longer than [`KEPT_MS`] twice.
+//! 4. What is kept and told of a name or an address is a keyed digest of it: people type passwords where names belong.
+//! 5. Machines that hear each other's news count what one machine would count that saw all tries.
 //!
-//! Not here: counting over several machines (each counts for itself), the rate of a route (`limit`).
+//! Not here: how news travel (`tries`), the rate of a route (`limit`).
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use madang_host::gate::address_key;
 
 /// Counts of each kind.
@@ -89,13 +92,83 @@ impl<K: Hash + Eq + Clone, V: Copy> Lately<K, V> {
     }
 }
 
-type Pair = (Box<str>, IpAddr);
+/// A name or an address, as it is counted.
+type Mark = [u8; MARK_BYTES];
+const MARK_BYTES: usize = 16;
+
+/// Who is tried from where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Pair {
+    name: Mark,
+    address: Mark,
+}
+
+impl Pair {
+    /// Of a name in the form it is found by, and a client's address. One house has a whole /64 of IPv6.
+    pub(crate) fn of(key: &hmac::Key, name_key: &str, from: IpAddr) -> Self {
+        let mark = |kind: u8, bytes: &[u8]| {
+            let mut context = hmac::Context::with_key(key);
+            context.update(&[kind]);
+            context.update(bytes);
+            let mut mark = [0; MARK_BYTES];
+            mark.copy_from_slice(&context.sign().as_ref()[..MARK_BYTES]);
+            mark
+        };
+        let address = match address_key(from) {
+            IpAddr::V4(address) => mark(4, &address.octets()),
+            IpAddr::V6(address) => mark(6, &address.octets()),
+        };
+        Self { name: mark(0, name_key.as_bytes()), address }
+    }
+}
+
+/// What other machines have to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    /// A try was begun.
+    Begun(Pair),
+    /// It was right.
+    Right(Pair),
+    /// It was not looked at.
+    Unseen(Pair),
+}
+
+/// Bytes of one of them.
+pub(crate) const NEWS_BYTES: usize = 1 + 2 * MARK_BYTES;
+
+impl News {
+    pub(crate) fn to_bytes(self) -> [u8; NEWS_BYTES] {
+        let (kind, pair) = match self {
+            Self::Begun(pair) => (b'b', pair),
+            Self::Right(pair) => (b'r', pair),
+            Self::Unseen(pair) => (b'u', pair),
+        };
+        let mut bytes = [kind; NEWS_BYTES];
+        bytes[1..=MARK_BYTES].copy_from_slice(&pair.name);
+        bytes[1 + MARK_BYTES..].copy_from_slice(&pair.address);
+        bytes
+    }
+
+    /// `None`: of a newer program.
+    pub(crate) fn from_bytes(bytes: &[u8; NEWS_BYTES]) -> Option<Self> {
+        let (mut name, mut address) = ([0; MARK_BYTES], [0; MARK_BYTES]);
+        name.copy_from_slice(&bytes[1..=MARK_BYTES]);
+        address.copy_from_slice(&bytes[1 + MARK_BYTES..]);
+        let pair = Pair { name, address };
+        match bytes[0] {
+            b'b' => Some(Self::Begun(pair)),
+            b'r' => Some(Self::Right(pair)),
+            b'u' => Some(Self::Unseen(pair)),
+            _ => None,
+        }
+    }
+}
 
 /// Failed logins, counted.
 pub(crate) struct Guesses {
     pairs: Lately<Pair, Tries>,
-    addresses: Lately<IpAddr, Tries>,
-    names: Lately<Box<str>, Tries>,
+    addresses: Lately<Mark, Tries>,
+    names: Lately<Mark, Tries>,
     /// Where users have logged in from.
     at_home: Lately<Pair, ()>,
 }
@@ -104,6 +177,13 @@ pub(crate) struct Guesses {
 #[derive(Debug)]
 pub(crate) struct Try {
     pair: Pair,
+}
+
+impl Try {
+    /// What others have to count.
+    pub(crate) fn begun(&self) -> News {
+        News::Begun(self.pair)
+    }
 }
 
 impl Default for Guesses {
@@ -126,13 +206,10 @@ impl Guesses {
     ///
     /// # Errors
     /// How long to wait. Who asks too early is not made to wait longer.
-    pub(crate) fn begin(&mut self, name_key: &str, from: IpAddr, now_ms: u64) -> Result<Try, Duration> {
-        // One house has a whole /64 of IPv6.
-        let from = address_key(from);
-        let pair: Pair = (name_key.into(), from);
+    pub(crate) fn begin(&mut self, pair: Pair, now_ms: u64) -> Result<Try, Duration> {
         let of_pair = self.pairs.get(&pair).unwrap_or_default();
-        let of_address = self.addresses.get(&from).unwrap_or_default();
-        let of_name = self.names.get(&pair.0).unwrap_or_default();
+        let of_address = self.addresses.get(&pair.address).unwrap_or_default();
+        let of_name = self.names.get(&pair.name).unwrap_or_default();
         let at_home = self.at_home.get(&pair).is_some();
         let left = |growth: Growth, tries: Tries| {
             tries.last_ms.saturating_add(growth.wait_ms(tries.failed)).saturating_sub(now_ms)
@@ -145,36 +222,57 @@ impl Guesses {
         if wait > 0 {
             return Err(Duration::from_millis(wait));
         }
-        let more = |tries: Tries| Tries { failed: tries.failed.saturating_add(1), last_ms: now_ms };
-        self.pairs.set(pair.clone(), more(of_pair), now_ms);
-        self.addresses.set(from, more(of_address), now_ms);
-        self.names.set(pair.0.clone(), more(of_name), now_ms);
+        self.heard(News::Begun(pair), now_ms);
         Ok(Try { pair })
     }
 
-    /// The password was right.
-    pub(crate) fn right(&mut self, tried: Try, now_ms: u64) {
-        self.not_counted(&tried, now_ms);
-        // Only this pair begins anew: an account of one's own does not clean an address that tries others'.
-        self.pairs.forget(&tried.pair);
-        self.at_home.set(tried.pair, (), now_ms);
+    /// The password was right. What others have to count.
+    pub(crate) fn right(&mut self, tried: Try, now_ms: u64) -> News {
+        let news = News::Right(tried.pair);
+        self.heard(news, now_ms);
+        news
     }
 
-    /// The password was not looked at: the try does not count.
-    pub(crate) fn unseen(&mut self, tried: Try, now_ms: u64) {
-        self.not_counted(&tried, now_ms);
-        if let Some(tries) = self.pairs.get(&tried.pair) {
-            self.pairs.set(tried.pair, less(tries), now_ms);
+    /// The password was not looked at: the try does not count. What others have to count.
+    pub(crate) fn unseen(&mut self, tried: Try, now_ms: u64) -> News {
+        let news = News::Unseen(tried.pair);
+        self.heard(news, now_ms);
+        news
+    }
+
+    /// Counts what happened here or on another machine.
+    pub(crate) fn heard(&mut self, news: News, now_ms: u64) {
+        match news {
+            News::Begun(pair) => {
+                let more = |tries: Option<Tries>| Tries {
+                    failed: tries.unwrap_or_default().failed.saturating_add(1),
+                    last_ms: now_ms,
+                };
+                self.pairs.set(pair, more(self.pairs.get(&pair)), now_ms);
+                self.addresses.set(pair.address, more(self.addresses.get(&pair.address)), now_ms);
+                self.names.set(pair.name, more(self.names.get(&pair.name)), now_ms);
+            }
+            News::Right(pair) => {
+                self.not_counted(pair, now_ms);
+                // Only this pair begins anew: an account of one's own does not clean an address that tries others'.
+                self.pairs.forget(&pair);
+                self.at_home.set(pair, (), now_ms);
+            }
+            News::Unseen(pair) => {
+                self.not_counted(pair, now_ms);
+                if let Some(tries) = self.pairs.get(&pair) {
+                    self.pairs.set(pair, less(tries), now_ms);
+                }
+            }
         }
     }
 
-    fn not_counted(&mut self, tried: &Try, now_ms: u64) {
-        let (name, from) = &tried.pair;
-        if let Some(tries) = self.addresses.get(from) {
-            self.addresses.set(*from, less(tries), now_ms);
+    fn not_counted(&mut self, pair: Pair, now_ms: u64) {
+        if let Some(tries) = self.addresses.get(&pair.address) {
+            self.addresses.set(pair.address, less(tries), now_ms);
         }
-        if let Some(tries) = self.names.get(name) {
-            self.names.set(name.clone(), less(tries), now_ms);
+        if let Some(tries) = self.names.get(&pair.name) {
+            self.names.set(pair.name, less(tries), now_ms);
         }
     }
 }
@@ -192,6 +290,10 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
+    fn pair(name: &str, from: IpAddr) -> Pair {
+        Pair::of(&hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]), name, from)
+    }
+
     // Goal: waiting for one name from one address begins after five failures and doubles up to its bound; a right password
     // begins anew; whoever asks too early waits no longer for it.
     #[test]
@@ -201,8 +303,8 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..17 {
             let mut waited = 0;
-            while let Err(wait) = guesses.begin("mina", at(1), now) {
-                assert!(guesses.begin("mina", at(1), now).is_err_and(|again| again == wait));
+            while let Err(wait) = guesses.begin(pair("mina", at(1)), now) {
+                assert!(guesses.begin(pair("mina", at(1)), now).is_err_and(|again| again == wait));
                 waited += wait.as_millis();
                 now += u64::try_from(wait.as_millis()).unwrap();
             }
@@ -210,19 +312,22 @@ mod tests {
         }
         assert_eq!(waits, [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
         now += 900_000;
-        let tried = guesses.begin("mina", at(1), now).unwrap();
+        let tried = guesses.begin(pair("mina", at(1)), now).unwrap();
         guesses.right(tried, now);
         for _ in 0..3 {
-            guesses.begin("mina", at(1), now).unwrap();
+            guesses.begin(pair("mina", at(1)), now).unwrap();
         }
-        assert!(guesses.begin("mina", at(1), now).is_err(), "the address has failed twenty times by now");
+        assert!(
+            guesses.begin(pair("mina", at(1)), now).is_err(),
+            "the address has failed twenty times by now"
+        );
     }
 
     // Goal: a hundred tries at once are not a hundred guesses. Method: begin without ending any.
     #[test]
     fn many_at_once_are_counted_at_once() {
         let mut guesses = Guesses::default();
-        let begun = (0..100).filter(|_| guesses.begin("mina", at(1), 7).is_ok()).count();
+        let begun = (0..100).filter(|_| guesses.begin(pair("mina", at(1)), 7).is_ok()).count();
         assert_eq!(begun, 5);
     }
 
@@ -232,30 +337,30 @@ mod tests {
         let mut guesses = Guesses::default();
         let mut begun = 0;
         for number in 0..60 {
-            if let Ok(own) = guesses.begin("mallory", at(9), 7) {
+            if let Ok(own) = guesses.begin(pair("mallory", at(9)), 7) {
                 guesses.right(own, 7);
             }
-            begun += usize::from(guesses.begin(&format!("user{number}"), at(9), 7).is_ok());
+            begun += usize::from(guesses.begin(pair(&format!("user{number}"), at(9)), 7).is_ok());
         }
         assert_eq!(begun, 20);
-        assert!(guesses.begin("mina", at(1), 7).is_ok(), "others are not");
+        assert!(guesses.begin(pair("mina", at(1)), 7).is_ok(), "others are not");
     }
 
     // Goal: many machines that try one name wait, at most half a minute, and its user at home does not.
     #[test]
     fn a_name_tried_from_everywhere_does_not_keep_its_user_out() {
         let mut guesses = Guesses::default();
-        let home = guesses.begin("mina", at(1), 7).unwrap();
+        let home = guesses.begin(pair("mina", at(1)), 7).unwrap();
         guesses.right(home, 7);
         let mut now = 10_000;
         for number in 0..2_000_u16 {
             let [high, low] = number.to_be_bytes();
-            let _ = guesses.begin("mina", IpAddr::from([10, 0, high, low]), now);
+            let _ = guesses.begin(pair("mina", IpAddr::from([10, 0, high, low])), now);
             now += 10;
         }
-        let wait = guesses.begin("mina", at(2), now).unwrap_err();
+        let wait = guesses.begin(pair("mina", at(2)), now).unwrap_err();
         assert!(wait <= Duration::from_secs(30), "{wait:?}");
-        assert!(guesses.begin("mina", at(1), now).is_ok(), "at home");
+        assert!(guesses.begin(pair("mina", at(1)), now).is_ok(), "at home");
     }
 
     // Goal: all of an IPv6 /64 is one address.
@@ -263,7 +368,7 @@ mod tests {
     fn a_house_of_ipv6_is_one_address() {
         let mut guesses = Guesses::default();
         let from = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]);
-        let begun = (0..40).filter(|number| guesses.begin("mina", from(*number), 7).is_ok()).count();
+        let begun = (0..40).filter(|number| guesses.begin(pair("mina", from(*number)), 7).is_ok()).count();
         assert_eq!(begun, 5);
     }
 
@@ -272,7 +377,7 @@ mod tests {
     fn a_try_that_was_not_looked_at_does_not_count() {
         let mut guesses = Guesses::default();
         for _ in 0..100 {
-            let tried = guesses.begin("mina", at(1), 7).unwrap();
+            let tried = guesses.begin(pair("mina", at(1)), 7).unwrap();
             guesses.unseen(tried, 7);
         }
     }
@@ -290,11 +395,15 @@ mod tests {
                 }
                 let name = format!("user{}", draws.below(200));
                 let from = IpAddr::from([10, 0, 0, u8::try_from(draws.below(200)).unwrap()]);
-                match guesses.begin(&name, from, now) {
+                match guesses.begin(pair(&name, from), now) {
                     Err(wait) => assert!(wait <= Duration::from_secs(900), "seed {seed}: {wait:?}"),
                     Ok(tried) => match draws.below(3) {
-                        0 => guesses.right(tried, now),
-                        1 => guesses.unseen(tried, now),
+                        0 => {
+                            guesses.right(tried, now);
+                        }
+                        1 => {
+                            guesses.unseen(tried, now);
+                        }
                         _ => {}
                     },
                 }
@@ -302,5 +411,56 @@ mod tests {
                 assert!(held <= 64 + 1, "seed {seed}: {held}");
             }
         }
+    }
+
+    // Goal: machines that tell each other count as one that sees all: three of them give no more guesses.
+    // Method: seeded tries at one of three machines each time, whose news the others hear; a fourth one sees all tries itself.
+    #[test]
+    fn machines_that_hear_each_other_count_as_one() {
+        for seed in 0..30 {
+            let (mut draws, mut now) = (Draws::new(seed), 1_000_u64);
+            let mut machines = [Guesses::default(), Guesses::default(), Guesses::default()];
+            let mut one = Guesses::default();
+            for _ in 0..500 {
+                now += draws.below(3_000);
+                let at = usize::try_from(draws.below(3)).unwrap();
+                let from = IpAddr::from([10, 0, 0, u8::try_from(draws.below(3)).unwrap()]);
+                let tried = pair(&format!("user{}", draws.below(3)), from);
+                let (here, wanted) = (machines[at].begin(tried, now), one.begin(tried, now));
+                assert_eq!(here.as_ref().err(), wanted.as_ref().err(), "seed {seed}");
+                let (Ok(here), Ok(wanted)) = (here, wanted) else { continue };
+                let mut told = vec![here.begun()];
+                match draws.below(4) {
+                    0 => {
+                        told.push(machines[at].right(here, now));
+                        one.right(wanted, now);
+                    }
+                    1 => {
+                        told.push(machines[at].unseen(here, now));
+                        one.unseen(wanted, now);
+                    }
+                    _ => {}
+                }
+                for news in told {
+                    let news = News::from_bytes(&news.to_bytes()).unwrap();
+                    for (other, machine) in machines.iter_mut().enumerate() {
+                        if other != at {
+                            machine.heard(news, now);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    // Goal: news tell neither a name nor an address, and what is none is passed over.
+    #[test]
+    fn news_tell_no_names() {
+        let news = News::Begun(pair("correct horse", at(7)));
+        let bytes = news.to_bytes();
+        assert!(!bytes.windows(7).any(|part| part == b"correct"));
+        assert!(!bytes.windows(4).any(|part| part == [192, 0, 2, 7]));
+        assert_eq!(News::from_bytes(&[b'x'; NEWS_BYTES]), None);
+        assert_ne!(news, News::Begun(pair("correct horse", at(8))));
     }
 }

@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use madang_host::{clock, random};
 use madang_store::Store;
 use madang_store::error::StoreError;
 use madang_store::kv::{Held, Put, When};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::access::Signer;
 use crate::api_key::{self, Keys};
@@ -30,6 +30,7 @@ use crate::issuer::{self, Issuer};
 use crate::metrics::Numbers;
 use crate::refused::Refused;
 use crate::revoked::{Revoked, What};
+use crate::tries::TryNews;
 use crate::users::Users;
 use crate::who::Who;
 
@@ -56,7 +57,8 @@ pub(crate) struct Inner {
     pub(crate) keys: Keys,
     pub(crate) desk: Desk,
     pub(crate) numbers: Numbers,
-    guesses: Mutex<Guesses>,
+    pub(crate) guesses: Mutex<Guesses>,
+    pub(crate) tries: Mutex<Option<mpsc::Sender<TryNews>>>,
     clock: Clock,
 }
 
@@ -121,6 +123,7 @@ impl Identity {
             desk: Desk::start(settings.hash_desk).map_err(OpenError::System)?,
             numbers: Numbers::default(),
             guesses: Mutex::default(),
+            tries: Mutex::default(),
             clock,
         };
         let identity = Self(Arc::new(inner));
@@ -188,6 +191,18 @@ impl Identity {
         self.0.revoked.changes()
     }
 
+    /// Changes its number when revocations of other machines may have been missed, because the store was away for longer than they
+    /// are kept: who holds connections open asks [`Identity::still_by_store`] for each of them then.
+    pub fn doubts(&self) -> watch::Receiver<u64> {
+        self.0.revoked.doubts.subscribe()
+    }
+
+    /// Changes its number when this machine has written a revocation to the store: whoever can tell other machines to
+    /// [`Identity::look`] does it then. They look every [`crate::LOOK_EVERY`] anyway.
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.0.revoked.written.subscribe()
+    }
+
     /// Whether guests are let in.
     pub fn takes_guests(&self) -> bool {
         self.settings().identity.guests
@@ -200,10 +215,6 @@ impl Identity {
 
     pub(crate) fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.0.settings.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(crate) fn guesses(&self) -> MutexGuard<'_, Guesses> {
-        self.0.guesses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
@@ -223,6 +234,7 @@ impl Identity {
         self.0.revoked.add(what, before, until_ms);
         let value = Bytes::from(before.to_string());
         self.0.store.kv().put(REVOKED, &key, value, When::Always, Some(lasts)).await?;
+        self.0.revoked.written.send_modify(|number| *number += 1);
         Ok(())
     }
 }

@@ -53,10 +53,15 @@ impl Identity {
     pub async fn keep(self, resolver: Resolver, tell: Tell) {
         let mut every = tokio::time::interval(LOOK_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut files_at, mut store_fails) = (0, false);
+        let (mut files_at, mut store_fails, mut looked_ms) = (0, false, self.now_ms());
         loop {
             every.tick().await;
-            match self.look().await {
+            let looked = self.look().await;
+            if looked.is_ok() {
+                self.looked(looked_ms);
+                looked_ms = self.now_ms();
+            }
+            match looked {
                 Ok(()) if store_fails => {
                     store_fails = false;
                     tell(false, "what other machines revoke is heard again");
@@ -78,8 +83,20 @@ impl Identity {
         }
     }
 
-    /// Takes over what any machine revoked, and forgets what is over.
-    pub(crate) async fn look(&self) -> Result<(), Refused> {
+    /// It was looked now, and before that at this time. What was written in between may be gone from the list already.
+    pub(crate) fn looked(&self, before_ms: u64) {
+        let kept = u64::try_from(self.settings().identity.access_lifetime.as_millis()).unwrap_or(u64::MAX);
+        if self.now_ms().saturating_sub(before_ms) >= kept {
+            self.0.revoked.doubts.send_modify(|number| *number += 1);
+        }
+    }
+
+    /// Takes over what any machine revoked, and forgets what is over. [`Identity::keep`] does it every [`LOOK_EVERY`]; who hears
+    /// of news earlier asks for it.
+    ///
+    /// # Errors
+    /// [`Refused::Store`].
+    pub async fn look(&self) -> Result<(), Refused> {
         let mut after: Option<String> = None;
         for _ in 0..PAGES_MAX {
             let page = self.0.store.kv().scan(REVOKED, "", after.as_deref(), PAGE).await?;

@@ -52,6 +52,7 @@ mod refused;
 mod revoked;
 mod scram;
 mod session;
+mod tries;
 mod users;
 mod who;
 
@@ -63,5 +64,6 @@ pub use self::manage::PAGE_MAX;
 pub use self::password::{PASSWORD_BYTES_MAX, PasswordError};
 pub use self::refused::Refused;
 pub use self::session::{SESSIONS_MAX, Session};
+pub use self::tries::TryNews;
 pub use self::users::{UserError, UserView};
 pub use self::who::{UserId, Via, Who};

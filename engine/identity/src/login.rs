@@ -54,7 +54,7 @@ impl Identity {
         let tried = self.begin_try(name, from)?;
         match self.right(name, password).await {
             Ok(Some(record)) => {
-                self.guesses().right(tried, self.now_ms());
+                self.try_right(tried);
                 Numbers::one(&self.0.numbers.logins);
                 Ok(record)
             }
@@ -63,7 +63,7 @@ impl Identity {
                 Err(Refused::Login)
             }
             Err(refused) => {
-                self.guesses().unseen(tried, self.now_ms());
+                self.try_unseen(tried);
                 Err(refused)
             }
         }
@@ -74,8 +74,7 @@ impl Identity {
         // What cannot be a name is counted all the same, by no more than a name's length of it.
         let key =
             parsed.as_ref().map_or_else(|_| name.chars().take(64).collect(), |name| name.key().to_owned());
-        let now_ms = self.now_ms();
-        self.guesses().begin(&key, from, now_ms).map_err(|wait| {
+        self.try_begun(&key, from).map_err(|wait| {
             Numbers::one(&self.0.numbers.held_up);
             Refused::LoginWait { wait }
         })
@@ -148,7 +147,7 @@ impl Identity {
         match begun {
             Ok((server, user)) => Ok(Scram { identity: self.clone(), server, user, tried }),
             Err(refused) => {
-                self.guesses().unseen(tried, self.now_ms());
+                self.try_unseen(tried);
                 Err(refused)
             }
         }
@@ -241,7 +240,7 @@ impl Scram {
         match (answer, self.user) {
             (Some(answer), Some(user)) => {
                 let identity = self.identity;
-                identity.guesses().right(self.tried, identity.now_ms());
+                identity.try_right(self.tried);
                 Numbers::one(&identity.0.numbers.logins);
                 Ok((answer, identity.who(&user, Via::Password)))
             }

@@ -71,11 +71,22 @@ pub(crate) struct Revoked {
     entries: RwLock<Entries>,
     count: AtomicUsize,
     changes: watch::Sender<u64>,
+    /// Written by this machine where others look.
+    pub(crate) written: watch::Sender<u64>,
+    /// What others wrote may have been missed.
+    pub(crate) doubts: watch::Sender<u64>,
 }
 
 impl Default for Revoked {
     fn default() -> Self {
-        Self { entries: RwLock::default(), count: AtomicUsize::new(0), changes: watch::Sender::new(0) }
+        let number = || watch::Sender::new(0);
+        Self {
+            entries: RwLock::default(),
+            count: AtomicUsize::new(0),
+            changes: number(),
+            written: number(),
+            doubts: number(),
+        }
     }
 }
 

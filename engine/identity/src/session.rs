@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use madang_store::kv::{Put, When};
 
+use crate::api_key;
 use crate::config::IdentitySettings;
 use crate::family::{self, Family, Lasts, Named, Presented};
 use crate::identity::Identity;
@@ -153,6 +154,30 @@ impl Identity {
     pub async fn logout_by_refresh(&self, token: &str) -> Result<(), Refused> {
         let named = family::read(self.0.signer.refresh(), token).ok_or(Refused::RefreshUnknown)?;
         self.end_session(named.user, &named.family).await
+    }
+
+    /// As [`Identity::still`], asked of the store: for who may not have heard of a revocation while it was there.
+    ///
+    /// # Errors
+    /// [`Refused::TokenRevoked`]; [`Refused::Store`]: it could not be asked.
+    pub async fn still_by_store(&self, who: &Who) -> Result<(), Refused> {
+        self.still(who)?;
+        let Some(number) = who.user.as_ref().and_then(|user| user.as_str().parse::<u64>().ok()) else {
+            // Guests and users of others are revoked nowhere.
+            return Ok(());
+        };
+        let name = Name::parse(&who.name).map_err(|_| Refused::TokenRevoked)?;
+        let record = self.0.users.find(name.key()).await?;
+        let same =
+            |user: &Record| user.number == number && user.generation == who.generation && !user.disabled;
+        let mut is_good = record.as_ref().is_some_and(same);
+        if let Some(family) = &who.session {
+            is_good &= self.0.store.kv().get(SESSIONS, &format!("{number}/{family}")).await?.is_some();
+        }
+        if let Via::Key(find) = &who.via {
+            is_good &= api_key::is_kept(self, find).await?;
+        }
+        if is_good { Ok(()) } else { Err(Refused::TokenRevoked) }
     }
 
     /// Ends every session of a user, everywhere.

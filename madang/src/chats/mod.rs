@@ -9,6 +9,7 @@
 //!
 //! Not here: what they show (`view`), whom they tell (`hooks`), a worker's part (`room`), rooms and people (`roles/chat`).
 
+mod bus;
 mod hooks;
 mod view;
 
@@ -35,7 +36,9 @@ use madang_store::config::StoreSettings;
 use madang_store::error::StoreError;
 use tokio::sync::mpsc;
 
+use self::bus::{BusNews, BusView};
 use self::view::Pulse;
+use crate::telemetry::Telemetry;
 
 /// Batches of the hub's that wait for one worker; then the hub waits.
 const BATCHES_MAX: usize = 64;
@@ -76,7 +79,7 @@ struct Running {
 #[derive(Default)]
 pub struct Chats {
     store: Option<Store>,
-    bus: Option<Bus>,
+    bus: Option<(Bus, Arc<BusNews>)>,
     running: Vec<Running>,
 }
 
@@ -98,22 +101,34 @@ impl Chats {
         Ok(())
     }
 
-    /// Opens the way to other machines if the settings name one, a chat needs it and it is not open.
+    /// Opens the way to other machines if the settings name one, a chat or logins need it and it is not open.
     /// Off this thread: it blocks for a moment.
     pub async fn open_bus(
         &mut self,
-        wanted: &[Arc<ChatSettings>],
+        wanted: bool,
         settings: &BusSettings,
+        telemetry: &Arc<Telemetry>,
     ) -> Result<(), BusError> {
-        if wanted.is_empty() || self.bus.is_some() || matches!(settings, BusSettings::Local) {
+        if !wanted || self.bus.is_some() || matches!(settings, BusSettings::Local) {
             return Ok(());
         }
-        // How it fares is on /metrics (`view`).
-        let settings = settings.clone();
-        let started = tokio::task::spawn_blocking(move || Bus::start(&settings, |_| {})).await;
+        let (settings, news) = (settings.clone(), BusNews::new(settings, telemetry));
+        let hears = Arc::clone(&news);
+        let starting = move || Bus::start(&settings, move |told| hears.hear(told));
+        let started = tokio::task::spawn_blocking(starting).await;
         let why = || BusError::Failed { why: "starting it broke off".to_owned() };
-        self.bus = Some(started.unwrap_or_else(|_| Err(why()))?);
+        self.bus = Some((started.unwrap_or_else(|_| Err(why()))?, news));
         Ok(())
+    }
+
+    /// The way to other machines, while it is open.
+    pub fn bus(&self) -> Option<&Bus> {
+        self.bus.as_ref().map(|(bus, _)| bus)
+    }
+
+    /// How it fares.
+    pub fn bus_view(&self) -> Option<BusView> {
+        self.bus.as_ref().map(|(bus, news)| news.view(bus))
     }
 
     /// The store, once it is open.
@@ -156,7 +171,8 @@ impl Chats {
                 rules: settings.rules(),
                 store: store.clone(),
                 directory: directory.cloned(),
-                bus: self.bus.clone(),
+                shelf: Some(Arc::clone(&shelf)),
+                bus: self.bus().cloned(),
                 workers: posts,
                 counts: Arc::clone(&hub),
             };
@@ -207,17 +223,21 @@ impl Chats {
         end(gone).await;
     }
 
-    /// Files older than `history` go, every hour.
+    /// Files older than `history` and files that no message has go, every hour.
     fn sweep(&self) {
+        let Some(store) = &self.store else { return };
         for running in &self.running {
-            let Some(age_max) = running.settings.history.age else { continue };
             if running.swept.get().elapsed() < SWEEP_EVERY {
                 continue;
             }
             running.swept.set(clock::now());
-            let shelf = Arc::clone(&running.shelf);
-            // A folder that cannot be read now is looked at again in an hour.
-            tokio::task::spawn_blocking(move || drop(shelf.forget(age_max)));
+            let (shelf, age_max) = (Arc::clone(&running.shelf), running.settings.history.age);
+            tokio::task::spawn_local(files::sweep(
+                store.clone(),
+                Arc::clone(&running.settings.name),
+                shelf,
+                age_max,
+            ));
         }
     }
 
@@ -228,7 +248,7 @@ impl Chats {
 
     /// Leaves the way to other machines.
     pub fn close_bus(&mut self) {
-        if let Some(bus) = self.bus.take() {
+        if let Some((bus, _)) = self.bus.take() {
             bus.close();
         }
     }

@@ -119,7 +119,7 @@ impl Chats {
     pub fn families(&self) -> (Vec<Gauge>, Vec<Durations>) {
         let Some(store) = &self.store else { return Default::default() };
         let (mut gauges, durations) = store.metrics();
-        gauges.extend(self.bus.iter().flat_map(madang_bus::Bus::metrics));
+        gauges.extend(self.bus().into_iter().flat_map(madang_bus::Bus::metrics));
         let views = self.views();
         #[allow(clippy::cast_precision_loss)] // Prometheus numbers are floats
         let mut gauge = |name, help, of: &dyn Fn(&ChatView) -> u64| {

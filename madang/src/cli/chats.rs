@@ -43,3 +43,17 @@ pub(super) fn rows(chats: &Value) -> Vec<Vec<String>> {
     };
     list(chats).iter().map(row).collect()
 }
+
+/// The columns of the way to other machines.
+pub(super) const BUS: [Column; 4] =
+    [Column::Text("BUS"), Column::Text("STATE"), Column::Number("MACHINES"), Column::Text("SAYS")];
+
+/// Its row, where there is one.
+pub(super) fn bus(bus: &Value) -> Vec<Vec<String>> {
+    if bus.is_null() {
+        return Vec::new();
+    }
+    let servers: Vec<&str> = list(&bus["servers"]).iter().filter_map(Value::as_str).collect();
+    let says = bus["trouble"].as_str().unwrap_or(NOTHING).to_owned();
+    vec![vec![servers.join(", "), text(&bus["state"]), text(&bus["machines"]), says]]
+}

@@ -196,6 +196,7 @@ pub(super) fn status(value: &Value, screen: Screen) -> String {
         out.push_str(&pools::short(pool, screen));
     }
     section(&mut out, &chats::COLUMNS, &chats::rows(&value["chats"]), screen);
+    section(&mut out, &chats::BUS, &chats::bus(&value["bus"]), screen);
     let rows: Vec<Vec<String>> = list(&value["scalers"])
         .iter()
         .map(|one| {

@@ -46,7 +46,7 @@ use madang_settings::source::{self, Source};
 use madang_settings::tree::Table;
 use madang_store::config::{STORE, StoreSettings};
 use madang_supervise::config::{APP, AppSettings, SCALER, ScalerSettings};
-use madang_web::config::{Action, SITE, Site};
+use madang_web::config::{Action, Auth, Route, SITE, Site};
 
 /// A whole settings file: every section this build knows.
 pub static ROOT: Section = Section {
@@ -208,7 +208,9 @@ pub fn load_from(
         root.named("issuer", &ISSUER, |r, name| IssuerSettings::read(r, name).map(Arc::new));
     let issuers: Vec<Arc<IssuerSettings>> = issuers.into_iter().flatten().collect();
     check_issuers(&mut root, &issuers);
-    let asked_for = |site: &Arc<Site>| site.routes.iter().any(|route| route.action == Action::Identity);
+    let wants =
+        |route: &Route| route.action == Action::Identity || matches!(route.auth, Some(Auth::Login(_)));
+    let asked_for = |site: &Arc<Site>| site.routes.iter().any(wants);
     let logins =
         root.has("identity") || !issuers.is_empty() || !chats.is_empty() || sites.iter().any(asked_for);
     let apps: Vec<Arc<AppSettings>> = root.named("app", &APP, |r, name| Arc::new(AppSettings::read(r, name)));
@@ -231,7 +233,7 @@ pub fn load_from(
     let targets = apps::targets(&pools, &apps);
     check_pools(&mut root, &sites, &targets);
     streams::check(&mut root, &streams, &sites, &pools, &targets);
-    bus::check(&mut root, &bus, &store, !chats.is_empty());
+    bus::check(&mut root, &bus, &store, logins);
     chats::check(&mut root, &chats, &sites, &streams);
     per_connection::check(&mut root, &apps::per_connection(&apps), &sites, &streams);
     if sites.is_empty()

@@ -33,8 +33,8 @@ pub enum Cut {
     TooSlow,
     /// It did not say who it is.
     HelloLate,
-    /// Another connection came with its key, or it was logged out everywhere.
-    Replaced,
+    /// What it came by was taken back: logged out, disabled, removed, a key revoked.
+    LoggedOut,
     /// It made too many errors.
     TooManyErrors,
     /// It answered no ping.
@@ -50,7 +50,7 @@ impl Cut {
             Self::ShuttingDown => 1001,
             Self::TooSlow => 4000,
             Self::HelloLate => 4001,
-            Self::Replaced => 4002,
+            Self::LoggedOut => 4002,
             Self::TooManyErrors => 4003,
             Self::Idle => 4004,
         }
@@ -62,7 +62,7 @@ impl Cut {
             Self::ShuttingDown => "the server is ending: come back in a moment",
             Self::TooSlow => "too slow: come back and resume",
             Self::HelloLate => "no hello in time",
-            Self::Replaced => "replaced or logged out",
+            Self::LoggedOut => "logged out: log in again",
             Self::TooManyErrors => "too many errors",
             Self::Idle => "no sign of life",
         }
@@ -74,7 +74,7 @@ impl Cut {
             Self::ShuttingDown => "shutting-down",
             Self::TooSlow => "too-slow",
             Self::HelloLate => "hello-late",
-            Self::Replaced => "replaced",
+            Self::LoggedOut => "logged-out",
             Self::TooManyErrors => "too-many-errors",
             Self::Idle => "idle",
         }

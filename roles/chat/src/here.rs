@@ -15,6 +15,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use madang_host::worker::Worker;
+use madang_http::body::LocalFuture;
 use madang_http::websocket::Hall;
 
 use crate::config::ChatSettings;
@@ -30,13 +31,15 @@ use crate::web::files::shelf::Shelf;
 /// How long a connection may take to say who it is.
 const HELLO_MS: u64 = 10_000;
 
-/// Who can tell who somebody is by what they show. Never waits.
+/// Who can tell who somebody is by what they show.
 pub trait Logins {
     /// Of a token, as it came in `Authorization: Bearer`, in hello or in a cookie.
     ///
     /// # Errors
     /// [`Refusal::BadToken`], [`Refusal::TokenExpired`].
     fn check(&self, token: &str) -> Result<Claim, Refusal>;
+    /// The same, asked of the store where it has to be: API keys that were not shown lately are bad tokens to [`Logins::check`].
+    fn ask(&self, token: &str) -> LocalFuture<Result<Claim, Refusal>>;
     /// The name of the cookie that holds a token; under https another one than without TLS.
     fn cookie(&self, secure: bool) -> &'static str;
 }

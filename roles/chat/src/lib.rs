@@ -22,6 +22,7 @@ pub mod irc;
 pub mod law;
 pub mod line;
 pub mod listen;
+pub mod login;
 pub mod names;
 pub mod notice;
 pub mod pace;

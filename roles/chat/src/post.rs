@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::ask::Ask;
 use crate::event::Event;
 use crate::floor::Cut;
+use crate::login::Held;
 use crate::notice::Notice;
 use crate::refusal::Refusal;
 use crate::reply::{Joined, Reply};
@@ -59,6 +60,8 @@ pub enum Claim {
         name: Arc<str>,
         /// May do everything everywhere in this chat.
         admin: bool,
+        /// By what; `None`: nothing that could be taken back.
+        login: Option<Held>,
     },
     /// A program whose token was found good; it has no connection.
     Post {

@@ -34,6 +34,7 @@ mod web;
 #[cfg(test)]
 mod web_tests;
 
+pub use auth::login;
 pub use auth::{HashError, check_hash, hash_password};
 pub use record::Recorder;
 pub use web::{Roles, WebShared, WebWorker};

@@ -19,9 +19,9 @@ use madang_settings::unit::RateKey;
 use madang_wire::request::{Framing, Scheme};
 
 use crate::actions::server_options;
-use crate::auth::Looked;
+use crate::auth::{Looked, login};
 use crate::client;
-use crate::config::Route;
+use crate::config::{Action, Auth, LoginRule, Route};
 use crate::error_page;
 use crate::routes::other_methods;
 use crate::site::{RouteParts, Site};
@@ -93,6 +93,11 @@ pub const PIPELINE: &[Step] = &[
         name: "authorise",
         run: Run::Decide(authorise),
         why_here: "before anything of the route's content, its size limits included, can be learned",
+    },
+    Step {
+        name: "sign-in",
+        run: Run::Decide(sign_in),
+        why_here: "beside authorise, for the same reason; after it, because most routes ask for neither",
     },
     Step { name: "limit-users", run: Run::Decide(limit_users), why_here: "as soon as the user is known" },
     Step { name: "bound", run: Run::Decide(bound), why_here: "just before somebody may read the body" },
@@ -333,6 +338,60 @@ fn authorise(web: &Web, exchange: &mut Exchange, journey: &mut Journey) -> Verdi
     }))
 }
 
+/// The same for routes that want a login of this house.
+fn sign_in(web: &Web, exchange: &mut Exchange, journey: &mut Journey) -> Verdict {
+    let mut rules = journey.routes(web).filter_map(|(route, _)| match &route.auth {
+        Some(Auth::Login(rule)) => Some(rule),
+        _ => None,
+    });
+    let Some(first) = rules.next() else { return Verdict::Next };
+    let rules: Vec<LoginRule> = std::iter::once(first).chain(rules).cloned().collect();
+    // Our own roles may look at it again; another server would be that user with it.
+    let leaves = journey.route(web).is_some_and(|(route, _)| matches!(route.action, Action::Proxy(_)));
+    let Some(logins) = web.worker.logins() else { return login::nobody_knows().into() };
+    let shown = logins.look(&exchange.head);
+    let asking = match shown {
+        login::Shown::Known(who) => return signed_in(exchange, Ok(who), &rules, leaves),
+        login::Shown::Nobody(not) => return signed_in(exchange, Err(not), &rules, leaves),
+        login::Shown::Ask(asking) => asking,
+    };
+    Verdict::Wait(Box::new(move |mut exchange| {
+        Box::pin(async move {
+            let found = asking.await;
+            let verdict = signed_in(&mut exchange, found, &rules, leaves);
+            (exchange, verdict)
+        })
+    }))
+}
+
+fn signed_in(
+    exchange: &mut Exchange,
+    found: Result<login::SignedIn, login::NotSignedIn>,
+    rules: &[LoginRule],
+    leaves: bool,
+) -> Verdict {
+    let who = match found {
+        Ok(who) => who,
+        Err(not) => {
+            if not.status == 401 {
+                exchange.response.fields.set("www-authenticate", login::CHALLENGE);
+            }
+            return login::refused(not).into();
+        }
+    };
+    // Who is refused is noted as well: the record tells who wanted what.
+    welcome(exchange, Rc::clone(&who.name));
+    for rule in rules {
+        if let Err(failure) = login::admit(rule, &who) {
+            return failure.into();
+        }
+    }
+    if leaves {
+        exchange.head.remove_field("authorization");
+    }
+    Verdict::Next
+}
+
 /// Notes who asks, for limits, the record and `madang connections`.
 fn welcome(exchange: &mut Exchange, user: Rc<str>) {
     exchange.connection.set_user(Some(Rc::clone(&user)));
@@ -381,7 +440,11 @@ fn shape(web: &Web, exchange: &mut Exchange, journey: &Journey) {
     }
     let Some(site) = journey.site(web) else { return };
     site.shape.apply(&mut exchange.response, exchange.head.scheme() == Scheme::Https);
-    let Some((_, parts)) = journey.route(web) else { return };
+    let Some((route, parts)) = journey.route(web) else { return };
+    if matches!(route.auth, Some(Auth::Login(_))) && exchange.response.fields.get("cache-control").is_none() {
+        // Made for somebody who is signed in, perhaps by a cookie: no cache between us may give it to others.
+        exchange.response.fields.set("cache-control", "private");
+    }
     if let Some(cors) = &parts.cors {
         cors.apply(&exchange.head, &mut exchange.response);
     }

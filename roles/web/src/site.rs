@@ -46,6 +46,7 @@ pub(crate) struct Site {
 pub(crate) struct RouteParts {
     pub(crate) action: Action,
     pub(crate) limits: Vec<Limit>,
+    /// Names and passwords of its own; a rule by logins is read from the settings as it stands.
     pub(crate) auth: Option<Auth>,
     pub(crate) cors: Option<Cors>,
     pub(crate) shape: RouteShape,
@@ -69,7 +70,10 @@ impl Site {
                     fields: LimitFields::new(rate),
                 })
                 .collect(),
-            auth: route.auth.as_ref().map(Auth::new),
+            auth: match &route.auth {
+                Some(config::Auth::Basic(basic)) => Some(Auth::new(basic)),
+                _ => None,
+            },
             cors: route.cors.as_ref().map(Cors::new),
             shape: RouteShape::new(route),
         };

@@ -26,6 +26,7 @@ use madang_host::worker::Worker;
 use madang_http::exchange::{Exchange, Outcome, Reply, Service};
 use madang_settings::unit::Rate;
 
+use crate::auth::login::Logins;
 use crate::auth::{Desk, Verified};
 use crate::config::{self, Route};
 use crate::files::{CacheLimits, Caches};
@@ -79,6 +80,7 @@ pub struct WebWorker {
     roles: RefCell<Option<Box<Roles>>>,
     ids: RefCell<RequestIds>,
     verified: Rc<Verified>,
+    logins: RefCell<Option<Rc<dyn Logins>>>,
 }
 
 impl WebWorker {
@@ -111,6 +113,7 @@ impl WebWorker {
             roles: RefCell::default(),
             ids: RefCell::default(),
             verified: Rc::new(Verified::new()),
+            logins: RefCell::default(),
         })
     }
 
@@ -131,6 +134,15 @@ impl WebWorker {
     /// How routes find other roles, for services made from now on.
     pub fn set_roles(&self, roles: Box<Roles>) {
         *self.roles.borrow_mut() = Some(roles);
+    }
+
+    /// Who knows the logins of this house, from the next request on.
+    pub fn set_logins(&self, logins: Option<Rc<dyn Logins>>) {
+        *self.logins.borrow_mut() = logins;
+    }
+
+    pub(crate) fn logins(&self) -> Option<Rc<dyn Logins>> {
+        self.logins.borrow().clone()
     }
 
     /// The service of a listener that has these sites.

@@ -12,7 +12,7 @@ use madang_host::connection::Connection;
 use madang_http::body::Body;
 use madang_http::exchange::{Exchange, Outcome, Reply, Service};
 
-use crate::config::{Action, Auth, Cors, FilesSettings, Route, Site, Symlinks};
+use crate::config::{Action, Auth, Basic, Cors, FilesSettings, Route, Site, Symlinks};
 use crate::files::CacheLimits;
 use crate::testing::{connection, exchange_on, head, listen, route, route_to, site};
 use crate::verdict::Failure;
@@ -390,7 +390,7 @@ fn bodies_are_bounded_by_the_route() {
 #[test]
 fn routes_with_users_ask_for_a_login() {
     let hash = crate::auth::cheap_hash("secret");
-    let auth = Auth { realm: "court".to_owned(), users: vec![("ana".to_owned(), hash)] };
+    let auth = Auth::Basic(Basic { realm: "court".to_owned(), users: vec![("ana".to_owned(), hash)] });
     let cors = Cors {
         origins: vec!["https://b.example".to_owned()],
         methods: Vec::new(),

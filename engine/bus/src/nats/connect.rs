@@ -107,6 +107,21 @@ fn pause(attempts: usize, draws: &mut Draws) -> Duration {
     longest / 2 + draws.up_to(longest / 2)
 }
 
+/// What the client library says in two words, with what an operator may do about it.
+fn explained(said: &str) -> String {
+    let lower = said.to_ascii_lowercase();
+    let help = if lower.contains("tls") {
+        "its certificate is of no authority that is believed here (`ca`), or is for another name, or it speaks no TLS"
+    } else if lower.contains("authorization") || lower.contains("authentication") || lower.contains("nonce") {
+        "it does not know this user, password, token or these `credentials`"
+    } else if lower.contains("dns") {
+        "its name leads to no address"
+    } else {
+        return said.to_owned();
+    };
+    format!("{said}: {help}")
+}
+
 impl Out {
     /// The client library tells something about the connection.
     fn heard(&self, event: &Event) {
@@ -120,10 +135,15 @@ impl Out {
                 self.connected.store(false, Ordering::Relaxed);
                 (self.tell)(Told::Away);
             }
-            Event::ServerError(error) => (self.tell)(Told::Trouble { why: error.to_string() }),
-            Event::ClientError(error) => (self.tell)(Told::Trouble { why: error.to_string() }),
-            // Readers are told by gaps, the rest needs nobody.
-            Event::SlowConsumer(_) | Event::LameDuckMode | Event::Draining => {}
+            Event::ServerError(error) => (self.tell)(Told::Trouble { why: explained(&error.to_string()) }),
+            Event::ClientError(error) => (self.tell)(Told::Trouble { why: explained(&error.to_string()) }),
+            Event::SlowConsumer(_) => (self.tell)(Told::Slow),
+            Event::LameDuckMode => {
+                let why = "the server is about to end; another one of its cluster is taken".to_owned();
+                (self.tell)(Told::Trouble { why });
+            }
+            // We end it ourselves.
+            Event::Draining => {}
         }
         self.wake.notify_one();
     }

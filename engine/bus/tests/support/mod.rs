@@ -49,6 +49,11 @@ impl Server {
         Self::make("", false)
     }
 
+    /// With more lines in its settings file, and without JetStream.
+    pub fn with_only(settings: &str) -> Self {
+        Self::make(settings, false)
+    }
+
     fn make(settings: &str, jetstream: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("madang-nats").tempdir_in("/tmp").unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -156,3 +156,34 @@ pub(super) fn scram(house: &House) {
     house.identity.renew(&IdentitySettings { scram_iterations: None, ..settings() }, &[]);
     assert_eq!(attempt("mina", "correct horse"), Err(Refused::ScramOff));
 }
+
+// Goal: a guesser gets no more tries by going from machine to machine, and a right login counts on all of them.
+// Method: two machines over one store that tell each other, as over the bus.
+pub(super) fn guessing_everywhere(house: &House) {
+    house.mina();
+    let other = House::with(house.store.clone(), &super::settings(), &[], &house.clock);
+    let (to_other, mut of_house) = tokio::sync::mpsc::channel(64);
+    let (to_house, mut of_other) = tokio::sync::mpsc::channel(64);
+    house.identity.tell_tries(to_other);
+    other.identity.tell_tries(to_house);
+    let mut exchanged = || {
+        while let Ok(news) = of_house.try_recv() {
+            other.identity.hear_tries(news.as_ref());
+        }
+        while let Ok(news) = of_other.try_recv() {
+            house.identity.hear_tries(news.as_ref());
+        }
+    };
+    for turn in 0..5 {
+        let at = if turn % 2 == 0 { house } else { &other };
+        assert_eq!(at.login("mina", "wrong").unwrap_err(), Refused::Login, "{turn}");
+        exchanged();
+    }
+    for at in [house, &other] {
+        assert_eq!(at.login("mina", "correct horse").unwrap_err().name(), "login-wait");
+    }
+    house.later(2);
+    other.login("mina", "correct horse").unwrap();
+    exchanged();
+    assert_eq!(house.login("mina", "wrong").unwrap_err(), Refused::Login, "begun anew here as well");
+}

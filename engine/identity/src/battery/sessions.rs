@@ -104,3 +104,37 @@ pub(super) fn other_machines(house: &House) {
     other.run(other.identity.look()).unwrap();
     assert_eq!(house.check(&session.access).unwrap_err().name(), "token-expired");
 }
+
+// Goal: a machine that heard nothing while revocations came and went asks the store, and knows then.
+// Method: one session, key and user of several taken back behind another machine's back, and forgotten by the list; a look that comes so late
+// is a doubt, one in time is none.
+pub(super) fn asked_later(house: &House) {
+    house.mina();
+    house.run(house.identity.add_user("kim", Some("correct horse"), &[])).unwrap();
+    let other = House::with(house.store.clone(), &settings(), &[], &house.clock);
+    let key = house.run(house.identity.new_key("kim", crate::WantedKey::default())).unwrap().key;
+    let one = house.login("mina", "correct horse").unwrap().who;
+    let two = house.login("mina", "correct horse").unwrap().who;
+    let kim = house.login("kim", "correct horse").unwrap().who;
+    let by_key = other.run(other.identity.identify(&key, other.now())).unwrap();
+    let mut doubts = other.identity.doubts();
+    let before = other.clock.load(std::sync::atomic::Ordering::Relaxed);
+    house.run(house.identity.logout(&one)).unwrap();
+    house.run(house.identity.revoke_key(&key)).unwrap();
+    house.later(599);
+    other.identity.looked(before);
+    assert!(!doubts.has_changed().unwrap(), "in time: the list still has it");
+    house.later(101);
+    other.run(other.identity.look()).unwrap();
+    other.identity.looked(before);
+    assert!(doubts.has_changed().unwrap());
+    doubts.mark_unchanged();
+    let still = |who| other.run(other.identity.still_by_store(who));
+    assert!(other.identity.still(&one).is_ok(), "it has heard nothing");
+    assert_eq!(still(&one), Err(Refused::TokenRevoked));
+    assert_eq!(still(&by_key), Err(Refused::TokenRevoked));
+    assert_eq!((still(&two), still(&kim)), (Ok(()), Ok(())));
+    house.run(house.identity.set_disabled("mina", true)).unwrap();
+    house.run(house.identity.remove_user("kim")).unwrap();
+    assert_eq!((still(&two), still(&kim)), (Err(Refused::TokenRevoked), Err(Refused::TokenRevoked)));
+}

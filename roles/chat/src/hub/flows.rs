@@ -76,7 +76,9 @@ impl Hub {
         send: Send,
         back: Back,
     ) -> Option<(Ask, Back)> {
-        let Some((key, side)) = self.find_now(asker, &send.room) else {
+        // Files are noted in the store first.
+        let found = if send.files.is_empty() { self.find_now(asker, &send.room) } else { None };
+        let Some((key, side)) = found else {
             return Some((Ask::Send(send), back));
         };
         self.send_to(asker, send, (key, side), back);
@@ -85,7 +87,13 @@ impl Hub {
 
     async fn send(self: &Rc<Self>, asker: &Asker, send: Send, back: Back) {
         match self.find(asker, &send.room).await {
-            Ok(place) => self.send_to(asker, send, place, back),
+            Ok(place) => {
+                let named = self.name_files(&asker.person.id.0, &send.nonce, &send.files).await;
+                match named {
+                    Ok(()) => self.send_to(asker, send, place, back),
+                    Err(refusal) => self.answer(back, Err(refusal)),
+                }
+            }
             Err(refusal) => self.answer(back, Err(refusal)),
         }
     }
@@ -212,8 +220,8 @@ impl Hub {
             Ok(()) => self.target(asker, &room, offset, true).await,
             Err(refusal) => Err(refusal),
         };
-        let (key, by) = match target {
-            Ok((key, _, by, _)) => (key, by),
+        let (key, by, what) = match target {
+            Ok((key, _, by, what)) => (key, by, what),
             Err(refusal) => return self.answer(back, Err(refusal)),
         };
         let allowed = {
@@ -227,10 +235,13 @@ impl Hub {
         if !allowed {
             return self.answer(back, Err(Refusal::NotYours));
         }
-        self.change(asker, (key, &room), offset, Change::Remove, What::Deleted { of: offset }, &nonce, back)
-            .await;
+        let told = What::Deleted { of: offset };
+        if self.change(asker, (key, &room), offset, Change::Remove, told, &nonce, back).await {
+            self.unname_files(&what).await;
+        }
     }
 
+    /// Whether it was changed.
     #[allow(clippy::too_many_arguments)] // one step of two requests
     async fn change(
         self: &Rc<Self>,
@@ -241,17 +252,26 @@ impl Hub {
         told: What,
         nonce: &str,
         back: Back,
-    ) {
+    ) -> bool {
         let stream = self.state.borrow().rooms.get(key).map(|room| room.stream.clone());
-        let Some(stream) = stream else { return self.answer(back, Err(Refusal::Busy { again_ms: 100 })) };
+        let Some(stream) = stream else {
+            self.answer(back, Err(Refusal::Busy { again_ms: 100 }));
+            return false;
+        };
         // First the message, then the word of it: whoever reads between the two reads what holds.
         match self.store.log().change(&stream, offset, change).await {
             // Nobody may be there, and it may have been forgotten since.
-            Ok(_) => match self.find(asker, room).await {
-                Ok((key, side)) => self.write(asker, key, side, told, Some(nonce), Some(back)),
-                Err(refusal) => self.answer(back, Err(refusal)),
-            },
-            Err(error) => self.answer(back, Err(Refusal::Store(error))),
+            Ok(_) => {
+                match self.find(asker, room).await {
+                    Ok((key, side)) => self.write(asker, key, side, told, Some(nonce), Some(back)),
+                    Err(refusal) => self.answer(back, Err(refusal)),
+                }
+                true
+            }
+            Err(error) => {
+                self.answer(back, Err(Refusal::Store(error)));
+                false
+            }
         }
     }
 

@@ -21,13 +21,14 @@ use madang_host::{clock, random};
 use madang_store::error::StoreError;
 use madang_store::kv::{Put, When};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::presence::ANYWHERE;
 use super::renaming::CHANGES;
 use super::state::{Asker, Human, Session};
 use super::{Back, Hub};
 use crate::event::{Person, PersonId};
-use crate::floor::Cut;
+use crate::login::Held;
 use crate::names;
 use crate::pace::Pace;
 use crate::post::{Claim, SessionId};
@@ -41,6 +42,10 @@ pub(super) const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 pub trait Directory: Send + Sync {
     /// The user whose folded name this is: the name as it is shown.
     fn find(&self, folded: &str) -> Pin<Box<dyn Future<Output = Option<Arc<str>>> + Send>>;
+    /// Changes whenever a login was taken back: each one is asked then whether it holds.
+    fn revoked(&self) -> watch::Receiver<u64>;
+    /// Changes when it was not heard for too long what was taken back: the store is asked of each login then.
+    fn doubted(&self) -> watch::Receiver<u64>;
 }
 
 /// What is kept of a guest.
@@ -59,6 +64,8 @@ struct Greeted {
     key: Option<String>,
     /// The record of a guest who may come back.
     kept: Option<Bytes>,
+    /// By what, where that can be taken back.
+    login: Option<Held>,
 }
 
 impl Hub {
@@ -83,6 +90,8 @@ impl Hub {
                 busy: true,
                 queue: VecDeque::new(),
                 watches: Vec::new(),
+                login: None,
+                over: false,
             };
             state.sessions.insert(id, session);
         }
@@ -127,6 +136,7 @@ impl Hub {
                     admin: false,
                     key: None,
                     kept: None,
+                    login: None,
                 }
             }
             claim => self.greet(claim).await?,
@@ -140,9 +150,9 @@ impl Hub {
 
     async fn greet(&self, claim: Claim) -> Result<Greeted, Refusal> {
         let (name, key, keeps) = match claim {
-            Claim::User { name, admin } => {
+            Claim::User { name, admin, login } => {
                 let person = Person { id: user_id(&name), name };
-                return Ok(Greeted { person, admin, key: None, kept: None });
+                return Ok(Greeted { person, admin, key: None, kept: None, login });
             }
             Claim::Guest { name, key, keeps } => (names::person(&name)?, key, keeps),
             // Those never say hello.
@@ -154,7 +164,7 @@ impl Hub {
             return match key {
                 Some(key) if hash(&key) == record.key_hash => {
                     let person = Person { id: record.id, name: record.name };
-                    Ok(Greeted { person, admin: false, key: Some(key), kept: Some(bytes) })
+                    Ok(Greeted { person, admin: false, key: Some(key), kept: Some(bytes), login: None })
                 }
                 Some(_) => Err(Refusal::BadKey),
                 None => Err(Refusal::NameTaken { name }),
@@ -167,7 +177,7 @@ impl Hub {
         let id = PersonId(format!("g:{}", hex(&secret[..8])).into());
         let person = Person { id, name };
         if !keeps {
-            return Ok(Greeted { person, admin: false, key: None, kept: None });
+            return Ok(Greeted { person, admin: false, key: None, kept: None, login: None });
         }
         let key = key.unwrap_or_else(|| hex(&secret[8..24]));
         let record =
@@ -176,7 +186,9 @@ impl Hub {
         let put =
             self.store.kv().put(&self.space("guest"), &folded, bytes.clone(), When::Absent, Some(KEPT_FOR));
         match put.await? {
-            Put::Done(_) => Ok(Greeted { person, admin: false, key: Some(key), kept: Some(bytes) }),
+            Put::Done(_) => {
+                Ok(Greeted { person, admin: false, key: Some(key), kept: Some(bytes), login: None })
+            }
             Put::Held(_) => Err(Refusal::NameTaken { name: person.name }),
         }
     }
@@ -208,10 +220,14 @@ impl Hub {
 
     /// The connection is this person's from now on.
     async fn seat(self: &Rc<Self>, id: SessionId, greeted: Greeted) -> Result<Reply, Refusal> {
-        let Greeted { person, admin, key, kept } = greeted;
+        let Greeted { person, admin, key, kept, login } = greeted;
         let mine = if person.id.is_guest() { BTreeMap::new() } else { self.memberships(&person.id).await? };
         let everyone = self.everyone().await?;
         let now = clock::now();
+        if login.as_ref().is_some_and(|login| !login.holds()) {
+            // Taken back on the way: nobody looks for it before it has a place.
+            return Err(Refusal::TokenExpired);
+        }
         let mut state = self.state.borrow_mut();
         let max = state.rules.sessions_per_person_max;
         let folded = names::fold(&person.name);
@@ -253,6 +269,7 @@ impl Hub {
         self.moved.notify_one();
         if let Some(session) = state.sessions.get_mut(&id) {
             session.person = Some(person.id.clone());
+            session.login = login;
         }
         state.enter(id, everyone, 0, None, None)?;
         let rules = &state.rules;
@@ -287,12 +304,6 @@ impl Hub {
                 }
             });
         }
-    }
-
-    /// Ends every connection of a user.
-    pub fn log_out(&self, user: &str) {
-        self.state.borrow_mut().cut_person(&user_id(user), Cut::Replaced);
-        self.flush();
     }
 
     /// A namespace of the store's key-value, of this chat only.

@@ -11,6 +11,7 @@
 //! Not here: connections (`floor`, the faces).
 
 mod across;
+mod attached;
 mod checks;
 mod counts;
 mod deaf;
@@ -18,6 +19,7 @@ mod flows;
 mod greeting;
 mod handing;
 mod keeping;
+mod logins;
 mod order;
 mod places;
 mod posting;
@@ -41,6 +43,7 @@ use madang_store::Store;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use self::across::Across;
+pub use self::attached::AttachedNotes;
 pub use self::counts::{Counts, HubCounts};
 pub use self::greeting::Directory;
 pub(crate) use self::greeting::now_ms;
@@ -54,6 +57,7 @@ use crate::post::{Claim, Inbox, Once, SessionId, ToHub, ToWorker};
 use crate::refusal::Refusal;
 use crate::reply::{Done, Reply};
 use crate::rules::Rules;
+use crate::web::files::shelf::Shelf;
 
 /// Reads of the log under way.
 const READS_MAX: usize = 64;
@@ -77,6 +81,7 @@ pub struct Hub {
     name: Arc<str>,
     store: Store,
     directory: Option<Arc<dyn Directory>>,
+    shelf: Option<Arc<Shelf>>,
     state: RefCell<State>,
     across: Option<Across>,
     handing: Handing,
@@ -106,6 +111,8 @@ pub struct HubParts {
     pub store: Store,
     /// Users, where there are any.
     pub directory: Option<Arc<dyn Directory>>,
+    /// The uploaded files, where there are any.
+    pub shelf: Option<Arc<Shelf>>,
     /// The way to other machines, where there are any.
     pub bus: Option<Bus>,
     /// The bells of its hooks.
@@ -119,7 +126,7 @@ pub struct HubParts {
 impl Hub {
     /// Serves until it is told to end and everything written was told. To be run on a thread of its own, in a `LocalSet`.
     pub async fn run(parts: HubParts, mut inbox: Inbox) {
-        let HubParts { name, rules, store, directory, bus, hooks, workers, counts } = parts;
+        let HubParts { name, rules, store, directory, shelf, bus, hooks, workers, counts } = parts;
         let (queue, written) = mpsc::unbounded_channel();
         let (across, mailbox) = bus.as_ref().map(|bus| Across::open(bus, &name)).unzip();
         let (handing, seen) = Handing::new(hooks, bus.is_some());
@@ -130,6 +137,7 @@ impl Hub {
             name,
             store,
             directory,
+            shelf,
             state: RefCell::new(State::new(rules, workers.len())),
             queue,
             writing: Cell::new(0),
@@ -148,6 +156,10 @@ impl Hub {
         let sharing = bus.map(|bus| tokio::task::spawn_local(Rc::clone(&hub).share_presence(bus)));
         let telling = tokio::task::spawn_local(Rc::clone(&hub).hand_all(seen));
         let keeping = tokio::task::spawn_local(Rc::clone(&hub).keep_history());
+        let revoking = [
+            tokio::task::spawn_local(Rc::clone(&hub).hear_revoked()),
+            tokio::task::spawn_local(Rc::clone(&hub).hear_doubts()),
+        ];
         let posting = tokio::task::spawn_local(Rc::clone(&hub).post_all(workers));
         let mut requests = Busy::default();
         while let Some(first) = inbox.recv().await {
@@ -172,7 +184,7 @@ impl Hub {
             }
         }
         keeping.abort();
-        hearing.iter().chain(&sharing).chain(&looking).for_each(tokio::task::JoinHandle::abort);
+        hearing.iter().chain(&sharing).chain(&looking).chain(&revoking).for_each(tokio::task::JoinHandle::abort);
         while hub.writing.get() > 0 {
             hub.settled.notified().await;
         }

@@ -23,8 +23,8 @@ use super::presence::{ANYWHERE, Elsewhere};
 use super::watching::Watching;
 use crate::ask::{Ask, Seen};
 use crate::event::{Event, Person, PersonId, Rank};
-use crate::floor::Cut;
 use crate::law::{Law, Who};
+use crate::login::Held;
 use crate::notice::{Arrived, Notice};
 use crate::pace::{Pace, Rate};
 use crate::post::{RoomId, SessionId, ToWorker};
@@ -54,6 +54,10 @@ pub(super) struct Session {
     pub(super) queue: VecDeque<(u64, Ask)>,
     /// Folded names of those whose coming and going it is told.
     pub(super) watches: Vec<String>,
+    /// By what its user is here, where that can be taken back.
+    pub(super) login: Option<Held>,
+    /// It was taken back: nothing is done for it any more.
+    pub(super) over: bool,
 }
 
 /// Somebody who is connected.
@@ -494,6 +498,9 @@ impl State {
     /// [`Refusal::HelloFirst`].
     pub(super) fn asker(&self, id: SessionId) -> Result<Asker, Refusal> {
         let session = self.sessions.get(&id).ok_or(Refusal::HelloFirst)?;
+        if session.over {
+            return Err(Refusal::TokenExpired);
+        }
         let human =
             session.person.as_ref().and_then(|person| self.humans.get(person)).ok_or(Refusal::HelloFirst)?;
         Ok(Asker { person: human.person.clone(), admin: human.admin, session: Some(id) })
@@ -545,14 +552,6 @@ impl State {
             if let Some(out) = self.out.get_mut(worker) {
                 out.push(ToWorker::Around { room: id, notice: Arc::clone(notice), except });
             }
-        }
-    }
-
-    /// Ends every connection of somebody.
-    pub(super) fn cut_person(&mut self, person: &PersonId, why: Cut) {
-        let sessions = self.humans.get(person).map(|human| human.sessions.clone()).unwrap_or_default();
-        for session in sessions {
-            self.post(session.worker, ToWorker::Cut { session, why });
         }
     }
 }

@@ -23,6 +23,8 @@ fn connect(state: &mut State, slot: u32, name: &str) {
         busy: false,
         queue: VecDeque::new(),
         watches: vec![],
+        login: None,
+        over: false,
     };
     state.sessions.insert(id(slot), session);
     let human = state.humans.entry(person.id.clone()).or_insert_with(|| Human {

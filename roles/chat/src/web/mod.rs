@@ -79,12 +79,12 @@ impl ChatService {
         }
     }
 
-    fn upgrade(&self, exchange: &mut Exchange) {
-        let signed_in = match who(&self.here, &exchange.head) {
+    fn upgrade(here: &Rc<Here>, exchange: &mut Exchange, signed_in: Result<Option<Claim>, Refusal>) {
+        let signed_in = match signed_in {
             Ok(signed_in) => signed_in,
             Err(refusal) => return refuse(exchange, &refusal),
         };
-        let settings = self.here.settings();
+        let settings = here.settings();
         let origins = match &settings.origins {
             config::Origins::Any => Origins::Any,
             config::Origins::Only(named) => Origins::SameHostAnd(named),
@@ -97,11 +97,12 @@ impl ChatService {
             ping: settings.ping,
             stalled: settings.stalled,
         };
-        let here = Rc::clone(&self.here);
+        let hall = Rc::clone(&here.hall);
+        let here = Rc::clone(here);
         let offer = Offer { origins, protocol, limits };
         // A refusal is the answer, and noted.
         let connection = Rc::clone(&exchange.connection);
-        let _ = websocket::accept(exchange, &self.here.hall, &offer, move |socket| match protocol {
+        let _ = websocket::accept(exchange, &hall, &offer, move |socket| match protocol {
             Some(irc::TEXT | irc::BINARY) => {
                 irc::open_websocket(&here, socket, protocol == Some(irc::BINARY), connection, signed_in)
             }
@@ -124,7 +125,17 @@ impl Service for ChatService {
                 exchange.response.status = 308;
                 exchange.response.fields.set("location", to);
             }
-            Some("ws") => self.upgrade(&mut exchange),
+            Some("ws") => match who_now(&self.here, &exchange.head) {
+                Seen::Now(signed_in) => Self::upgrade(&self.here, &mut exchange, signed_in),
+                Seen::Later(asking) => {
+                    let here = Rc::clone(&self.here);
+                    return Reply::Later(Box::pin(async move {
+                        let signed_in = asking.await.map(Some);
+                        Self::upgrade(&here, &mut exchange, signed_in);
+                        exchange
+                    }));
+                }
+            },
             Some("rooms") => return Reply::Later(Box::pin(rooms::open(Rc::clone(&self.here), exchange))),
             Some("files") => return Reply::Later(Box::pin(files::take(Rc::clone(&self.here), exchange))),
             Some(below) => {
@@ -148,13 +159,30 @@ impl Service for ChatService {
 
 /// Who a request shows to be, by its token or cookie; `None`: nobody. A cookie that is not good is none: it may be an old one,
 /// and whoever sends it can still come as a guest.
-fn who(here: &Here, head: &RequestHead) -> Result<Option<Claim>, Refusal> {
-    let Some(logins) = here.logins() else { return Ok(None) };
-    match credential::shown(head, logins.cookie(head.scheme() == Scheme::Https)) {
-        Shown::Nothing => Ok(None),
-        Shown::Bearer(token) => logins.check(token).map(Some),
-        Shown::Cookie(token) => Ok(logins.check(token).ok()),
+async fn who(here: &Here, head: &RequestHead) -> Result<Option<Claim>, Refusal> {
+    match who_now(here, head) {
+        Seen::Now(seen) => seen,
+        Seen::Later(asking) => asking.await.map(Some),
     }
+}
+
+/// What a look at a request says.
+enum Seen {
+    Now(Result<Option<Claim>, Refusal>),
+    /// Perhaps an API key: the store knows.
+    Later(LocalFuture<Result<Claim, Refusal>>),
+}
+
+fn who_now(here: &Here, head: &RequestHead) -> Seen {
+    let Some(logins) = here.logins() else { return Seen::Now(Ok(None)) };
+    Seen::Now(match credential::shown(head, logins.cookie(head.scheme() == Scheme::Https)) {
+        Shown::Nothing => Ok(None),
+        Shown::Bearer(token) => match logins.check(token) {
+            Err(Refusal::BadToken) => return Seen::Later(logins.ask(token)),
+            checked => checked.map(Some),
+        },
+        Shown::Cookie(token) => Ok(logins.check(token).ok()),
+    })
 }
 
 /// Only these methods.

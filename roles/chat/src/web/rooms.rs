@@ -65,7 +65,7 @@ pub(super) async fn open(here: Rc<Here>, mut exchange: Box<Exchange>) -> Box<Exc
         only(&mut exchange, "GET, HEAD");
         return exchange;
     }
-    let outcome = match reader(&here, &exchange) {
+    let outcome = match reader(&here, &exchange).await {
         Ok(claim) => once(&here, claim, Rooms::default()).await,
         Err(refusal) => Err(refusal),
     };
@@ -85,7 +85,7 @@ async fn say(here: &Here, exchange: &mut Exchange, room: String) -> Result<Reply
     let said: Said =
         serde_json::from_slice(&body).map_err(|error| Refusal::Malformed { why: error.to_string() })?;
     let Said { text, nonce, name, key, reply, files, action } = said;
-    let claim = match (who(here, &exchange.head)?, name) {
+    let claim = match (who(here, &exchange.head).await?, name) {
         (Some(claim), _) => claim,
         (None, Some(name)) => Claim::Guest { name, key, keeps: false },
         (None, None) => return Err(Refusal::UsersOnly),
@@ -97,18 +97,18 @@ async fn past(here: &Here, exchange: &Exchange, room: String) -> Result<Reply, R
     let query = exchange.head.query();
     let (before, after) = (number(query, "before")?, number(query, "after")?);
     let limit = number(query, "limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let claim = reader(here, exchange)?;
+    let claim = reader(here, exchange).await?;
     once(here, claim, History { room, before, after, limit, ..History::default() }).await
 }
 
 /// Who reads: a user, or a guest of no name that matters.
-pub(super) fn reader(here: &Here, exchange: &Exchange) -> Result<Claim, Refusal> {
+pub(super) async fn reader(here: &Here, exchange: &Exchange) -> Result<Claim, Refusal> {
     let nobody = || Claim::Guest {
         name: format!("reader-{:08x}", madang_host::random::seed() & 0xffff_ffff),
         key: None,
         keeps: false,
     };
-    Ok(who(here, &exchange.head)?.unwrap_or_else(nobody))
+    Ok(who(here, &exchange.head).await?.unwrap_or_else(nobody))
 }
 
 /// Asks the hub without a connection.

@@ -182,7 +182,7 @@ async fn begin(here: &Rc<Here>, exchange: &mut Exchange, room: String) -> Result
         None => parameter(exchange.head.query(), "since")?,
     };
     let since = since.as_deref().map(seen).transpose()?;
-    let claim = super::rooms::reader(here, exchange)?;
+    let claim = super::rooms::reader(here, exchange).await?;
     let settings = here.settings();
     let ear = Rc::new(Ear {
         waits: RefCell::default(),

@@ -11,9 +11,10 @@
 //! Not here: what requests mean (`hub`), frames (`http::websocket`).
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
+use madang_http::body::LocalFuture;
 use madang_http::websocket::{Closed, Handler, Socket, code};
 use madang_wire::websocket::write_text;
 use serde::Serialize;
@@ -44,6 +45,7 @@ enum Stage {
 
 /// One websocket.
 pub(super) struct Talk {
+    me: Weak<Self>,
     here: Rc<Here>,
     socket: Rc<Socket>,
     session: RefCell<Option<Session>>,
@@ -61,7 +63,8 @@ pub(super) struct Talk {
 
 impl Talk {
     pub(super) fn open(here: &Rc<Here>, socket: &Rc<Socket>, signed_in: Option<Claim>) -> Rc<dyn Handler> {
-        let this = Rc::new(Self {
+        let this = Rc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             here: Rc::clone(here),
             socket: Rc::clone(socket),
             session: RefCell::default(),
@@ -121,15 +124,28 @@ impl Talk {
     fn hello(&self, id: u64, hello: Hello) {
         let refused = match self.stage.get() {
             Stage::Silent => match self.claim(hello) {
-                Ok(claim) => {
+                Claimed::Now(Ok(claim)) => {
                     self.stage.set(Stage::Asked(id));
-                    let said = self.with_session(|session| session.hello(id, claim));
-                    if said.is_err() {
-                        self.stage.set(Stage::Silent);
-                    }
-                    said.err()
+                    self.say_hello(id, claim)
                 }
-                Err(refusal) => Some(refusal),
+                Claimed::Now(Err(refusal)) => Some(refusal),
+                Claimed::Later(asking) => {
+                    self.stage.set(Stage::Asked(id));
+                    let me = Weak::clone(&self.me);
+                    tokio::task::spawn_local(async move {
+                        let found = asking.await;
+                        let Some(this) = me.upgrade() else { return };
+                        let refused = match found {
+                            Ok(claim) => this.say_hello(id, claim),
+                            Err(refusal) => Some(refusal),
+                        };
+                        if let Some(refusal) = refused {
+                            this.stage.set(Stage::Silent);
+                            this.refuse(id, refusal);
+                        }
+                    });
+                    None
+                }
             },
             Stage::Asked(_) | Stage::In => Some(Refusal::HelloTwice),
         };
@@ -138,16 +154,32 @@ impl Talk {
         }
     }
 
+    /// Why not, if it cannot be said now.
+    fn say_hello(&self, id: u64, claim: Claim) -> Option<Refusal> {
+        let said = self.with_session(|session| session.hello(id, claim));
+        if said.is_err() {
+            self.stage.set(Stage::Silent);
+        }
+        said.err()
+    }
+
     /// A token says more than a cookie, and both more than a name.
-    fn claim(&self, hello: Hello) -> Result<Claim, Refusal> {
+    fn claim(&self, hello: Hello) -> Claimed {
         if let Some(token) = hello.token {
-            return self.here.logins().ok_or(Refusal::BadToken)?.check(&token);
+            let Some(logins) = self.here.logins() else { return Claimed::Now(Err(Refusal::BadToken)) };
+            return match logins.check(&token) {
+                // Perhaps an API key that was not shown lately.
+                Err(Refusal::BadToken) => Claimed::Later(logins.ask(&token)),
+                checked => Claimed::Now(checked),
+            };
         }
         if let Some(claim) = &self.signed_in {
-            return Ok(claim.clone());
+            return Claimed::Now(Ok(claim.clone()));
         }
-        let name = hello.name.ok_or(Refusal::UsersOnly)?;
-        Ok(Claim::Guest { name, key: hello.key, keeps: true })
+        Claimed::Now(match hello.name {
+            Some(name) => Ok(Claim::Guest { name, key: hello.key, keeps: true }),
+            None => Err(Refusal::UsersOnly),
+        })
     }
 
     fn ask(&self, id: u64, ask: Ask) {
@@ -170,6 +202,13 @@ impl Talk {
     fn with_session(&self, call: impl FnOnce(&Session) -> Result<(), Refusal>) -> Result<(), Refusal> {
         self.session.borrow().as_ref().map_or(Err(Refusal::ShuttingDown), call)
     }
+}
+
+/// Who a hello shows.
+enum Claimed {
+    Now(Result<Claim, Refusal>),
+    /// The store has to be asked.
+    Later(LocalFuture<Result<Claim, Refusal>>),
 }
 
 /// `{"id":N,"ok":{…}}`.

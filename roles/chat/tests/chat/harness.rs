@@ -162,6 +162,7 @@ pub(crate) fn with_hubs<F: Future<Output = ()>>(
                 rules: rules.clone(),
                 store: store.clone(),
                 directory: None,
+                shelf: None,
                 bus: buses.get(machine % buses.len().max(1)).cloned(),
                 workers: vec![post],
                 counts: Arc::default(),

@@ -10,8 +10,9 @@
 //!    them): the time tells nobody which names exist.
 //! 3. Where a password was checked the field is taken out: nobody behind this step sees it.
 //!
-//! Not here: tokens and sessions (`identity`, to come), limits on guessing (the route's `limit`).
+//! Not here: logins of the house (`login`), limits on guessing (the route's `limit`).
 
+pub mod login;
 mod password;
 mod verified;
 
@@ -65,7 +66,7 @@ pub(crate) struct Question {
 }
 
 impl Auth {
-    pub(crate) fn new(settings: &config::Auth) -> Self {
+    pub(crate) fn new(settings: &config::Basic) -> Self {
         let realm = settings.realm.replace('\\', "\\\\").replace('"', "\\\"");
         let user = |(name, hash): &(String, String)| (Rc::from(&**name), Arc::from(&**hash));
         Self {
@@ -194,7 +195,7 @@ mod tests {
     fn right_passwords_are_asked_about_once() {
         let hash = cheap_hash("secret");
         let auth =
-            Auth::new(&config::Auth { realm: "a \"b\"".to_owned(), users: vec![("ana".to_owned(), hash)] });
+            Auth::new(&config::Basic { realm: "a \"b\"".to_owned(), users: vec![("ana".to_owned(), hash)] });
         assert_eq!(auth.challenge().as_str(), "Basic realm=\"a \\\"b\\\"\", charset=\"UTF-8\"");
         let (desk, verified, now) = (Arc::new(Desk::default()), Verified::new(), clock::now());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -185,7 +185,7 @@ pub const ROUTE: Section = Section {
             "auth",
             Kind::Table(&AUTH),
             "",
-            "Ask for a name and password (basic authentication; use it under https only).",
+            "Ask for a name and password (basic authentication; use it under https only), or for a login of this house: `auth = { roles = [\"admin\"] }`.",
         ),
         key("cors", Kind::Table(&CORS), "", "Let pages of other origins read the answers."),
         key("allow", Kind::Networks, "", "Only these client addresses; others get 403."),
@@ -254,11 +254,23 @@ pub const ROUTE: Section = Section {
 /// `auth`.
 pub const AUTH: Section = Section {
     title: "auth",
-    doc: "Basic authentication with argon2id hashes (make one with `madang hash`).",
+    doc: "Who may use a route: by names and argon2id hashes of its own (basic authentication; make one with `madang hash`), or by a login of this house (docs/identity.md).",
     keys: &[
         key("realm", Kind::Text, "\"madang\"", "What the browser shows."),
         key("users", Kind::Map(&Kind::Text), "", "Names to hashes: `{ ana = \"$argon2id$…\" }`."),
         key("users_file", Kind::Path, "", "The same in a file, a line each: `name:$argon2id$…`."),
+        key(
+            "login",
+            Kind::Bool,
+            "",
+            "`login = true`: every user who is signed in, by token, API key or cookie; no guests. Others get 401.",
+        ),
+        key(
+            "roles",
+            TEXTS,
+            "",
+            "Users who are signed in and have one of these roles; others get 403 (`role-missing`).",
+        ),
     ],
 };
 

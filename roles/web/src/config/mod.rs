@@ -20,7 +20,7 @@ use madang_settings::schema::Kind;
 use madang_settings::tree::Value;
 use madang_settings::unit::Rate;
 
-pub use self::access::{Auth, Cors};
+pub use self::access::{Auth, Basic, Cors, LoginRule};
 pub use self::keys::{AUTH, CORS, ROUTE, SITE};
 pub use self::proxy::{MIRROR, MirrorSettings, ProxySettings, SPLIT, SplitArm, SplitBy, Takes};
 use crate::pattern::PathPattern;

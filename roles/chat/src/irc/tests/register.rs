@@ -90,7 +90,7 @@ fn a_user_logs_in_by_sasl() {
     assert_eq!(talk.heard(), ["AUTHENTICATE +"]);
     talk.says("AUTHENTICATE AG1pbmEAc2VjcmV0");
     assert_eq!(talk.next().1, Todo::Login(Attempt::Message(b"\0mina\0secret".to_vec())));
-    let user = Claim::User { name: "mina".into(), admin: false };
+    let user = Claim::User { name: "mina".into(), admin: false, login: None };
     talk.machine.authenticated(Step::Done(user.clone()), NOON);
     assert_eq!(
         talk.heard(),

@@ -16,10 +16,12 @@ pub mod shelf;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use madang_http::body::{Body, BodyFault, FileBody};
 use madang_http::exchange::Exchange;
+use madang_store::Store;
 use madang_wire::path::percent_encode_path;
 use madang_wire::request::Method;
 
@@ -29,6 +31,7 @@ use super::{only, refuse, rooms, who};
 use crate::config::FileSettings;
 use crate::event::File;
 use crate::here::Here;
+use crate::hub::AttachedNotes;
 use crate::post::Claim;
 use crate::refusal::Refusal;
 
@@ -85,7 +88,7 @@ async fn taken(here: &Rc<Here>, exchange: &mut Exchange) -> Result<File, Refusal
     let settings = here.settings();
     let none = Refusal::BadFile { must: "a link elsewhere: this chat takes no files" };
     let (Some(files), Some(shelf)) = (&settings.files, here.shelf()) else { return Err(none) };
-    let by = sender(here, exchange, files)?;
+    let by = sender(here, exchange, files).await?;
     let name = parameter(exchange.head.query(), "name")?.unwrap_or_default();
     let is_name = !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
@@ -106,7 +109,7 @@ async fn taken(here: &Rc<Here>, exchange: &mut Exchange) -> Result<File, Refusal
     if bytes == 0 {
         return Err(Refusal::BadFile { must: "more than nothing" });
     }
-    let about = About { name: name.clone(), media_type: media_type.clone(), bytes, by };
+    let about = About { name: name.clone(), media_type: media_type.clone(), bytes, by, noted: true };
     let id = off(move || part.finish(&about)).await?;
     let mut path = Vec::new();
     percent_encode_path(&name, &mut path);
@@ -115,8 +118,8 @@ async fn taken(here: &Rc<Here>, exchange: &mut Exchange) -> Result<File, Refusal
 }
 
 /// Who sends it, by name.
-fn sender(here: &Here, exchange: &Exchange, files: &FileSettings) -> Result<String, Refusal> {
-    if let Some(Claim::User { name, .. }) = who(here, &exchange.head)? {
+async fn sender(here: &Here, exchange: &Exchange, files: &FileSettings) -> Result<String, Refusal> {
+    if let Some(Claim::User { name, .. }) = who(here, &exchange.head).await? {
         return Ok(name.to_string());
     }
     if !files.guests {
@@ -265,6 +268,28 @@ fn one_range(value: &[u8], length: u64) -> Option<Option<(u64, u64)>> {
 /// For `madang`: where the files of a chat lie.
 pub fn folder(data: &std::path::Path, chat: &str) -> std::path::PathBuf {
     data.join("chat").join(chat).join("files")
+}
+
+/// An upload that no message named for so long is thrown away.
+pub const UNSENT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Throws away what is older than history, and what no message has. What cannot be done now is done the next time.
+pub async fn sweep(store: Store, chat: Arc<str>, shelf: Arc<Shelf>, age_max: Option<Duration>) {
+    if let Some(age_max) = age_max {
+        let shelf = Arc::clone(&shelf);
+        let _ = tokio::task::spawn_blocking(move || shelf.forget(age_max)).await;
+    }
+    let Ok(notes) = AttachedNotes::read(&store, &chat).await else { return };
+    let looked = Arc::clone(&shelf);
+    let found = tokio::task::spawn_blocking(move || looked.unnamed(|id| notes.names(id), UNSENT_MAX)).await;
+    let Ok(Ok(unnamed)) = found else { return };
+    for id in unnamed {
+        // It may have been sent since the notes were read.
+        if matches!(AttachedNotes::names_now(&store, &chat, &id).await, Ok(None | Some(false))) {
+            let shelf = Arc::clone(&shelf);
+            let _ = tokio::task::spawn_blocking(move || shelf.remove(&id)).await;
+        }
+    }
 }
 
 /// What all workers of a chat share.

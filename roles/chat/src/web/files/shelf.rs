@@ -38,6 +38,9 @@ pub struct About {
     pub bytes: u64,
     /// Who sent it, by name.
     pub by: String,
+    /// A message with it is noted in the store before it is written: without a note none has it.
+    #[serde(default)]
+    pub noted: bool,
 }
 
 /// See the module.
@@ -153,6 +156,57 @@ impl Shelf {
         Ok(gone)
     }
 
+    /// Ids of files that no message has: those that are named no more, and those that were never named within `unsent_max`.
+    /// `names`: whether a message names this one; `None`: none ever did.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn unnamed(
+        &self,
+        names: impl Fn(&str) -> Option<bool>,
+        unsent_max: Duration,
+    ) -> io::Result<Vec<String>> {
+        let now = clock::wall();
+        let mut all = Vec::new();
+        for path in self.paths()? {
+            let Some(id) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")) else {
+                continue;
+            };
+            let named = names(id);
+            if named == Some(true) {
+                continue;
+            }
+            // What cannot be read now is looked at the next time.
+            let Ok(about) = fs::read(&path) else { continue };
+            // Of a program before notes: nobody knows whether a message has it.
+            let is_noted = serde_json::from_slice::<About>(&about).is_ok_and(|about| about.noted);
+            let taken = fs::metadata(&path).and_then(|about| about.modified());
+            let is_late = taken.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age >= unsent_max));
+            if is_noted && (named == Some(false) || is_late) {
+                all.push(id.to_owned());
+            }
+        }
+        Ok(all)
+    }
+
+    /// Throws one file away. Nothing if there is none.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn remove(&self, id: &str) -> io::Result<()> {
+        if self.find(id)?.is_none() {
+            return Ok(());
+        }
+        let path = self.folder.join(&id[..2]).join(id);
+        // What leads to it first: nobody finds half of it.
+        for path in [path.with_extension(ABOUT), path] {
+            let bytes = fs::metadata(&path)?.len();
+            fs::remove_file(&path)?;
+            self.give_back(bytes);
+        }
+        Ok(())
+    }
+
     fn take_room(&self, bytes: u64, max: u64) -> bool {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= max);
         self.used.fetch_update(AcqRel, Acquire, fits).is_ok()
@@ -222,7 +276,7 @@ mod tests {
     use super::*;
 
     fn about(bytes: u64) -> About {
-        About { name: "a.txt".into(), media_type: "text/plain".into(), bytes, by: "mina".into() }
+        About { name: "a.txt".into(), media_type: "text/plain".into(), bytes, by: "mina".into(), noted: true }
     }
 
     // Goal: what was taken whole is found and counted, over a restart too; what breaks off leaves nothing.
@@ -253,6 +307,36 @@ mod tests {
         {
             assert!(shelf.find(id).unwrap().is_none(), "{id}");
         }
+    }
+
+    // Goal: what no message has is found: at once where one had it, after a while where none ever did; and files of a program before notes stay.
+    #[test]
+    fn what_no_message_has_is_found() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let shelf = Shelf::open(folder.path().to_owned()).unwrap();
+        let put = |noted| {
+            let part = shelf.begin().unwrap().write(b"hello", 1000).unwrap();
+            part.finish(&About { noted, ..about(5) }).unwrap()
+        };
+        let (sent, deleted, unsent, old) = (put(true), put(true), put(true), put(false));
+        let names = |id: &str| match id {
+            id if id == sent => Some(true),
+            id if id == deleted => Some(false),
+            _ => None,
+        };
+        let day = Duration::from_secs(86_400);
+        assert_eq!(shelf.unnamed(names, day).unwrap(), [deleted.as_str()]);
+        let mut late = shelf.unnamed(names, Duration::ZERO).unwrap();
+        late.sort();
+        let mut wanted = [deleted.as_str(), unsent.as_str()];
+        wanted.sort_unstable();
+        assert_eq!(late, wanted);
+        let used = shelf.used();
+        shelf.remove(&deleted).unwrap();
+        shelf.remove(&deleted).unwrap();
+        assert!(shelf.find(&deleted).unwrap().is_none() && shelf.find(&old).unwrap().is_some());
+        assert!(shelf.used() < used);
+        assert_eq!(Shelf::open(folder.path().to_owned()).unwrap().used(), shelf.used());
     }
 
     // Goal: all together never take more than their limit, and what is thrown away makes room.
