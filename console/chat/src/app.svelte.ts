@@ -99,7 +99,8 @@ export class App {
     const answer = await this.#auth("login", { name, password, cookies: true });
     if (!answer) return this.w.errors["offline"];
     if (!answer.ok) {
-      const said = (await answer.json().catch(() => ({}))) as { error?: { name?: string; text?: string } };
+      const said = (await answer.json().catch(() => ({}))) as { error?: { name?: string; text?: string; again_ms?: number } };
+      if (said.error?.name === "login-wait") return this.w.login_wait(Math.max(1, Math.ceil((said.error.again_ms ?? 0) / 1000)));
       const why = answer.status === 404 ? "no-accounts" : answer.status === 401 ? "bad-login" : answer.status === 429 ? "too-fast" : (said.error?.name ?? "");
       return this.w.errors[why] ?? said.error?.text ?? this.w.errors["bad-login"];
     }

@@ -9,13 +9,15 @@ const TYPES = { html: "text/html", js: "text/javascript", css: "text/css", svg: 
 
 export const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-features=LocalNetworkAccessChecks"] });
 
-/** A page of its own browser profile. What goes wrong in it is gathered in `page.wrong`. */
+/** A page of its own browser profile. What goes wrong in it is gathered in `page.wrong`, its websocket is `page.socket`. */
 export async function open(browser, base, { width = 1280, height = 800, locale = "en-US", dark = false, phone = false, script } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, locale, colorScheme: dark ? "dark" : "light", hasTouch: phone, isMobile: phone, permissions: ["clipboard-read", "clipboard-write"] });
   context.setDefaultTimeout(15_000);
   const page = await context.newPage();
   page.wrong = [];
   if (script) await page.addInitScript(script);
+  // The newest of its websockets.
+  page.on("websocket", (socket) => { page.socket = socket; });
   page.on("pageerror", (error) => page.wrong.push(error.message));
   page.on("console", (message) => {
     // A server that is away is told by the browser too; that is what some tests are about.

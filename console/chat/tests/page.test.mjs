@@ -72,8 +72,10 @@ test("the page", { timeout: 240_000 }, async (t) => {
     // Safari: the composition has ended, the key that ended it comes after and bears 229.
     await enter_key(229);
     await compose("ㄱ", "그", "글");
-    await nari.waitForTimeout(50);
-    assert.equal((await texts(nari)).length, before, "nothing left");
+    // What had left would have come before what is said now.
+    await write(mina, "and now?");
+    await said(nari, "and now?");
+    assert.equal((await texts(nari)).length, before + 1, "nothing left");
     await line.send("Input.insertText", { text: "글" });
     await nari.keyboard.press("Enter");
     await said(mina, "한글");
@@ -116,7 +118,11 @@ test("the page", { timeout: 240_000 }, async (t) => {
   });
 
   await step("a reload comes back as the same person, in the same rooms; what was said meanwhile is marked new", async () => {
-    await mina.waitForTimeout(900); // what was read is told after a while
+    // What was read is told after a while.
+    const told = nari.socket.waitForEvent("framesent", ({ payload }) => /"do":"read"/.test(payload));
+    await write(mina, "this is read");
+    await said(nari, "this is read");
+    await told;
     await nari.goto("about:blank");
     await write(mina, "while you were away");
     await said(mina, "while you were away");
@@ -219,6 +225,25 @@ test("the page", { timeout: 240_000 }, async (t) => {
     await mina.waitForFunction(() => document.querySelector(".chips small")?.textContent.endsWith("B"));
     await write(mina, "dropped");
     await nari.waitForFunction(() => document.querySelectorAll(".picture img").length === 2);
+    // From the clipboard, as after a screenshot; and a text from it is text, not a file.
+    await mina.bringToFront();
+    await mina.evaluate(async () => {
+      const picture = new OffscreenCanvas(10, 10);
+      picture.getContext("2d").fillRect(2, 2, 6, 6);
+      await navigator.clipboard.write([new ClipboardItem({ "image/png": await picture.convertToBlob() })]);
+    });
+    await mina.click("textarea");
+    await mina.keyboard.press("Control+V");
+    await mina.waitForFunction(() => document.querySelector(".chips small")?.textContent.endsWith("B"));
+    await write(mina, "pasted");
+    await said(nari, "pasted");
+    await nari.waitForFunction(() => [...document.querySelectorAll(".picture img")].filter((one) => one.naturalWidth === 10).length === 3);
+    await mina.evaluate(() => navigator.clipboard.writeText("words from elsewhere"));
+    await mina.click("textarea");
+    await mina.keyboard.press("Control+V");
+    await mina.waitForFunction(() => document.querySelector("textarea").value === "words from elsewhere");
+    assert.equal(await mina.locator(".chips small").count(), 0);
+    await mina.fill("textarea", "");
     wrong();
   });
 
@@ -275,7 +300,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
     for (let turn = 0; turn < 30; turn++) {
       await mina.evaluate(() => { document.querySelector(".scroller").scrollTop -= 900; });
       const now = await look();
-      await mina.waitForTimeout(60);
+      await mina.waitForTimeout(60); // the pace of somebody who scrolls
       const later = await look(now[0]);
       assert.ok(Math.abs(later[1] - now[1]) <= 2, `turn ${turn}: line ${now[0]} was at ${now[1]} px, then at ${later[1]}`);
       assert.ok(now[0] < at, `turn ${turn}: went up from ${at} to ${now[0]}`);
@@ -291,7 +316,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
     await mina.waitForFunction(() => { const box = document.querySelector(".scroller").getBoundingClientRect(); const one = [...document.querySelectorAll(".message")].find((line) => line.textContent.includes("persimmon"))?.getBoundingClientRect(); return one && one.top > box.top && one.bottom < box.bottom; });
     for (let turn = 0; turn < 12; turn++) {
       await mina.evaluate(() => { document.querySelector(".scroller").scrollTop += 900; });
-      await mina.waitForTimeout(50);
+      await mina.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
     }
     const seen = await mina.$$eval(".message", (list) => list.map((line) => Number(line.dataset.offset)));
     assert.ok(seen.every((offset, index) => index === 0 || offset === seen[index - 1] + 1), "downwards without a hole");

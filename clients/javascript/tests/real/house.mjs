@@ -1,7 +1,7 @@
 // The real server for a test: settings in a folder that vanishes, started, killed, started again. Ports are asked for by port 0.
 //
 // Used by real/*.test.mjs here and by console/chat/tests. MADANG names the binary (default: target/debug/madang).
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -16,8 +16,8 @@ const free_port = () => new Promise((done) => {
 });
 
 export class House {
-  /** `chat`: more settings of the chat. */
-  static async start(chat = "") {
+  /** `chat`: more settings of the chat; `routes`: more routes, with a comma behind each; `more`: other sections. */
+  static async start(chat = "", { routes = "", more = "" } = {}) {
     const house = new House();
     house.folder = mkdtempSync(join(tmpdir(), "madang-chat-"));
     house.port = await free_port();
@@ -27,9 +27,10 @@ data = "data"
 workers = 2
 [site.main]
 listen = "http://127.0.0.1:${house.port}"
-route = [{ path = "/chat/*", chat = "town" }]
+route = [${routes}{ path = "/chat/*", chat = "town" }]
 [chat.town]
 ${chat}
+${more}
 `);
     await house.up();
     return house;
@@ -52,6 +53,21 @@ ${chat}
       }
       void ended.then((code) => { clearTimeout(late); failed(new Error(`ended with ${code}: ${this.told.join("\n")}`)); });
     });
+  }
+
+  /** A command of the program, with this on its standard input; it must succeed. */
+  order(command, input = "") {
+    const done = spawnSync(BINARY, [...command, "-c", join(this.folder, "madang.toml")], { input, encoding: "utf8", timeout: READY_MS });
+    if (done.status !== 0) throw new Error(`${command.join(" ")}: ${done.stderr}`);
+    return done.stdout;
+  }
+
+  /** Where it listens by this scheme, as it told. */
+  bound(scheme) {
+    const line = this.told.find((line) => line.includes(`listening on ${scheme}://`));
+    const [, host, port] = /:\/\/(.*):(\d+)/.exec(line ?? "") ?? [];
+    if (!port) throw new Error(`it listens nowhere by ${scheme}: ${this.told.join("\n")}`);
+    return { host, port: Number(port) };
   }
 
   async down(signal = "SIGKILL") {
