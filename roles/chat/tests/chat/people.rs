@@ -71,7 +71,7 @@ fn a_guest_takes_another_name() {
 fn whoever_is_watched_is_told_of() {
     let (_folder, store) = store();
     let bus = Bus::local();
-    with_hubs(2, fast(), &store, Some(&bus), |floors: Vec<Rc<Floor>>| async move {
+    with_hubs(2, fast(), &store, std::slice::from_ref(&bus), |floors: Vec<Rc<Floor>>| async move {
         let (mina, kim) = (Client::new(&floors[0], "mina").await, Client::new(&floors[0], "kim").await);
         let watch = |who: &[&str]| Watch {
             who: who.iter().map(|name| (*name).to_owned()).collect(),
@@ -114,7 +114,7 @@ fn whoever_is_watched_is_told_of() {
 fn another_name_is_known_on_other_machines() {
     let (_folder, store) = store();
     let bus = Bus::local();
-    with_hubs(2, fast(), &store, Some(&bus), |floors: Vec<Rc<Floor>>| async move {
+    with_hubs(2, fast(), &store, std::slice::from_ref(&bus), |floors: Vec<Rc<Floor>>| async move {
         let (mina, kim) = (Client::new(&floors[0], "mina").await, Client::new(&floors[1], "kim").await);
         mina.join("lobby", None).await;
         kim.join("lobby", None).await;
