@@ -12,6 +12,7 @@
 
 mod across;
 mod attached;
+mod changing;
 mod checks;
 mod counts;
 mod deaf;
@@ -184,7 +185,12 @@ impl Hub {
             }
         }
         keeping.abort();
-        hearing.iter().chain(&sharing).chain(&looking).chain(&revoking).for_each(tokio::task::JoinHandle::abort);
+        hearing
+            .iter()
+            .chain(&sharing)
+            .chain(&looking)
+            .chain(&revoking)
+            .for_each(tokio::task::JoinHandle::abort);
         while hub.writing.get() > 0 {
             hub.settled.notified().await;
         }
