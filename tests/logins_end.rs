@@ -190,6 +190,6 @@ fn a_revoked_key_ends_what_came_by_it() {
     stays.say("PING still");
     stays.until("PONG town.madang :still");
     let mut late = Talk::open(house.address(0), "/chat/ws", "");
-    assert_eq!(late.answered(json!({ "do": "hello", "token": first }))["error"]["name"], "bad-token");
+    assert_eq!(late.answered(json!({ "do": "hello", "token": first }))["error"]["name"], "token-expired");
     assert_eq!(late.answered(json!({ "do": "hello", "token": fifth }))["ok"]["you"]["name"], "bot");
 }

@@ -14,6 +14,7 @@ const SITE: &str = r#"
 [server]
 workers = 1
 [identity]
+guests = true
 hash_memory = "8MiB"
 hash_passes = 1
 [site.main]
