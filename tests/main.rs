@@ -49,6 +49,8 @@ mod irc;
 mod irc_people;
 mod life;
 mod logins;
+mod logins_end;
+mod logins_routes;
 mod names;
 mod per_connection;
 mod proxy_early;

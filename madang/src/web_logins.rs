@@ -31,7 +31,7 @@ impl Logins for WebLogins {
             Credential::Bearer(token) | Credential::Cookie(token) => token,
             Credential::Nothing => {
                 let why = "no token, API key or cookie of a login".to_owned();
-                return Shown::Nobody(NotSignedIn { status: 401, name: "login-required", why });
+                return Shown::Nobody(NotSignedIn { status: 401, name: "sign-in-required", why });
             }
         };
         let now = clock::unix_seconds(clock::wall());

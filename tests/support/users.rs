@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::Answer;
 use super::house::{House, program};
@@ -47,4 +47,12 @@ pub fn post(house: &House, path: &str, fields: &str, body: &Value) -> (u16, Valu
     let answer = client.answer("POST");
     let value = serde_json::from_str(&answer.text()).unwrap_or(Value::Null);
     (answer.status, value, answer)
+}
+
+/// Logs in with [`PASSWORD`]: the access token.
+#[track_caller]
+pub fn token_of(house: &House, name: &str) -> String {
+    let (status, session, _) = post(house, "/auth/login", "", &json!({ "name": name, "password": PASSWORD }));
+    assert_eq!(status, 200, "{session}");
+    session["access"].as_str().unwrap().to_owned()
 }

@@ -19,6 +19,9 @@ use serde::Serialize;
 
 use crate::telemetry::Telemetry;
 
+/// Different troubles that are told until it is connected again.
+const TOLD_MAX: usize = 8;
+
 /// The way to other machines as people see it.
 #[derive(Debug, Clone, Serialize)]
 pub struct BusView {
@@ -45,6 +48,8 @@ struct Last {
     connected: Option<bool>,
     since: SystemTime,
     trouble: Option<String>,
+    /// What was told since it was connected last.
+    told: Vec<String>,
 }
 
 impl BusNews {
@@ -54,7 +59,8 @@ impl BusNews {
             BusSettings::Nats(nats) => nats.servers.iter().map(Address::to_string).collect(),
             BusSettings::Local => Vec::new(),
         };
-        let last = Mutex::new(Last { connected: None, since: clock::wall(), trouble: None });
+        let last =
+            Mutex::new(Last { connected: None, since: clock::wall(), trouble: None, told: Vec::new() });
         Arc::new(Self { telemetry: Arc::clone(telemetry), servers, last })
     }
 
@@ -90,6 +96,7 @@ impl Last {
             Told::Connected => {
                 let before = self.connected.replace(true);
                 (self.since, self.trouble) = (now, None);
+                self.told.clear();
                 let word = if before.is_none() { "connected with" } else { "connected again with" };
                 Some((Level::Info, format!("{word} NATS ({servers}): other machines are heard")))
             }
@@ -100,19 +107,25 @@ impl Last {
                 let means = "other machines are not heard; it is tried again, and what was missed is read from the database";
                 Some((Level::Warn, format!("NATS ({servers}) is away: {means}")))
             }
-            Told::Trouble { why } if self.trouble.as_ref() == Some(&why) => None,
             Told::Trouble { why } => {
                 let sentence = format!("NATS ({servers}) says: {why}");
-                self.trouble = Some(why);
-                Some((Level::Warn, sentence))
+                self.trouble(why).then_some((Level::Warn, sentence))
             }
             Told::Slow => {
                 let why = "messages came faster than they were taken, and some were given up: they are read from the database";
-                let is_new = self.trouble.as_deref() != Some(why);
-                self.trouble = Some(why.to_owned());
-                is_new.then(|| (Level::Warn, why.to_owned()))
+                self.trouble(why.to_owned()).then(|| (Level::Warn, why.to_owned()))
             }
         }
+    }
+
+    /// Whether it was not told yet.
+    fn trouble(&mut self, why: String) -> bool {
+        self.trouble = Some(why.clone());
+        let is_new = self.told.len() < TOLD_MAX && !self.told.contains(&why);
+        if is_new {
+            self.told.push(why);
+        }
+        is_new
     }
 }
 
@@ -124,7 +137,7 @@ mod tests {
     #[test]
     fn what_is_said_again_is_told_once() {
         let now = clock::wall();
-        let mut last = Last { connected: None, since: now, trouble: None };
+        let mut last = Last { connected: None, since: now, trouble: None, told: Vec::new() };
         let trouble = |why: &str| Told::Trouble { why: why.to_owned() };
         let mut told =
             |what| last.hear(what, now, "nats://a").map(|(level, said)| (level, said[..20].to_owned()));

@@ -105,7 +105,7 @@ impl Language {
 /// Writes the error answer.
 pub(crate) fn write(exchange: &mut Exchange, failure: &Failure, own: &[OwnPage]) {
     if grpc_error::is_grpc(&exchange.head) {
-        return grpc_error::write(exchange, failure, sentence(Language::English, failure.status));
+        return grpc_error::write(exchange, failure, sentence(Language::English, failure));
     }
     let form = Form::wanted(&exchange.head);
     let language = Language::wanted(&exchange.head);
@@ -145,9 +145,9 @@ fn told(form: Form, language: Language, failure: &Failure, id: Option<&str>) -> 
     let (status, name) = (failure.status, failure.name);
     let title = reason(status);
     match form {
-        Form::Html => html(language, status, id),
+        Form::Html => html(language, failure, id),
         Form::Plain => {
-            let mut text = format!("{status} {title}: {}\n", sentence(Language::English, status));
+            let mut text = format!("{status} {title}: {}\n", sentence(Language::English, failure));
             if let Some(id) = id {
                 // Writing to a String cannot fail.
                 let _ = writeln!(text, "request id {id}");
@@ -155,26 +155,27 @@ fn told(form: Form, language: Language, failure: &Failure, id: Option<&str>) -> 
             text
         }
         Form::Json => {
-            let message = sentence(language, status);
+            let message = sentence(language, failure);
             let error =
                 serde_json::json!({ "status": status, "name": name, "message": message, "request_id": id });
             serde_json::json!({ "error": error }).to_string()
         }
         // RFC 9457; the type is about:blank, so the title is the status's.
         Form::Problem => {
-            let detail = sentence(language, status);
+            let detail = sentence(language, failure);
             serde_json::json!({ "status": status, "title": title, "detail": detail, "name": name, "request_id": id })
                 .to_string()
         }
     }
 }
 
-fn html(language: Language, status: u16, id: Option<&str>) -> String {
+fn html(language: Language, failure: &Failure, id: Option<&str>) -> String {
+    let status = failure.status;
     let (lang, label, title) = match language {
         Language::English => ("en", "Request", reason(status)),
         Language::Korean => ("ko", "요청 번호", korean_title(status)),
     };
-    let sentence = sentence(language, status);
+    let sentence = sentence(language, failure);
     let id = id.map(|id| format!("<footer>{label} <code>{id}</code></footer>\n")).unwrap_or_default();
     format!(
         "<!doctype html>\n<html lang=\"{lang}\">\n<meta charset=\"utf-8\">\n\
@@ -202,8 +203,30 @@ footer{margin-top:2rem;padding-top:.875rem;border-top:1px solid var(--line);colo
 code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:.95em;overflow-wrap:anywhere}";
 
 /// One plain sentence: what happened and, where there is something, what to do.
-fn sentence(language: Language, status: u16) -> &'static str {
-    let (english, korean) = match status {
+fn sentence(language: Language, failure: &Failure) -> &'static str {
+    let (english, korean) = match (failure.status, failure.name) {
+        (401, name)
+            if name == "sign-in-required" || name.starts_with("token-") || name.starts_with("key-") =>
+        {
+            ("Sign in to see this page.", "이 페이지를 보려면 로그인해 주세요.")
+        }
+        (403, "users-only") => {
+            ("This page is for people with an account.", "계정이 있는 사람만 볼 수 있는 페이지입니다.")
+        }
+        (403, "role-missing") => (
+            "This page is for people with a role that you do not have.",
+            "이 페이지를 볼 수 있는 역할이 없습니다.",
+        ),
+        (status, _) => of_status(status),
+    };
+    match language {
+        Language::English => english,
+        Language::Korean => korean,
+    }
+}
+
+fn of_status(status: u16) -> (&'static str, &'static str) {
+    match status {
         400 => ("The server could not understand this request.", "서버가 이 요청을 이해하지 못했습니다."),
         401 => {
             ("This page asks for a name and a password.", "이 페이지를 보려면 이름과 비밀번호가 필요합니다.")
@@ -265,10 +288,6 @@ fn sentence(language: Language, status: u16) -> &'static str {
         507 => ("The server has no room left.", "서버에 남은 공간이 없습니다."),
         400..=499 => ("The server does not take this request.", "서버가 이 요청을 받지 않습니다."),
         _ => ("The server could not answer this request.", "서버가 이 요청에 답하지 못했습니다."),
-    };
-    match language {
-        Language::English => english,
-        Language::Korean => korean,
     }
 }
 

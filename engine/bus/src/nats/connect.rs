@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, Event, ServerAddr};
+use async_nats::{ClientError, ConnectOptions, Event, ServerAddr};
 use madang_host::draws::Draws;
 use madang_host::tls::connect::{ClientTls, ClientTlsSettings};
 
@@ -58,7 +58,7 @@ pub(super) fn servers(settings: &NatsSettings) -> Result<Vec<ServerAddr>, BusErr
 pub(super) fn options(settings: &NatsSettings, out: &Arc<Out>) -> Result<ConnectOptions, BusError> {
     let failed = |why: String| BusError::Failed { why };
     let draws = Mutex::new(Draws::new(madang_host::random::seed()));
-    let teller = Arc::clone(out);
+    let (teller, failing) = (Arc::clone(out), Arc::clone(out));
     let mut options = ConnectOptions::new()
         .name("madang")
         .retry_on_initial_connect()
@@ -68,6 +68,11 @@ pub(super) fn options(settings: &NatsSettings, out: &Arc<Out>) -> Result<Connect
         .skip_subject_validation(true) // ours are made by `subject`
         .reconnect_delay_callback(move |attempts| {
             pause(attempts, &mut draws.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+        .reconnect_to_server_callback(move |servers, _| {
+            // Before each attempt: why the one before failed, which is told nowhere else. Which server is next is the library's choice.
+            failing.failed(servers.iter().filter_map(|server| server.last_error.as_deref()));
+            std::future::ready(None)
         })
         .event_callback(move |event| {
             teller.heard(&event);
@@ -110,7 +115,7 @@ fn pause(attempts: usize, draws: &mut Draws) -> Duration {
 /// What the client library says in two words, with what an operator may do about it.
 fn explained(said: &str) -> String {
     let lower = said.to_ascii_lowercase();
-    let help = if lower.contains("tls") {
+    let help = if lower.contains("tls") || lower.contains("certificate") || lower.contains("handshake") {
         "its certificate is of no authority that is believed here (`ca`), or is for another name, or it speaks no TLS"
     } else if lower.contains("authorization") || lower.contains("authentication") || lower.contains("nonce") {
         "it does not know this user, password, token or these `credentials`"
@@ -123,6 +128,11 @@ fn explained(said: &str) -> String {
 }
 
 impl Out {
+    /// Attempts failed for these reasons.
+    fn failed<'e>(&self, why: impl Iterator<Item = &'e str>) {
+        why.for_each(|why| (self.tell)(Told::Trouble { why: explained(why) }));
+    }
+
     /// The client library tells something about the connection.
     fn heard(&self, event: &Event) {
         match event {
@@ -136,6 +146,8 @@ impl Out {
                 (self.tell)(Told::Away);
             }
             Event::ServerError(error) => (self.tell)(Told::Trouble { why: explained(&error.to_string()) }),
+            // An attempt that failed, in two words: the next one tells why (`failed`).
+            Event::ClientError(ClientError::Other(_)) => {}
             Event::ClientError(error) => (self.tell)(Told::Trouble { why: explained(&error.to_string()) }),
             Event::SlowConsumer(_) => (self.tell)(Told::Slow),
             Event::LameDuckMode => {

@@ -12,6 +12,7 @@
 
 mod across;
 mod attached;
+mod changing;
 mod checks;
 mod counts;
 mod deaf;
@@ -19,8 +20,8 @@ mod flows;
 mod greeting;
 mod handing;
 mod keeping;
-mod logins;
 pub(crate) mod limits;
+mod logins;
 mod order;
 mod places;
 mod posting;

@@ -162,8 +162,8 @@ pub(crate) fn with_hubs<F: Future<Output = ()>>(
                 rules: rules.clone(),
                 store: store.clone(),
                 directory: None,
-                bus: buses.get(machine % buses.len().max(1)).cloned(),
                 shelf: None,
+                bus: buses.get(machine % buses.len().max(1)).cloned(),
                 workers: vec![post],
                 counts: Arc::default(),
             };
