@@ -28,6 +28,7 @@ mod chat;
 mod chat_hooks;
 mod chat_hostile;
 mod chat_http;
+mod chat_slow;
 mod chat_talk;
 mod chat_terminal;
 mod data;

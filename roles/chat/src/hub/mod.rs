@@ -18,6 +18,7 @@ mod greeting;
 mod handing;
 mod keeping;
 mod order;
+mod pages;
 mod places;
 mod posting;
 mod presence;
@@ -34,13 +35,14 @@ use std::sync::Arc;
 use madang_bus::Bus;
 use madang_host::clock;
 use madang_store::Store;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 
 use self::across::Across;
 pub use self::counts::{Counts, HubCounts};
 pub use self::greeting::Directory;
 pub(crate) use self::greeting::now_ms;
 use self::handing::Handing;
+use self::pages::Pages;
 use self::posting::Paces;
 use self::state::{Asker, QUEUE_MAX, State};
 use self::writing::WritingQueue;
@@ -51,8 +53,6 @@ use crate::refusal::Refusal;
 use crate::reply::{Done, Reply};
 use crate::rules::Rules;
 
-/// Reads of the log under way.
-const READS_MAX: usize = 64;
 /// Requests taken before their answers leave.
 const TAKEN_MAX: usize = 256;
 
@@ -74,7 +74,7 @@ pub struct Hub {
     paces: RefCell<Paces>,
     queue: WritingQueue,
     writing: Cell<usize>,
-    reads: Rc<Semaphore>,
+    pages: Pages,
     posted: Notify,
     /// Somebody came or went here.
     moved: Notify,
@@ -120,7 +120,7 @@ impl Hub {
             state: RefCell::new(State::new(rules, workers.len())),
             queue,
             writing: Cell::new(0),
-            reads: Rc::new(Semaphore::new(READS_MAX)),
+            pages: Pages::new(),
             posted: Notify::new(),
             moved: Notify::new(),
             settled: Notify::new(),
