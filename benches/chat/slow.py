@@ -6,12 +6,13 @@ more; resident memory never above what it was before plus what may wait for each
 of the kernel's buffers, 256 KiB for each; who takes nothing is cut when it took nothing for 30 s (`stalled`), a slow one stays.
 
 Method: the same pace of messages of 2,000 bytes into three rooms, one after the other: of readers; of as many stalled connections
-besides, which are seated like everybody and from then on never read; of as many slow ones, which read 1 KiB each second where
-40 KiB come. The kernel takes what it takes; then they are behind. The generator counts every delivery to the readers: all have
-to come. It says by how much it was late itself: where that is much, nothing is known of the server. What the kernel holds is
-that of the whole machine.
+besides, which are seated like everybody and from then on never read; of as many slow ones, which read 16 KiB each second where
+40 KiB come. The kernel takes what it takes; then they are behind, and the slow ones are fed from the log. (With 1 KiB a second the
+kernel, which tells of room only when half of its 64 KiB is free, tells of none for 30 s: those are cut like the stalled.) The
+generator counts every delivery to the readers: all have to come. It says by how much it was late itself: where that is much,
+nothing is known of the server. What the kernel holds is that of the whole machine.
 
-Usage: slow.py --madang BIN --drill BIN [--readers 1000] [--slow 1000] [--rate 20] [--seconds 40] [--trickle 1024]
+Usage: slow.py --madang BIN --drill BIN [--readers 1000] [--slow 1000] [--rate 20] [--seconds 40] [--trickle 16384]
 """
 
 import argparse
@@ -117,6 +118,7 @@ def table(cases):
             "resident at most, MiB": lambda case: f"{max(case.watch.resident) / MIB:.1f}",
             "the kernel's buffers at most, MiB": lambda case: f"{max(case.watch.kernel) / MIB:.0f}",
             "times one fell behind": lambda case: case.chat["behind"],
+            "pages of the log read for them": lambda case: case.chat["pages"],
             "cut": lambda case: case.cut()}
     lines += [f"| {name} | " + " | ".join(str(of(case)) for case in cases) + " |" for name, of in rows.items()]
     return "\n".join(lines)
@@ -145,7 +147,7 @@ def main():
     parser.add_argument("--slow", type=int, default=1000, help="how many never read, or slowly (default 1000)")
     parser.add_argument("--rate", type=float, default=20, help="messages a second (default 20)")
     parser.add_argument("--seconds", type=float, default=40)
-    parser.add_argument("--trickle", type=int, default=KIB, help="bytes that a slow one reads in a second (default 1024)")
+    parser.add_argument("--trickle", type=int, default=16 * KIB, help="bytes that a slow one reads in a second (default 16384)")
     parser.add_argument("--only", default="", help="only the cases whose name holds this, without a verdict: for looking closer")
     options = parser.parse_args()
     if raise_fd_limit() < options.readers + options.slow + 200:
