@@ -83,6 +83,7 @@ bench-chat: ## chat beside socket.io, ngircd, mosquitto and the floor: CPU per d
 	tests/setup/install bench
 	$(CARGO) build --locked --release -p madang -p madang-drills
 	$(PYTHON) benches/chat/bench.py --madang target/release/madang --drill target/release/madang-chat-drill --only "$(ONLY)"
+	test -n "$(ONLY)" || $(PYTHON) benches/chat/slow.py --madang target/release/madang --drill target/release/madang-chat-drill
 
 drill-chat: ## 50 clients, 100,000 messages, 20 kills: is every acknowledged message there, once, in order? SEED=7: another run; NODES=3: three machines
 	$(CARGO) build --locked --release -p madang -p madang-drills

@@ -30,6 +30,7 @@ mod chat_hooks;
 mod chat_hooks_machines;
 mod chat_hostile;
 mod chat_http;
+mod chat_slow;
 mod chat_talk;
 mod chat_terminal;
 mod data;

@@ -122,8 +122,9 @@ impl Crowd {
         epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN)
             .map_err(kernel("watch a connection"))?;
         if number as usize >= self.stalled_from {
-            // Else the kernel would read for a while in its place.
-            let _ = sockopt::set_socket_recv_buffer_size(&socket, STALLED_BYTES); // a larger one stalls later
+            // Else the kernel would read for a while in its place. Who reads slowly finds what it takes in a second.
+            let bytes = STALLED_BYTES.max(options.trickle * 2);
+            let _ = sockopt::set_socket_recv_buffer_size(&socket, bytes); // a larger one stalls later
         }
         let ready = self.protocol.sits_at_once();
         let mut begin = Vec::new();

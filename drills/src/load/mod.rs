@@ -29,7 +29,7 @@ use serde::Serialize;
 use crate::speak::{Protocol, Trouble, stamp};
 use crowd::Crowd;
 use pace::Pace;
-use tally::Tally;
+use tally::{Second, Tally};
 
 /// How long deliveries may be missing after the last message was sent.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -144,6 +144,8 @@ struct Outcome {
     late_ms: f64,
     /// Connections of readers that ended.
     ended: u32,
+    /// The same second by second, of the messages that were due in each.
+    by_second: Vec<Second>,
 }
 
 /// Seats the crowd and obeys.
@@ -189,9 +191,8 @@ fn send(crowd: &mut Crowd, options: &Options, rate: f64, seconds: f64) -> Result
             crowd.turn(Duration::from_nanos(due_ns - now_ns), &mut tally)?;
             continue;
         }
-        tally.late_ns = tally.late_ns.max(now_ns - due_ns);
         let (room, member) = pace.take();
-        tally.sent();
+        tally.sent(now_ns - due_ns);
         crowd.say(room, member, due_ns)?;
         // Deliveries are read while a pace that is due at once goes on.
         crowd.turn(Duration::ZERO, &mut tally)?;
@@ -218,8 +219,9 @@ fn send(crowd: &mut Crowd, options: &Options, rate: f64, seconds: f64) -> Result
         p99_ms: tally.percentile_ms(0.99),
         p999_ms: tally.percentile_ms(0.999),
         longest_ms: tally.percentile_ms(1.0),
-        late_ms: tally.late_ns as f64 / 1e6,
+        late_ms: tally.late_ms(),
         ended: crowd.ended(),
+        by_second: tally.by_second(rate),
     })
 }
 

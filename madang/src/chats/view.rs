@@ -45,6 +45,8 @@ pub struct ChatView {
     pub store_failures: u64,
     /// Times a connection had no room and fell behind.
     pub behind: u64,
+    /// Pages of the log that were read for those who fell behind or came back.
+    pub pages: u64,
     /// Connections that ended, by why.
     pub ended: BTreeMap<&'static str, u64>,
 }
@@ -72,7 +74,8 @@ impl Pulse {
 
 impl Running {
     fn view(&self) -> ChatView {
-        let Counts { people, sessions: _, rooms, writing, events, refused, store_failures } = self.hub.look();
+        let Counts { people, sessions: _, rooms, writing, events, refused, store_failures, pages } =
+            self.hub.look();
         let sum = |of: &dyn Fn(&madang_chat::floor::FloorCounts) -> u64| -> u64 {
             self.floors.iter().map(|floor| of(floor)).sum()
         };
@@ -95,6 +98,7 @@ impl Running {
             refused,
             store_failures,
             behind: sum(&|floor| floor.behind.load(Relaxed)),
+            pages,
             ended,
         }
     }
@@ -138,6 +142,8 @@ impl Chats {
             view.store_failures
         });
         gauge("madang_chat_behind_total", "Times a connection fell behind.", &|view| view.behind);
+        let help = "Pages of the log read for connections that fell behind or came back.";
+        gauge("madang_chat_pages_total", help, &|view| view.pages);
         let mut values = Vec::new();
         for view in &views {
             for (why, count) in &view.ended {

@@ -10,16 +10,19 @@
 //!
 //! Not here: who may hear what (`hub`), bytes and sockets (the faces).
 
+mod catching;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::catching::Post;
 use slab::Slab;
 use tokio::sync::mpsc;
 
-use crate::cursor::{Cursor, Piece};
+use crate::cursor::Cursor;
 use crate::notice::Notice;
 use crate::post::{HubLink, Published, RoomId, SessionId, ToHub, ToWorker};
 use crate::refusal::Refusal;
@@ -85,6 +88,11 @@ impl Cut {
 pub trait Face {
     /// Whether it has room: less than its high-water mark waits to be written.
     fn takes(&self) -> bool;
+    /// Whether it has room for a page of the log: next to nothing waits to be written. After a no it takes nothing, until it says
+    /// that it has caught up ([`Session::caught_up`]).
+    fn wants_page(&self) -> bool {
+        self.takes()
+    }
     /// Events of a conversation it is in.
     fn published(&self, published: &Published);
     /// The answer to the request of this tag.
@@ -102,6 +110,10 @@ struct Slot {
     face: Rc<dyn Face>,
     /// A few: looked through in order.
     places: Vec<(RoomId, Cursor)>,
+    /// The page of the log that is on its way to it.
+    reading: Option<(RoomId, u64)>,
+    /// Whose turn is next when pages are read, among `places`.
+    turn: usize,
     /// It has to be flushed at the end of this batch.
     touched: Cell<bool>,
 }
@@ -172,7 +184,14 @@ impl Floor {
         let mut state = self.state.borrow_mut();
         state.life = state.life.wrapping_add(1);
         let life = state.life;
-        let slot = state.slots.insert(Slot { life, face, places: Vec::new(), touched: Cell::new(false) });
+        let slot = state.slots.insert(Slot {
+            life,
+            face,
+            places: Vec::new(),
+            reading: None,
+            turn: 0,
+            touched: Cell::new(false),
+        });
         self.counts.connections.fetch_add(1, Ordering::Relaxed);
         // Slots are reused: there are never 2^32 connections at once.
         let id = SessionId { worker: self.worker, slot: u32::try_from(slot).unwrap_or(u32::MAX), life };
@@ -180,8 +199,9 @@ impl Floor {
     }
 
     /// Takes the hub's post until there is no hub. To be spawned on the worker.
-    pub async fn serve(self: Rc<Self>, mut post: mpsc::Receiver<Vec<ToWorker>>) {
-        while let Some(batch) = post.recv().await {
+    pub async fn serve(self: Rc<Self>, post: mpsc::Receiver<Vec<ToWorker>>) {
+        let mut post = Post::new(post);
+        while let Some(batch) = post.next().await {
             self.take(batch);
         }
         self.cut_all(Cut::ShuttingDown);
@@ -217,17 +237,6 @@ impl Floor {
         self.end_ended();
     }
 
-    /// A face has room again: what it missed is read.
-    pub(crate) fn caught_up(&self, id: SessionId) {
-        let Ok(mut state) = self.state.try_borrow_mut() else { return };
-        if let Some(slot) = slot_of(&mut state, id) {
-            let takes = slot.face.takes();
-            for (room, cursor) in &mut slot.places {
-                self.read_on(id, *room, cursor, takes);
-            }
-        }
-    }
-
     pub(crate) fn gone(&self, id: SessionId) {
         self.ended.borrow_mut().push(id);
         if self.state.try_borrow_mut().is_ok() {
@@ -256,12 +265,6 @@ impl Floor {
         }
     }
 
-    fn read_on(&self, id: SessionId, room: RoomId, cursor: &mut Cursor, takes: bool) {
-        if let Some(from) = cursor.poll_read(takes) {
-            self.hub.say(ToHub::Read { session: id, room, from });
-        }
-    }
-
     fn one(&self, message: ToWorker, touched: &mut Vec<u32>) {
         match message {
             ToWorker::Published(published) => self.publish(&published, touched),
@@ -287,28 +290,16 @@ impl Floor {
                 }
             }
             ToWorker::Left { session, room, notice } => {
+                if self.out(session, room)
+                    && let Some(notice) = notice
                 {
-                    let mut state = self.state.borrow_mut();
-                    let Some(slot) = slot_of(&mut state, session) else { return };
-                    slot.places.retain(|(have, _)| *have != room);
-                    out_of(&mut state, room, session.slot);
-                }
-                if let Some(notice) = notice {
                     self.with_face(session, touched, |face| face.told(&notice));
                 }
             }
             ToWorker::Page { session, published, from, end } => {
                 self.page(session, &published, (from, end), touched);
             }
-            ToWorker::NotRead { session, room } => {
-                let mut state = self.state.borrow_mut();
-                let Some(slot) = slot_of(&mut state, session) else { return };
-                let takes = slot.face.takes();
-                if let Some((_, cursor)) = slot.places.iter_mut().find(|(have, _)| *have == room) {
-                    cursor.not_read();
-                    self.read_on(session, room, cursor, takes);
-                }
-            }
+            ToWorker::NotRead { session, room } => self.not_read(session, room),
             ToWorker::Around { room, notice, except } => self.around(room, &notice, except, touched),
             ToWorker::Tell { session, notice } => self.with_face(session, touched, |face| face.told(&notice)),
             ToWorker::Cut { session, why } => {
@@ -350,9 +341,7 @@ impl Floor {
                 true
             }
         };
-        if let Some((_, cursor)) = slot.places.iter_mut().find(|(have, _)| *have == room) {
-            self.read_on(id, room, cursor, takes);
-        }
+        self.read_on(id, slot, takes);
         if is_new {
             state.rooms.entry(room).or_default().push(id.slot);
         }
@@ -378,43 +367,11 @@ impl Floor {
             } else if !cursor.is_live() {
                 behind += u64::from(was_live);
                 let id = SessionId { worker: self.worker, slot: at, life: slot.life };
-                self.read_on(id, published.room, cursor, takes);
+                self.read_on(id, slot, takes);
             }
         }
         self.counts.deliveries.fetch_add(delivered, Ordering::Relaxed);
         self.counts.behind.fetch_add(behind, Ordering::Relaxed);
-    }
-
-    fn page(&self, id: SessionId, published: &Published, (from, end): (u64, u64), touched: &mut Vec<u32>) {
-        let room = published.room;
-        let (face, piece) = {
-            let mut state = self.state.borrow_mut();
-            let Some(slot) = slot_of(&mut state, id) else { return };
-            touch(slot, id.slot, touched);
-            let Some((_, cursor)) = slot.places.iter_mut().find(|(have, _)| *have == room) else { return };
-            if cursor.next() != from {
-                // It joined again since, from another place.
-                return;
-            }
-            (Rc::clone(&slot.face), cursor.piece(published.first, published.count, end))
-        };
-        match piece {
-            Piece::Drop => return,
-            Piece::Deliver => {}
-            Piece::DeliverAfterGap { from, to } => {
-                face.told(&Notice::Gap { room: Arc::clone(&published.name), from, to });
-            }
-        }
-        if published.count > 0 {
-            face.published(published);
-        }
-        self.counts.deliveries.fetch_add(published.count, Ordering::Relaxed);
-        let mut state = self.state.borrow_mut();
-        let Some(slot) = slot_of(&mut state, id) else { return };
-        let takes = slot.face.takes();
-        if let Some((_, cursor)) = slot.places.iter_mut().find(|(have, _)| *have == room) {
-            self.read_on(id, room, cursor, takes);
-        }
     }
 
     fn around(&self, room: RoomId, notice: &Notice, except: Option<SessionId>, touched: &mut Vec<u32>) {
@@ -464,3 +421,6 @@ impl std::fmt::Debug for Floor {
         write!(f, "Floor({})", self.worker)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,8 @@ const READS_PER_TURN: usize = 4;
 const GOODBYE_MS: u64 = 2_000;
 /// An empty outbox keeps no more than this.
 const KEPT_BYTES: usize = 4 * 1024;
+/// An outbox with this part of its limit is as good as empty: what the kernel holds keeps the peer busy.
+const LOW_PART: usize = 8;
 /// Asked for signs of life without an answer.
 const OWED_MAX: u32 = 2;
 
@@ -220,6 +222,19 @@ impl Pipe {
         !self.above.get() && self.ending_ms.get().is_none()
     }
 
+    /// Whether next to nothing waits: an eighth of the limit at most. After a no [`Self::takes`] says no too, until the speaker is told
+    /// [`Speaker::drained`].
+    pub fn is_low(&self) -> bool {
+        if self.waits() > self.low() {
+            self.above.set(true);
+        }
+        self.takes()
+    }
+
+    fn low(&self) -> usize {
+        self.limits.outbox_bytes_max / LOW_PART
+    }
+
     /// Writes what waits and closes; nothing more is read.
     pub fn end(&self, why: &'static str) {
         if self.ending_ms.get().is_none() {
@@ -322,7 +337,7 @@ impl Task {
             pipe.write_out();
         }
         self.read(cx);
-        if pipe.above.get() && pipe.waits() <= pipe.limits.outbox_bytes_max / 2 {
+        if pipe.above.get() && pipe.waits() <= pipe.low() {
             pipe.above.set(false);
             speaker.drained();
         }

@@ -28,6 +28,8 @@ pub struct Rules {
     pub guests: bool,
     /// Bytes of one message.
     pub message_bytes_max: usize,
+    /// What may wait for one connection.
+    pub outbox_bytes_max: usize,
     /// Messages of one person.
     pub rate: Rate,
     /// Conversations that somebody is in at the same time.
@@ -63,6 +65,7 @@ impl Default for Rules {
         Self {
             guests: true,
             message_bytes_max: 8 * 1024,
+            outbox_bytes_max: 256 * 1024,
             rate: Rate { burst: 20, every: Duration::from_millis(200) },
             rooms_max: 100_000,
             makers: Makers::Everyone,

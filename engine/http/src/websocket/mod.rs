@@ -115,7 +115,7 @@ pub trait Handler {
         let _ = bytes;
         socket.close(code::UNSUPPORTED, "text only");
     }
-    /// [`Socket::takes`] said no and now says yes: half of the outbox is free again.
+    /// [`Socket::takes`] said no and now says yes: next to nothing waits any more.
     fn drained(&self) {}
     /// The server or the listener ends: last words may be sent, behind them goes the close with 1001.
     fn ending(&self) {}

@@ -32,6 +32,8 @@ use crate::body::Duplex;
 const GOODBYE: Duration = Duration::from_secs(2);
 /// How long the parts of one message may take.
 const MESSAGE_TIME: Duration = Duration::from_secs(60);
+/// An outbox with this part of its limit is as good as empty: what the kernel holds keeps the client busy.
+const LOW_PART: usize = 8;
 /// Pings without an answer.
 const OWED_MAX: u8 = 2;
 
@@ -155,10 +157,23 @@ impl Socket {
         }
     }
 
-    /// Whether more may be sent: less than `outbox_bytes_max` waits. After a no, [`super::Handler::drained`] tells when half of
-    /// it is free again.
+    /// Whether more may be sent: less than `outbox_bytes_max` waits. After a no, [`super::Handler::drained`] tells when next
+    /// to nothing waits.
     pub fn takes(&self) -> bool {
         !self.above.get() && self.state.get() == State::Open
+    }
+
+    /// Whether next to nothing waits: an eighth of `outbox_bytes_max` at most. After a no [`Self::takes`] says no too, until
+    /// [`super::Handler::drained`].
+    pub fn is_low(&self) -> bool {
+        if self.outbox.borrow().bytes() > self.low() {
+            self.above.set(true);
+        }
+        self.takes()
+    }
+
+    fn low(&self) -> usize {
+        self.limits.outbox_bytes_max / LOW_PART
     }
 
     /// What waits for the client, in bytes.
@@ -227,9 +242,9 @@ impl Socket {
         }
     }
 
-    /// Tells whether the outbox has room again since it had none; once.
+    /// Tells whether next to nothing waits any more since there was too much; once.
     pub(super) fn has_drained(&self) -> bool {
-        let room = self.above.get() && self.outbox.borrow().bytes() <= self.limits.outbox_bytes_max / 2;
+        let room = self.above.get() && self.outbox.borrow().bytes() <= self.low();
         if room {
             self.above.set(false);
         }

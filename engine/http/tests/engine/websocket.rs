@@ -210,6 +210,23 @@ fn who_reads_nothing_is_ended() {
     });
 }
 
+// Goal: who reads nothing is noticed after little: the kernel does not take megabytes for each, which would fill what it has for all.
+// Method: send until something waits for the kernel; what was sent until then is what the buffers of both ends hold.
+#[test]
+fn the_kernel_holds_little_for_who_reads_nothing() {
+    with_house(Setup::default(), |house| async move {
+        let _stream = open(&house).await;
+        let socket = Rc::clone(&house.sockets.borrow()[0]);
+        let frame = Bytes::from([&[0x82, 126, 0x10, 0x00][..], &[b'x'; 4096]].concat());
+        let mut sent = 0;
+        while socket.waiting_bytes() == 0 {
+            socket.send(&frame);
+            sent += frame.len();
+            assert!(sent <= 512 * 1024, "the kernel took {sent} bytes for a client that reads nothing");
+        }
+    });
+}
+
 // Goal: a client that takes nothing of what waits is ended after `stalled`, although it has not filled the outbox.
 #[test]
 fn who_stalls_is_ended() {

@@ -14,6 +14,7 @@ impl ChatSettings {
         Rules {
             guests: self.guests,
             message_bytes_max: self.message_bytes_max,
+            outbox_bytes_max: self.outbox_bytes_max,
             rate: Rate { burst: self.rate.burst, every: self.rate.period / self.rate.count.max(1) },
             rooms_max: self.rooms.max,
             makers: match self.rooms.create {

@@ -18,6 +18,7 @@ pub struct HubCounts {
     events: AtomicU64,
     refused: AtomicU64,
     store_failures: AtomicU64,
+    pages: AtomicU64,
 }
 
 /// One look at them.
@@ -37,6 +38,8 @@ pub struct Counts {
     pub refused: u64,
     /// Events the store did not take, since the start.
     pub store_failures: u64,
+    /// Pages of the log that were read for those who fell behind or came back, since the start.
+    pub pages: u64,
 }
 
 impl HubCounts {
@@ -50,6 +53,7 @@ impl HubCounts {
             events: self.events.load(Relaxed),
             refused: self.refused.load(Relaxed),
             store_failures: self.store_failures.load(Relaxed),
+            pages: self.pages.load(Relaxed),
         }
     }
 
@@ -66,6 +70,10 @@ impl HubCounts {
 
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn page(&self) {
+        self.pages.fetch_add(1, Relaxed);
     }
 
     pub(super) fn refused_by_store(&self) {

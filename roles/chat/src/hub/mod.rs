@@ -23,6 +23,7 @@ mod keeping;
 pub(crate) mod limits;
 mod logins;
 mod order;
+mod pages;
 mod places;
 mod posting;
 mod presence;
@@ -42,7 +43,7 @@ use std::time::Duration;
 use madang_bus::Bus;
 use madang_host::clock;
 use madang_store::Store;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 
 use self::across::Across;
 pub use self::attached::AttachedNotes;
@@ -50,6 +51,7 @@ pub use self::counts::{Counts, HubCounts};
 pub use self::greeting::Directory;
 pub(crate) use self::greeting::now_ms;
 use self::handing::Handing;
+use self::pages::Pages;
 use self::posting::Paces;
 use self::state::{Asker, Busy, Key, QUEUE_MAX, State};
 use self::writing::WritingQueue;
@@ -61,8 +63,6 @@ use crate::reply::{Done, Reply};
 use crate::rules::Rules;
 use crate::web::files::shelf::Shelf;
 
-/// Reads of the log under way.
-const READS_MAX: usize = 64;
 /// Requests taken before their answers leave.
 const TAKEN_MAX: u32 = 256;
 /// With more requests a second there is a rush: they are gathered for a moment, so that one wake, one commit and one write to
@@ -94,7 +94,7 @@ pub struct Hub {
     rush: Cell<bool>,
     /// Conversations of which something is on disk that was not told.
     untold: RefCell<Vec<Key>>,
-    reads: Rc<Semaphore>,
+    pages: Pages,
     posted: Notify,
     /// Somebody came or went here.
     moved: Notify,
@@ -145,7 +145,7 @@ impl Hub {
             writing: Cell::new(0),
             rush: Cell::new(false),
             untold: RefCell::default(),
-            reads: Rc::new(Semaphore::new(READS_MAX)),
+            pages: Pages::new(),
             posted: Notify::new(),
             moved: Notify::new(),
             settled: Notify::new(),

@@ -1,16 +1,15 @@
-//! Looking: history, search, who is where, what is unread; and pages for those who fell behind.
+//! Looking: history, search, who is where, what is unread.
 //!
 //! **Job.** Read the log and the state for somebody who may. **Called by** `hub`, `flows`. **Calls** the store.
 //!
 //! Invariants
 //! 1. Nothing of a conversation is read to anybody whom its law does not let in.
-//! 2. Pages, lists and reads under way are bounded.
+//! 2. Pages and lists are bounded.
 //!
-//! Not here: anything that changes a conversation.
+//! Not here: anything that changes a conversation, pages for those who fell behind (`pages`).
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use madang_store::log::{Before, Entry, From, History as Piece, Position, Read, Search as Words, StreamId};
 
@@ -18,67 +17,27 @@ use super::Hub;
 use super::greeting::now_ms;
 use super::rooms::Saved;
 use super::state::{Asker, Key, Kind, Side, count};
-use super::writing::publish;
 use crate::ask::{FOUND_MAX, History, PAGE_MAX, Search};
 use crate::event::{Event, Person, PersonId, Rank, What, from_entry};
 use crate::law::Barred;
 use crate::notice::Notice;
-use crate::post::{RoomId, SessionId, ToWorker};
+use crate::post::{SessionId, ToWorker};
 use crate::refusal::Refusal;
 use crate::reply::{BanList, Found, Known, Marked, Mine, Open, Past, People, Present, Reply, RoomList, Shut};
 
 /// Events one page gives at most.
 const PAGE_EVENTS_MAX: usize = PAGE_MAX;
 /// And about so many bytes.
-const PAGE_BYTES_MAX: usize = 128 * 1024;
+const PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Unread messages are counted up to here.
 const UNREAD_MAX: usize = 100;
 const OPEN_MAX: usize = 200;
 const MINE_MAX: usize = 200;
 const PEOPLE_MAX: usize = 1000;
-/// A page that could not be read is tried again after this.
-const AGAIN: Duration = Duration::from_secs(1);
 
 impl Hub {
-    /// A subscriber fell behind, or came back: a page of the log.
-    pub(super) fn read_page(self: &Rc<Self>, session: SessionId, room: RoomId, from: u64) {
-        let this = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            let reads = Rc::clone(&this.reads);
-            // Never closed.
-            let Ok(_permit) = reads.acquire().await else { return };
-            let found = {
-                let state = this.state.borrow();
-                let places =
-                    state.sessions.get(&session).map(|session| session.places.as_slice()).unwrap_or_default();
-                places.iter().find_map(|(key, side)| {
-                    let have = state.rooms.get(*key).filter(|have| have.id(*key, *side) == room)?;
-                    Some((have.stream.clone(), have.called(*side)))
-                })
-            };
-            // It is not there any more: nobody waits for the page.
-            let Some((stream, name)) = found else { return };
-            let read = Read::from(from).entries(PAGE_EVENTS_MAX).bytes(PAGE_BYTES_MAX);
-            let message = match this.store.log().read(&stream, read).await {
-                Ok(Piece::Page(page)) => {
-                    let first =
-                        page.entries.first().map_or(page.position.first.max(from), |entry| entry.offset);
-                    let events = this.events(&stream, &name, &page.position, page.entries).await;
-                    let published = Arc::new(publish(room, name, first, events));
-                    ToWorker::Page { session, published, from, end: page.position.next }
-                }
-                _ => {
-                    tokio::time::sleep(AGAIN).await;
-                    ToWorker::NotRead { session, room }
-                }
-            };
-            this.state.borrow_mut().post(session.worker, message);
-            this.flush();
-        });
-    }
-
     /// Entries as events; an edit has the text that its message has now.
-    async fn events(
+    pub(super) async fn events(
         &self,
         stream: &StreamId,
         name: &Arc<str>,
@@ -108,7 +67,7 @@ impl Hub {
             Some(after) => Read { from: From::Offset(after.saturating_add(1)), ..Read::newest(limit) },
             None => Read::before(before.unwrap_or(u64::MAX), limit),
         };
-        match self.store.log().read(&stream, read.bytes(8 * PAGE_BYTES_MAX)).await? {
+        match self.store.log().read(&stream, read.bytes(PAGE_BYTES_MAX)).await? {
             Piece::Page(page) => {
                 let Position { epoch, first, next, .. } = page.position;
                 let events = self.events(&stream, &name, &page.position, page.entries).await;

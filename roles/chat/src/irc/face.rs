@@ -370,6 +370,13 @@ impl Face for Irc {
         }
     }
 
+    fn wants_page(&self) -> bool {
+        match &self.wire {
+            Wire::Pipe(pipe) => pipe.is_low(),
+            Wire::Socket { socket, .. } => socket.is_low(),
+        }
+    }
+
     fn published(&self, published: &Published) {
         let now_ms = wall_ms();
         let mut machine = self.machine.borrow_mut();

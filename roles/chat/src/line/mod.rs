@@ -204,6 +204,10 @@ impl Face for Terminal {
         self.pipe.takes()
     }
 
+    fn wants_page(&self) -> bool {
+        self.pipe.is_low()
+    }
+
     fn published(&self, published: &Published) {
         let mut talk = self.talk.borrow_mut();
         published.events.iter().for_each(|event| talk.published(event));

@@ -51,6 +51,11 @@ struct Ear {
 }
 
 impl Ear {
+    /// With so much next to nothing waits.
+    fn low(&self) -> usize {
+        self.bytes_max / 8
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
@@ -86,6 +91,12 @@ fn name_of(what: &impl Serialize) -> String {
 impl Face for Ear {
     fn takes(&self) -> bool {
         !self.above.get() && !self.over.get()
+    }
+    fn wants_page(&self) -> bool {
+        if self.bytes.get() > self.low() {
+            self.above.set(true);
+        }
+        self.takes()
     }
     fn published(&self, published: &Published) {
         for event in &published.events {
@@ -143,7 +154,7 @@ impl BodyStream for Stream {
                 break;
             }
         }
-        if ear.above.get() && ear.bytes.get() <= ear.bytes_max / 2 {
+        if ear.above.get() && ear.bytes.get() <= ear.low() {
             ear.above.set(false);
             self.session.caught_up();
         }

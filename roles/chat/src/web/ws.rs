@@ -273,6 +273,10 @@ impl Face for Talk {
         self.socket.takes()
     }
 
+    fn wants_page(&self) -> bool {
+        self.socket.is_low()
+    }
+
     fn published(&self, published: &Published) {
         self.socket.queue(published.frames.clone());
     }
