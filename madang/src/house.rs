@@ -284,7 +284,8 @@ impl House {
 
     /// Has the chats again after [`House::end_chats`].
     pub async fn resume_chats(&mut self) -> Result<(), HouseError> {
-        self.chats.open_bus(&self.settings.chats, &self.settings.bus).await.map_err(HouseError::Bus)?;
+        let (settings, log) = (&self.settings, &self.telemetry.log);
+        self.chats.open_bus(&settings.chats, &settings.bus, log).await.map_err(HouseError::Bus)?;
         self.send_chats().await?;
         for index in 0..self.open.len() {
             self.seat(index, false).await?;
@@ -538,7 +539,7 @@ async fn open_store(
 ) -> Result<(), HouseError> {
     let data = &settings.server.data;
     let opened = chats.open_store(settings.logins, &settings.store, data).await;
-    chats.open_bus(&settings.chats, &settings.bus).await.map_err(HouseError::Bus)?;
+    chats.open_bus(&settings.chats, &settings.bus, &telemetry.log).await.map_err(HouseError::Bus)?;
     opened.map_err(|error| {
         let place = match &settings.store {
             StoreSettings::Sqlite { .. } => madang_store::database_file(data).display().to_string(),

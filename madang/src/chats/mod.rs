@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use madang_bus::Bus;
 use madang_bus::config::BusSettings;
 use madang_bus::error::BusError;
+use madang_bus::{Bus, Told};
 use madang_chat::config::ChatSettings;
 use madang_chat::floor::FloorCounts;
 use madang_chat::hooks::office::{Board, Office};
@@ -30,6 +30,8 @@ use madang_chat::post::{HubLink, ToWorker};
 use madang_chat::web::files::shelf::Shelf;
 use madang_chat::web::files::{self, Shared};
 use madang_host::clock;
+use madang_host::config::Level;
+use madang_host::telemetry::error_log::Log;
 use madang_store::Store;
 use madang_store::config::StoreSettings;
 use madang_store::error::StoreError;
@@ -104,13 +106,14 @@ impl Chats {
         &mut self,
         wanted: &[Arc<ChatSettings>],
         settings: &BusSettings,
+        log: &Log,
     ) -> Result<(), BusError> {
         if wanted.is_empty() || self.bus.is_some() || matches!(settings, BusSettings::Local) {
             return Ok(());
         }
-        // How it fares is on /metrics (`view`).
-        let settings = settings.clone();
-        let started = tokio::task::spawn_blocking(move || Bus::start(&settings, |_| {})).await;
+        let (settings, log) = (settings.clone(), log.clone());
+        let started =
+            tokio::task::spawn_blocking(move || Bus::start(&settings, move |told| tell(&log, told))).await;
         let why = || BusError::Failed { why: "starting it broke off".to_owned() };
         self.bus = Some(started.unwrap_or_else(|_| Err(why()))?);
         Ok(())
@@ -256,4 +259,19 @@ async fn end(running: Vec<Running>) {
         }
     });
     let _ = ended.await;
+}
+
+/// How the way to other machines fares, for the operator.
+fn tell(log: &Log, told: Told) {
+    match told {
+        Told::Connected => {
+            log.tell(Level::Info, "bus-connected", "NATS answers: other machines hear this one")
+        }
+        Told::Away => {
+            let detail =
+                "NATS does not answer: what other machines write is looked for in the database every second";
+            log.tell(Level::Warn, "bus-away", detail);
+        }
+        Told::Trouble { why } => log.tell(Level::Warn, "bus-trouble", &why),
+    }
 }
