@@ -1,21 +1,26 @@
 // Made by schema.mjs.
 export interface All {
+  "Arrived": { "about"?: string; "away"?: string; "id": All["PersonId"]; "name": string; "role"?: All["Rank"] };
   "ErrorName": "malformed" | "hello-first" | "hello-twice" | "bad-name" | "name-taken" | "bad-key" | "bad-token" | "token-expired" | "users-only" | "bad-room" | "no-such-room" | "no-such-user" | "room-taken" | "not-there" | "private" | "invite-only" | "banned" | "muted" | "slow-mode" | "not-allowed" | "too-long" | "bad-text" | "bad-file" | "too-fast" | "full" | "no-such-message" | "not-yours" | "busy" | "shutting-down" | "store-full" | "store-unreachable" | "store-unknown" | "store-failed";
   "Event": All["event.banned"] | All["event.created"] | All["event.deleted"] | All["event.edited"] | All["event.invited"] | All["event.kicked"] | All["event.message"] | All["event.muted"] | All["event.reaction"] | All["event.removed"] | All["event.role"] | All["event.settings"] | All["event.topic"] | All["event.unbanned"] | All["event.unmuted"];
   "File": { "bytes": number; "name": string; "type": string; "url": string };
+  "Former": { "about"?: string; "id": All["PersonId"]; "name": string; "until_ms": number };
   "Joined": { "end": number; "epoch": number; "first": number; "invite_only": boolean; "next": number; "people": number; "private": boolean; "reset": boolean; "role": All["Rank"]; "room": string; "slow_ms": number; "topic": string };
   "Limits": { "burst": number; "file_bytes": number; "message_bytes": number; "per_second": number; "rooms": number };
   "Mine": { "epoch": number; "last"?: All["Event"]; "mentions": number; "next": number; "private": boolean; "read": number; "role": All["Rank"]; "room": string; "topic": string; "unread": number };
   "Open": { "people": number; "room": string; "topic": string };
   "Person": { "id": All["PersonId"]; "name": string };
   "PersonId": string;
-  "Present": { "away"?: string; "here": boolean; "id": All["PersonId"]; "name": string; "role": All["Rank"] };
+  "Present": { "about"?: string; "away"?: string; "here": boolean; "id": All["PersonId"]; "name": string; "role": All["Rank"] };
   "Rank": "none" | "member" | "moderator" | "owner";
   "Seen": { "epoch": number; "offset": number };
+  "Shut": { "id": All["PersonId"]; "name": string; "until_ms"?: number };
   "You": { "admin": boolean; "guest": boolean; "id": All["PersonId"]; "name": string };
+  "answer.about": {  };
   "answer.announce": { "at_ms": number; "duplicate": boolean; "epoch": number; "offset": number; "room": string };
   "answer.away": {  };
   "answer.ban": { "at_ms": number; "duplicate": boolean; "epoch": number; "offset": number; "room": string };
+  "answer.bans": { "bans": Array<All["Shut"]>; "mutes": Array<All["Shut"]>; "room": string };
   "answer.create": { "end": number; "epoch": number; "first": number; "invite_only": boolean; "next": number; "people": number; "private": boolean; "reset": boolean; "role": All["Rank"]; "room": string; "slow_ms": number; "topic": string };
   "answer.delete": { "at_ms": number; "duplicate": boolean; "epoch": number; "offset": number; "room": string };
   "answer.edit": { "at_ms": number; "duplicate": boolean; "epoch": number; "offset": number; "room": string };
@@ -28,7 +33,8 @@ export interface All {
   "answer.mute": { "at_ms": number; "duplicate": boolean; "epoch": number; "offset": number; "room": string };
   "answer.ping": {  };
   "answer.react": { "at_ms": number; "duplicate": boolean; "epoch": number; "offset": number; "room": string };
-  "answer.read": {  };
+  "answer.read": { "offset": number; "room": string };
+  "answer.rename": { "admin": boolean; "guest": boolean; "id": All["PersonId"]; "name": string };
   "answer.role": { "at_ms": number; "duplicate": boolean; "epoch": number; "offset": number; "room": string };
   "answer.rooms": { "mine": Array<All["Mine"]>; "more": boolean; "open": Array<All["Open"]> };
   "answer.search": { "before"?: string; "found": Array<All["Event"]> };
@@ -37,8 +43,10 @@ export interface All {
   "answer.typing": {  };
   "answer.unban": { "at_ms": number; "duplicate": boolean; "epoch": number; "offset": number; "room": string };
   "answer.unmute": { "at_ms": number; "duplicate": boolean; "epoch": number; "offset": number; "room": string };
+  "answer.watch": { "here": Array<All["Person"]> };
   "answer.who": { "count": number; "people": Array<All["Present"]>; "room": string };
-  "answer.whois": { "away"?: string; "guest": boolean; "here": boolean; "id": All["PersonId"]; "name": string; "rooms": Array<string>; "since_ms"?: number };
+  "answer.whois": { "about"?: string; "away"?: string; "guest": boolean; "here": boolean; "id": All["PersonId"]; "name": string; "rooms": Array<string>; "since_ms"?: number };
+  "answer.whowas": { "people": Array<All["Former"]> };
   "error": { "again_ms"?: number; "name": All["ErrorName"]; "text": string };
   "event.banned": { "at_ms": number; "by": All["Person"]; "epoch": number; "offset": number; "on": "banned"; "room": string; "until_ms"?: number; "who": All["Person"]; "why"?: string };
   "event.created": { "at_ms": number; "by": All["Person"]; "epoch": number; "invite_only": boolean; "offset": number; "on": "created"; "private": boolean; "room": string };
@@ -55,18 +63,23 @@ export interface All {
   "event.topic": { "at_ms": number; "by": All["Person"]; "epoch": number; "offset": number; "on": "topic"; "room": string; "text": string };
   "event.unbanned": { "at_ms": number; "by": All["Person"]; "epoch": number; "offset": number; "on": "unbanned"; "room": string; "who": All["Person"] };
   "event.unmuted": { "at_ms": number; "by": All["Person"]; "epoch": number; "offset": number; "on": "unmuted"; "room": string; "who": All["Person"] };
+  "notice.about": { "by": All["Person"]; "on": "about"; "text"?: string };
   "notice.away": { "by": All["Person"]; "on": "away"; "room": string; "text"?: string };
   "notice.gap": { "from": number; "on": "gap"; "room": string; "to": number };
   "notice.joined": { "end": number; "epoch": number; "first": number; "invite_only": boolean; "next": number; "on": "joined"; "people": number; "private": boolean; "reset": boolean; "role": All["Rank"]; "room": string; "slow_ms": number; "topic": string };
   "notice.left": { "on": "left"; "room": string; "why"?: string };
-  "notice.presence": { "joined": Array<All["Person"]>; "left": Array<All["Person"]>; "on": "presence"; "people": number; "room": string };
+  "notice.presence": { "joined": Array<All["Arrived"]>; "left": Array<All["Person"]>; "on": "presence"; "people": number; "room": string };
   "notice.read": { "offset": number; "on": "read"; "room": string };
+  "notice.renamed": { "by": All["Person"]; "name": string; "on": "renamed" };
   "notice.typing": { "by": All["Person"]; "on": "typing"; "room": string };
+  "notice.watched": { "here": boolean; "on": "watched"; "who": All["Person"] };
   "post.hook": { "name"?: string | null; "nonce"?: string | null; "text": string };
   "post.message": { "action"?: boolean; "files"?: Array<All["File"]>; "key"?: string | null; "name"?: string | null; "nonce": string; "reply"?: number | null; "text"?: string };
+  "request.about": { "do": "about"; "id": number; "text"?: string | null };
   "request.announce": { "do": "announce"; "id": number; "nonce": string; "text": string };
   "request.away": { "do": "away"; "id": number; "text"?: string | null };
   "request.ban": { "do": "ban"; "id": number; "minutes"?: number | null; "room": string; "who": string; "why"?: string | null };
+  "request.bans": { "do": "bans"; "id": number; "room": string };
   "request.create": { "do": "create"; "id": number; "invite_only"?: boolean; "private"?: boolean; "room": string; "topic"?: string | null };
   "request.delete": { "do": "delete"; "id": number; "nonce": string; "offset": number; "room": string };
   "request.edit": { "do": "edit"; "id": number; "nonce": string; "offset": number; "room": string; "text": string };
@@ -79,7 +92,8 @@ export interface All {
   "request.mute": { "do": "mute"; "id": number; "minutes"?: number | null; "room": string; "who": string; "why"?: string | null };
   "request.ping": { "do": "ping"; "id": number };
   "request.react": { "add": boolean; "do": "react"; "emoji": string; "id": number; "nonce": string; "offset": number; "room": string };
-  "request.read": { "do": "read"; "id": number; "offset": number; "room": string };
+  "request.read": { "do": "read"; "id": number; "offset"?: number | null; "room": string };
+  "request.rename": { "do": "rename"; "id": number; "name": string };
   "request.role": { "do": "role"; "id": number; "role": All["Rank"]; "room": string; "who": string };
   "request.rooms": { "do": "rooms"; "id": number };
   "request.search": { "before"?: string | null; "do": "search"; "id": number; "limit"?: number | null; "room"?: string | null; "words": string };
@@ -88,6 +102,8 @@ export interface All {
   "request.typing": { "do": "typing"; "id": number; "room": string };
   "request.unban": { "do": "unban"; "id": number; "room": string; "who": string };
   "request.unmute": { "do": "unmute"; "id": number; "room": string; "who": string };
+  "request.watch": { "do": "watch"; "id": number; "who": Array<string> };
   "request.who": { "do": "who"; "id": number; "room": string };
   "request.whois": { "do": "whois"; "id": number; "who": string };
+  "request.whowas": { "do": "whowas"; "id": number; "who": string };
 }

@@ -120,6 +120,8 @@ def spoilt(book, port):
                 speaker.end()
             answer = speaker.say(wrong, known=not hello)
             book.checks += 1
+            if name == "rename" and names != {"malformed"}:
+                names = names | {"not-allowed"}  # ana has an account: she is called as it is
             if answer not in names:
                 book.fault(f"spoilt {name}", f"{fault}: {json.dumps(wrong, ensure_ascii=False)[:300]} was answered {answer}, wanted {names}")
             if hello:
