@@ -14,8 +14,8 @@ use crate::error::StoreError;
 /// Whether the connection is gone, or will be in a moment.
 pub(super) fn is_lost(error: &Error) -> bool {
     match error.code() {
-        // Shut down, crashed, starting: classes 57P and 08.
-        Some(code) => code.code().starts_with("57P") || code.code().starts_with("08"),
+        // Shut down, crashed, starting: classes 57P and 08. Ended in the middle of a transaction, for we were cut off: 25P03.
+        Some(code) => ["57P", "08", "25P03"].iter().any(|class| code.code().starts_with(class)),
         None => error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>()),
     }
 }

@@ -39,8 +39,9 @@ const GROUP_MAX: usize = 500;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a transaction that lost against another one is tried again.
 const TIES_MAX: u32 = 5;
-/// The session of a lane: what waits for a lock or a dead client gives up in the end.
-const SESSION: &str = "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'";
+/// The session of a lane: what waits for a lock gives up in the end. A client that is dead, stands still or is cut off in the middle of
+/// a transaction holds its locks for seconds only: we never wait between its statements.
+const SESSION: &str = "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '5s'";
 
 pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A value of a call.
