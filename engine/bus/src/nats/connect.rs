@@ -137,6 +137,8 @@ impl Out {
     fn heard(&self, event: &Event) {
         match event {
             Event::Connected => {
+                // What was not heard went to another connection.
+                self.unheard.store(0, Ordering::Relaxed);
                 self.connected.store(true, Ordering::Relaxed);
                 count(&self.numbers.connects, 1);
                 (self.tell)(Told::Connected);

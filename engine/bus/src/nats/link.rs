@@ -371,7 +371,7 @@ impl Link {
             let mut state = self.out.state();
             let state = &mut *state;
             let number = state.beat;
-            self.out.unheard.store(number.saturating_sub(confirmed + 1), Ordering::Relaxed);
+            self.out.unheard(number.saturating_sub(confirmed + 1));
             let known = state.noted.partition_point(|(noted, _)| *noted <= confirmed);
             over.extend(state.noted.drain(..known));
             let (mut heads, mut bytes) = (HashMap::new(), 0);

@@ -112,6 +112,21 @@ impl Out {
         // Changed in whole steps.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn is_heard(&self) -> bool {
+        self.connected.load(Ordering::Relaxed) && self.unheard.load(Ordering::Relaxed) <= UNHEARD_MAX
+    }
+
+    /// So many of our own beats have not come back.
+    fn unheard(&self, beats: u64) {
+        let was_heard = self.is_heard();
+        self.unheard.store(beats, Ordering::Relaxed);
+        match (was_heard, self.is_heard()) {
+            (true, false) => (self.tell)(Told::Away),
+            (false, true) => (self.tell)(Told::Connected),
+            _ => {}
+        }
+    }
 }
 
 fn count(number: &AtomicU64, more: u64) {
@@ -206,8 +221,7 @@ impl Carrier for Nats {
     }
 
     fn reach(&self) -> Reach {
-        let is_heard = self.out.unheard.load(Ordering::Relaxed) <= UNHEARD_MAX;
-        if self.out.connected.load(Ordering::Relaxed) && is_heard { Reach::Connected } else { Reach::Away }
+        if self.out.is_heard() { Reach::Connected } else { Reach::Away }
     }
 
     fn numbers(&self) -> CarrierNumbers {
