@@ -337,13 +337,18 @@ impl State {
     ) -> Result<(), Refusal> {
         let (members_max, places_max) = (self.rules.members_max, self.rules.rooms_per_session_max);
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        // Nobody chose to hear announcements: they take no place.
+        let chosen = |(key, _): &&(Key, Side)| {
+            self.rooms.get(*key).is_some_and(|room| !matches!(room.kind, Kind::Everyone))
+        };
+        let places = session.places.iter().filter(chosen).count();
         let Some(room) = self.rooms.get_mut(key) else { return Ok(()) };
         let is_new = !room.here.contains_key(&id);
         if is_new && !matches!(room.kind, Kind::Everyone) {
             if room.here.len() >= members_max {
                 return Err(Refusal::Full { what: "places in this room", max: members_max });
             }
-            if session.places.len() >= places_max {
+            if places >= places_max {
                 return Err(Refusal::Full { what: "rooms for one connection", max: places_max });
             }
         }

@@ -62,6 +62,19 @@ fn places_are_bounded_and_given_back() {
     assert!(state.rooms.len() == 0 && state.by_stream.is_empty() && state.humans.is_empty());
 }
 
+// Goal: whoever may be in one room may be in one beside announcements, which everybody hears, and in no second.
+#[test]
+fn announcements_take_no_place() {
+    let (mut state, key) = state();
+    state.rules.rooms_per_session_max = 1;
+    connect(&mut state, 1, "a");
+    let all = state.room(StreamId::new("everyone").unwrap(), "*".into(), Kind::Everyone).unwrap();
+    let other = state.room(StreamId::new("den").unwrap(), "den".into(), Kind::Room).unwrap();
+    state.enter(id(1), all, 0, None, None).unwrap();
+    state.enter(id(1), key, 0, None, Some(1)).unwrap();
+    assert!(matches!(state.enter(id(1), other, 0, None, Some(2)), Err(Refusal::Full { max: 1, .. })));
+}
+
 // Goal: who comes and goes between two tellings was never there; who is there twice is one.
 #[test]
 fn presence_tells_people_not_connections() {
