@@ -36,6 +36,8 @@ const GROUP_MAX: usize = 1000;
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// After this time no more are taken into a group.
 const GROUP_TIME: Duration = Duration::from_millis(2);
+/// After a group of so many more are expected.
+const CROWD: usize = 4;
 /// How often expired values and old keys are swept.
 const UPKEEP_EVERY: Duration = Duration::from_secs(30);
 /// How often the journal is emptied at most: readers may be in the way, and it costs syncs.
@@ -121,6 +123,8 @@ pub(super) struct Writer {
     reopen: bool,
     /// The end of the log could not be put into its place: not tried again before the next group.
     settling_failed: bool,
+    /// Operations of the group before.
+    last_group: usize,
 }
 
 impl Writer {
@@ -133,7 +137,16 @@ impl Writer {
         tail: Arc<Tail>,
     ) -> Result<Self, StoreError> {
         let desk = Desk::new(connection, bytes_max, tail)?;
-        Ok(Self { desk, path, bytes_max, line, numbers, reopen: false, settling_failed: false })
+        Ok(Self {
+            desk,
+            path,
+            bytes_max,
+            line,
+            numbers,
+            reopen: false,
+            settling_failed: false,
+            last_group: 0,
+        })
     }
 
     /// Works until the line is closed and empty.
@@ -203,6 +216,7 @@ impl Writer {
                 self.forget();
             }
         }
+        self.last_group = jobs.len();
         self.numbers.group(jobs.len(), begun.elapsed());
         // The last one first: who awaits them in their order is woken once, when all of them are there.
         for job in jobs.into_iter().rev() {
@@ -221,6 +235,8 @@ impl Writer {
         self.desk.now_ms = super::now_ms();
         self.begin()?;
         let mut next = 0;
+        // Whoever handed in the first of many was put off this core by our waking: it hands in the rest before it costs two commits.
+        let mut waits = self.last_group >= CROWD;
         loop {
             while let Some(job) = jobs.get_mut(next) {
                 job.run(&mut self.desk)?;
@@ -231,6 +247,7 @@ impl Writer {
             }
             match self.line.take(GROUP_MAX - jobs.len(), GROUP_BYTES_MAX, Duration::ZERO) {
                 Taken::Jobs(more) => jobs.extend(more),
+                Taken::Nothing if std::mem::take(&mut waits) => std::thread::yield_now(),
                 Taken::Nothing | Taken::Closed => break,
             }
         }

@@ -70,6 +70,10 @@ const TAKEN_MAX: u32 = 256;
 const RUSH_PER_SECOND: u32 = 500;
 /// So long; the clock of the runtime adds up to a millisecond.
 const GATHER: Duration = Duration::from_millis(1);
+/// With so many there is a rush in which a commit for every few of them is what costs most.
+const GREAT_RUSH_PER_SECOND: u32 = 2000;
+/// And they are gathered for so long.
+const GATHER_LONGER: Duration = Duration::from_millis(4);
 
 /// Where an answer goes.
 #[derive(Debug)]
@@ -166,7 +170,8 @@ impl Hub {
         let mut requests = Busy::default();
         while let Some(first) = inbox.recv().await {
             if hub.rush.get() && !matches!(first, ToHub::End) {
-                tokio::time::sleep(GATHER).await;
+                let great = requests.per_second() > GREAT_RUSH_PER_SECOND;
+                tokio::time::sleep(if great { GATHER_LONGER } else { GATHER }).await;
             }
             let mut next = Some(first);
             let mut taken = 0;

@@ -156,7 +156,12 @@ impl Busy {
             None => (self.since, self.count) = (Some(now), 0),
         }
         self.count = self.count.saturating_add(count);
-        self.count.max(self.last) > most
+        self.per_second() > most
+    }
+
+    /// About how many there are a second.
+    pub(super) fn per_second(&self) -> u32 {
+        self.count.max(self.last)
     }
 }
 
