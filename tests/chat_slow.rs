@@ -37,7 +37,8 @@ fn hears(talk: &mut Talk) -> (String, u64) {
     (event["room"].as_str().unwrap().to_owned(), number)
 }
 
-// Goal: who takes nothing for a while is fed from the log when it reads again: everything, in order. Meanwhile nothing is read for it.
+// Goal: who takes nothing for a while is fed from the log when it reads again: everything, in order. Meanwhile no more is read for it
+// than the kernel takes, whose buffers may grow once or twice: far from the 60 pages that all of it is.
 #[test]
 fn who_reads_late_is_fed_from_the_log() {
     let house = town("outbox = \"16KiB\"");
@@ -48,13 +49,14 @@ fn who_reads_late_is_fed_from_the_log() {
     }
     say(&mut speaker, "hall", 0..SAID);
     let before = house.json("status")["chats"][0].clone();
-    assert_eq!((&before["behind"], &before["pages"]), (&json!(1), &json!(0)), "{before}");
+    let (behind, pages) = (before["behind"].as_u64().unwrap(), before["pages"].as_u64().unwrap());
+    assert!(behind >= 1 && pages < 15, "{before}");
 
     for number in 0..SAID {
         assert_eq!(hears(&mut late), ("hall".to_owned(), number));
     }
     let after = house.json("status")["chats"][0].clone();
-    assert!(after["pages"].as_u64().unwrap() >= 2, "{after}");
+    assert!(after["pages"].as_u64().unwrap() >= pages + 2, "{after}");
     assert!(house.metrics().contains("madang_chat_pages_total{chat=\"town\"}"), "{}", house.metrics());
     // It is live again.
     say(&mut speaker, "hall", SAID..SAID + 1);
