@@ -19,6 +19,9 @@ from verdict import Verdict
 
 PARSER = ROOT / "tests/third_party/asyncapi"
 
+# Whether a request or the close comes first when the server ends is decided by the moment: it may be said, and need not be.
+BY_THE_MOMENT = {"error shutting-down"}
+
 
 def run(house):
     """Documents, walk, generated requests over one server; a second one whose store is small."""
@@ -42,6 +45,8 @@ def run(house):
     for id, text in book.wrong.items():
         verdict.found(id, text)
     for name in book.never_said():
+        if name in BY_THE_MOMENT:
+            continue
         verdict.found(f"never said: {name}", "it is in the document, and nothing here made the server or a client say it")
     return verdict
 
