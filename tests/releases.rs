@@ -1,10 +1,12 @@
 //! Versions on disk: copied, kept side by side, gone back to, found again whatever happened to the server.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::support::PATIENCE;
 use crate::support::client::Client;
 use crate::support::house::House;
 
@@ -331,6 +333,30 @@ fn a_second_deploy_is_refused_and_the_first_can_be_taken_back() {
     let (code, said) = app(&house, &["rollback", "hello"]);
     assert_eq!((code, said.contains("version 1 is in")), (Some(0), true), "{said}");
     house.until(|| trees(&house).is_empty());
+    assert!(answer(&house).starts_with("one "));
+}
+
+// Goal: taken back in the moment its folder got its name, when nothing looks at "taken back" any more: its files go all the same.
+#[test]
+fn a_deploy_taken_back_in_its_last_moment_leaves_no_files() {
+    let house = house("deploy = { watch = \"60s\", healthy_within = \"60s\" }");
+    let dir = house.path("second");
+    let line =
+        || Client::over(std::os::unix::net::UnixStream::connect(house.path("data/madang.sock")).unwrap());
+    for version in 2..12 {
+        let mut back = line();
+        let order = format!("/api/v1/app/deploy?app=hello&dir={}", dir.to_str().unwrap());
+        assert_eq!(line().ask("POST", &order, "content-length: 0\r\n").status, 200);
+        let place = house.path(&format!("data/apps/hello/releases/{version}"));
+        // Tighter than `until` looks.
+        let deadline = Instant::now() + PATIENCE;
+        while !place.exists() {
+            assert!(Instant::now() < deadline, "version {version} does not come: {}", house.said());
+            std::thread::yield_now();
+        }
+        assert_eq!(back.ask("POST", "/api/v1/app/rollback?app=hello", "content-length: 0\r\n").status, 200);
+        house.until(|| trees(&house).is_empty() && house.json("status")["apps"][0]["deploy"].is_null());
+    }
     assert!(answer(&house).starts_with("one "));
 }
 

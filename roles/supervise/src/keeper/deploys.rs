@@ -95,8 +95,10 @@ impl Keeper {
         tokio::task::spawn_local(async move {
             let work = tokio::task::spawn_blocking(move || {
                 let prepared = prepare(&order, &progress)?;
-                if through {
-                    let_through(&data, &order.trees)?;
+                if through && let Err(unfit) = let_through(&data, &order.trees) {
+                    // What else it met, the next start meets too, and tries again.
+                    let _ = clear(&order.trees, |tree| tree == order.number);
+                    return Err(unfit);
                 }
                 Ok(prepared)
             });
@@ -129,6 +131,9 @@ impl Keeper {
                 }
                 if kept.app.prepared(number, made, &kept.shelf.trees, now) {
                     self.around.told(name, Tone::Good, &told);
+                } else {
+                    // Taken back behind its last look at that: it is whole, and nothing needs it.
+                    self.sweep(name, kept);
                 }
                 while kept.shelf.total() > kept.app.settings().deploy.disk {
                     let Some(oldest) = kept.app.forget_oldest() else { break };

@@ -86,11 +86,11 @@ pub struct Prepared {
 /// Why it cannot be: nothing is left then.
 pub fn prepare(order: &Order, progress: &Progress) -> Result<Prepared, Unfit> {
     let beside = order.trees.join(format!("{NEW}{}", order.number));
+    let place = place(&order.trees, order.number);
     let made = fill(order, &beside, progress).and_then(|prepared| {
         if progress.is_cancelled() {
             return Err(Unfit::Cancelled);
         }
-        let place = place(&order.trees, order.number);
         let written = |error| Unfit::Write { path: place.clone(), error };
         std::fs::rename(&beside, &place).map_err(written)?;
         let folder = open(&order.trees).map_err(written)?;
@@ -100,6 +100,7 @@ pub fn prepare(order: &Order, progress: &Progress) -> Result<Prepared, Unfit> {
     if made.is_err() {
         // Invariant 1. Were it not to go, the next start removes it.
         let _ = remove(&beside);
+        let _ = remove(&place);
     }
     made
 }
