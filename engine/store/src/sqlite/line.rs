@@ -27,6 +27,35 @@ struct State<J> {
     waiting: VecDeque<(J, usize)>,
     bytes: usize,
     closed: bool,
+    /// Threads that sleep and were not called. Calling costs a system call even where nobody sleeps.
+    idle: usize,
+    /// Threads that were called and are not awake yet.
+    called: usize,
+}
+
+impl<J> State<J> {
+    fn is_quiet(&self) -> bool {
+        self.waiting.is_empty() && !self.closed
+    }
+
+    /// One thread is to be called; false: none sleeps that was not called.
+    fn call(&mut self) -> bool {
+        let calls = self.idle > 0;
+        if calls {
+            self.idle -= 1;
+            self.called += 1;
+        }
+        calls
+    }
+
+    /// One thread is awake, by a call or not: which one does not matter to the counts.
+    fn wakes(&mut self) {
+        if self.called > 0 {
+            self.called -= 1;
+        } else {
+            self.idle -= 1;
+        }
+    }
 }
 
 /// What the line has for a thread.
@@ -41,7 +70,7 @@ pub(super) enum Taken<J> {
 
 impl<J> Line<J> {
     pub(super) fn new(count_max: usize, bytes_max: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), bytes: 0, closed: false };
+        let state = State { waiting: VecDeque::new(), bytes: 0, closed: false, idle: 0, called: 0 };
         Self { state: Mutex::new(state), changed: Condvar::new(), count_max, bytes_max }
     }
 
@@ -58,20 +87,31 @@ impl<J> Line<J> {
         }
         state.bytes += bytes;
         state.waiting.push_back((job, bytes));
+        let calls = state.call();
         drop(state);
-        self.changed.notify_one();
+        if calls {
+            self.changed.notify_one();
+        }
         Ok(())
     }
 
     /// The first jobs, at most `count_max` of them with about `bytes_max`; waits at most `patience` for the first.
     pub(super) fn take(&self, count_max: usize, bytes_max: usize, patience: Duration) -> Taken<J> {
         let mut state = self.lock();
-        if state.waiting.is_empty() && !state.closed && !patience.is_zero() {
-            state = self
-                .changed
-                .wait_timeout_while(state, patience, |state| state.waiting.is_empty() && !state.closed)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+        if state.is_quiet() && !patience.is_zero() {
+            state.idle += 1;
+            let sleeps_on = |state: &mut State<J>| {
+                let sleeps = state.is_quiet();
+                if sleeps {
+                    // What it was called for, another has taken.
+                    state.wakes();
+                    state.idle += 1;
+                }
+                sleeps
+            };
+            let woken = self.changed.wait_timeout_while(state, patience, sleeps_on);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            state.wakes();
         }
         if state.waiting.is_empty() {
             return if state.closed { Taken::Closed } else { Taken::Nothing };
@@ -125,6 +165,46 @@ mod tests {
         assert!(matches!(line.take(2, 100, Duration::ZERO), Taken::Jobs(jobs) if jobs == ["a", "c"]));
         assert!(matches!(line.take(2, 100, Duration::ZERO), Taken::Jobs(jobs) if jobs == ["d"]));
         assert!(matches!(line.take(2, 100, Duration::MAX), Taken::Closed));
+    }
+
+    // Goal: no job lies there while a thread sleeps, though a thread is called only if one sleeps.
+    // Method: three threads that take and two that put, one at a time, each next one when the one before was taken or in a heap.
+    #[test]
+    fn no_job_is_left_while_a_thread_sleeps() {
+        let line = Line::new(1000, 1000);
+        let taken = Mutex::new(0_u32);
+        let all = Condvar::new();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    loop {
+                        match line.take(2, 100, Duration::from_mins(1)) {
+                            Taken::Jobs(jobs) => {
+                                *taken.lock().unwrap() += u32::try_from(jobs.len()).unwrap();
+                                all.notify_all();
+                            }
+                            Taken::Nothing => panic!("a thread slept while there was something to do"),
+                            Taken::Closed => return,
+                        }
+                    }
+                });
+            }
+            let mut put = 0;
+            for round in 0..2000 {
+                let heap = if round % 3 == 0 { 5 } else { 1 };
+                for _ in 0..heap {
+                    line.put((), 0).unwrap();
+                }
+                put += heap;
+                let patience = Duration::from_secs(20);
+                let (so_far, _) =
+                    all.wait_timeout_while(taken.lock().unwrap(), patience, |taken| *taken < put).unwrap();
+                assert_eq!(*so_far, put, "something lies there and nobody takes it");
+            }
+            line.close();
+        });
+        let state = line.lock();
+        assert_eq!((state.idle, state.called, state.waiting.len()), (0, 0, 0));
     }
 
     #[test]

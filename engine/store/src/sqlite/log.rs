@@ -15,7 +15,7 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::fault::{Stop, refuse};
-use super::tail::{APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, numbers};
+use super::tail::{APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, Sent};
 use super::writer::Desk;
 use super::{int, new_epoch, settle, uint};
 use crate::error::StoreError;
@@ -65,8 +65,9 @@ impl Stream {
         if std::mem::take(&mut self.touched) {
             let sql =
                 "UPDATE madang_stream SET first = ?2, next = ?3, bytes = ?4, at_ms = ?5 WHERE number = ?1";
-            let (first, next, bytes, at_ms) = numbers(&self.position);
-            connection.prepare_cached(sql)?.execute((self.number, first, next, bytes, at_ms))?;
+            let Position { first, next, bytes, at_ms, .. } = self.position;
+            let row = (self.number, int(first), int(next), int(bytes), int(at_ms));
+            connection.prepare_cached(sql)?.execute(row)?;
         }
         Ok(())
     }
@@ -186,6 +187,9 @@ fn sent(desk: &Desk, stream: i64, key: &Key) -> rusqlite::Result<Option<(u64, u6
     if let Some(sent) = desk.intake.sent(stream, key.as_bytes()) {
         return Ok(Some(sent));
     }
+    if !desk.seen.suspects(day(desk.now_ms), stream, key.as_bytes()) {
+        return Ok(None);
+    }
     let sql = "SELECT first, count FROM madang_sent WHERE day IN (?1, ?1 - 1) AND stream = ?2 AND key = ?3";
     let mut select = desk.connection.prepare_cached(sql)?;
     let row = (int(day(desk.now_ms)), stream, key.as_bytes());
@@ -194,23 +198,40 @@ fn sent(desk: &Desk, stream: i64, key: &Key) -> rusqlite::Result<Option<(u64, u6
 
 /// Writes an append in its place.
 fn insert(
-    desk: &Desk,
+    desk: &mut Desk,
     stream: i64,
     (first, at_ms, today): (u64, u64, u64),
     batch: &Batch,
 ) -> rusqlite::Result<()> {
-    let sql =
-        "INSERT INTO madang_entry (id, at_ms, edits, removed, data, text) VALUES (?1, ?2, 0, 0, ?3, ?4)";
-    let mut insert = desk.connection.prepare_cached(sql)?;
     for (offset, entry) in (first..).zip(&batch.entries) {
-        let id = id(stream, offset);
-        insert.execute((id, int(at_ms), &*entry.data, &entry.text))?;
-        add_words(&desk.connection, id, &entry.text)?;
+        put_entry(&desk.connection, id(stream, offset), at_ms, &entry.data, &entry.text)?;
     }
     let Some(key) = &batch.key else { return Ok(()) };
+    let sent = Sent { key: *key.as_bytes(), day: today, count: batch.entries.len() as u64 };
+    put_key(desk, stream, first, &sent)
+}
+
+/// Puts an entry among the entries of its stream and its words into the index.
+pub(super) fn put_entry(
+    connection: &Connection,
+    id: i64,
+    at_ms: u64,
+    data: &[u8],
+    text: &str,
+) -> rusqlite::Result<()> {
+    let sql =
+        "INSERT INTO madang_entry (id, at_ms, edits, removed, data, text) VALUES (?1, ?2, 0, 0, ?3, ?4)";
+    connection.prepare_cached(sql)?.execute((id, int(at_ms), data, text))?;
+    add_words(connection, id, text)
+}
+
+/// Puts the key of an append that begins with `first` among keys.
+pub(super) fn put_key(desk: &mut Desk, stream: i64, first: u64, sent: &Sent) -> rusqlite::Result<()> {
     let sql = "INSERT INTO madang_sent (day, stream, key, first, count) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let row = (int(today), stream, key.as_bytes(), int(first), int(batch.entries.len() as u64));
-    desk.connection.prepare_cached(sql)?.execute(row).map(drop)
+    let row = (int(sent.day), stream, &sent.key, int(first), int(sent.count));
+    desk.connection.prepare_cached(sql)?.execute(row)?;
+    desk.seen.note(sent.day, stream, &sent.key);
+    Ok(())
 }
 
 /// Puts an entry's terms into the search index.

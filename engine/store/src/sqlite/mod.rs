@@ -17,6 +17,7 @@ pub(crate) mod log;
 mod readers;
 pub(crate) mod schema;
 mod search;
+mod seen;
 mod settle;
 pub(crate) mod tables;
 pub(crate) mod tail;

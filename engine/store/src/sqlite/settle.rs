@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use super::log::{add_words, id};
+use super::log::{id, put_entry, put_key};
 use super::tail::Fresh;
 use super::writer::Desk;
 use super::{int, schema};
@@ -29,28 +29,18 @@ const ROWS_MIN: i64 = 32;
 pub(super) fn stream(desk: &mut Desk, stream: &StreamId, most: usize) -> rusqlite::Result<usize> {
     let Some((number, mut settled, entries)) = lacking(desk, stream, most) else { return Ok(0) };
     desk.give_slack()?;
-    let connection = &desk.connection;
-    let sql =
-        "INSERT INTO madang_entry (id, at_ms, edits, removed, data, text) VALUES (?1, ?2, 0, 0, ?3, ?4)";
-    let mut insert = connection.prepare_cached(sql)?;
-    let sql = "INSERT INTO madang_sent (day, stream, key, first, count) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let mut sent = connection.prepare_cached(sql)?;
     let (mut bytes, mut at_ms) = (0, 0);
-    for fresh in &entries {
-        let entry = &fresh.entry;
-        let id = id(number, entry.offset);
-        insert.execute((id, int(entry.at_ms), &*entry.data, &entry.text))?;
-        add_words(connection, id, &entry.text)?;
-        if let Some(key) = &fresh.sent {
-            sent.execute((int(key.day), number, &key.key, int(entry.offset), int(key.count)))?;
+    for Fresh { entry, sent, .. } in &entries {
+        put_entry(&desk.connection, id(number, entry.offset), entry.at_ms, &entry.data, &entry.text)?;
+        if let Some(sent) = sent {
+            put_key(desk, number, entry.offset, sent)?;
         }
         settled = entry.offset + 1;
         bytes += entry.bytes() as u64;
         at_ms = entry.at_ms;
     }
     let sql = "UPDATE madang_stream SET next = ?2, bytes = bytes + ?3, at_ms = ?4 WHERE number = ?1";
-    connection.prepare_cached(sql)?.execute((number, int(settled), int(bytes), int(at_ms)))?;
-    drop((insert, sent));
+    desk.connection.prepare_cached(sql)?.execute((number, int(settled), int(bytes), int(at_ms)))?;
     desk.intake.moved.push((stream.clone(), number, settled));
     Ok(entries.len())
 }

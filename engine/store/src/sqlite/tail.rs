@@ -21,7 +21,7 @@ use bytes::{Buf, BufMut, Bytes, TryGetError};
 use rusqlite::Connection;
 
 use super::log::Stream;
-use super::{int, uint};
+use super::uint;
 use crate::error::StoreError;
 use crate::log::{Batch, Entry, Position, StreamId};
 
@@ -449,9 +449,4 @@ impl Intake {
         });
         oldest.unwrap_or(self.row)
     }
-}
-
-/// The numbers that the database keeps of a position.
-pub(super) fn numbers(position: &Position) -> (i64, i64, i64, i64) {
-    (int(position.first), int(position.next), int(position.bytes), int(position.at_ms))
 }

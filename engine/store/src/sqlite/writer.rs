@@ -23,6 +23,7 @@ use rusqlite::Connection;
 
 use super::fault::{self, Stop};
 use super::line::{Line, Taken};
+use super::seen::Seen;
 use super::tail::{Intake, Tail};
 use super::{log, schema, settle, upkeep};
 use crate::answer::Reply;
@@ -61,6 +62,8 @@ pub(super) struct Desk {
     pub(super) scrub: bool,
     /// The end of the log.
     pub(super) intake: Intake,
+    /// Which keys may be in their place.
+    pub(super) seen: Seen,
     /// The database's limit.
     pub(super) pages_max: Option<i64>,
     /// The limit is lifted a little for this group.
@@ -234,6 +237,8 @@ impl Writer {
         let begun = clock::now();
         self.desk.now_ms = super::now_ms();
         self.begin()?;
+        let turned = self.desk.seen.turn(&self.desk.connection, log::day(self.desk.now_ms));
+        turned.map_err(|error| fault::meaning(&error))?;
         let mut next = 0;
         // Whoever handed in the first of many was put off this core by our waking: it hands in the rest before it costs two commits.
         let mut waits = self.last_group >= CROWD;
@@ -300,6 +305,7 @@ impl Desk {
         let version = super::uint(version.map_err(|error| fault::meaning(&error))?);
         Ok(Self {
             intake: Intake::load(tail, &connection)?,
+            seen: Seen::default(),
             pages_max: bytes_max.map(schema::pages),
             slack: false,
             connection,
