@@ -25,6 +25,10 @@ use crate::post::{Published, RoomId, SessionId, ToHub, ToWorker};
 /// Pages handed out before it is looked whether something was said.
 const PAGES_PER_TURN: usize = 16;
 
+/// What the hub said meanwhile is done at once, up to so many messages: a worker that has more to do than it can writes more to
+/// each connection with one call.
+const TOGETHER_MAX: usize = 256;
+
 /// The post of a worker: first what is said now, then pages.
 pub(super) struct Post {
     inbox: Receiver<Vec<ToWorker>>,
@@ -55,6 +59,11 @@ impl Post {
                 }
             };
             let mut batch = came?;
+            while batch.len() < TOGETHER_MAX
+                && let Ok(more) = self.inbox.try_recv()
+            {
+                batch.extend(more);
+            }
             // A page may come later than it was sent: the cursor knows whether it still fits.
             self.pages.extend(batch.extract_if(.., |one| matches!(one, ToWorker::Page { .. })));
             if !batch.is_empty() {
