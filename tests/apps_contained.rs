@@ -259,12 +259,12 @@ fn what_never_becomes_well_is_told_and_never_served() {
     for (what, told) in [
         (
             "deaf-port",
-            "hello: instance 1 was not ready within 1500ms (it listens nowhere; it was given PORT=",
+            "hello: instance 1 was not ready within 4s (it listens nowhere; it was given PORT=",
         ),
-        ("other-port", "hello: instance 1 was not ready within 1500ms (it listens on "),
-        ("sick", "hello: instance 1 was not ready within 1500ms"),
+        ("other-port", "hello: instance 1 was not ready within 4s (it listens on "),
+        ("sick", "hello: instance 1 was not ready within 4s"),
     ] {
-        let keys = format!("{ONCE}env = {{ DO = \"{what}\" }}\nstart_within = \"1500ms\"");
+        let keys = format!("{ONCE}env = {{ DO = \"{what}\" }}\nstart_within = \"4s\"");
         let house = house(&keys);
         house.until_said(told);
         house.until(|| app(&house)["state"] == "failed");
