@@ -8,9 +8,12 @@ Used by `run`. Not here: which reading is right (the corpus).
 Invariants
 1. After each case two more markers go through: on the same connection where it goes on, and on a new one, which takes the
    same connections behind Madang. A connection that is out of step gives one of them another's answer.
+2. A request that breaks off in its body may be seen to break off only when the next cases are under way: it is counted to the case
+   it is of, once, and to no other.
 """
 
 import re
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote_to_bytes
 
@@ -29,6 +32,8 @@ PEER_REFUSES = {
 }
 # A way that does not answer is given up before the suite takes all day.
 TIMEOUTS_MAX = 3
+# So many cases back a request may be of that is seen to break off only now.
+LATE_MAX = 6
 
 
 def run(house):
@@ -55,11 +60,12 @@ def run(house):
 def walk(way, cases):
     """All cases on one way: `{(id, how): (what is wrong or None, what the recorder saw)}`."""
     results, number, timeouts = {}, 0, 0
+    late = deque(maxlen=LATE_MAX)
     for id, expectation, request in cases:
         for how, step in HOWS.items():
             number += 1
             try:
-                results[id, how] = one(way, id, expectation, request, step, number)
+                results[id, how] = one(way, id, expectation, request, step, number, late)
             except (NotHttp, OSError) as failure:
                 way.recorder.take()
                 timeouts += isinstance(failure, TimeoutError)
@@ -73,8 +79,9 @@ def walk(way, cases):
 HOWS = {"whole": 1 << 20, "in pieces": 7, "with a marker behind it": None}
 
 
-def one(way, id, expectation, request, step, number):
-    """One case: what is wrong, and the essence of what the recorder saw of it."""
+def one(way, id, expectation, request, step, number, late):
+    """One case: what is wrong, and the essence of what the recorder saw of it. `late`: first lines of earlier ones that may still
+    be seen to break off."""
     first, second = (f"/marker-{number}-{which}" for which in "ab")
     method = request.lstrip(b"\r\n").split(b" ")[0]
     with Line(way.plain) as line:
@@ -97,6 +104,11 @@ def one(way, id, expectation, request, step, number):
         line.send(marker(second))
         wrong = wrong or own_answer(line.answer(), second)
     requests, broken, strange = way.recorder.take()
+    if in_body(expectation):
+        if not broken:
+            late.append(first_line(request))
+    else:
+        broken = [each for each in broken if not was_late(each, late)]
     markers = [each.target.decode() for each in requests if each.target.startswith(b"/marker-")]
     others = [each for each in requests if not each.target.startswith(b"/marker-")]
     want = [first, second] if goes_on else [second]
@@ -128,6 +140,19 @@ def own_answer(answer, target):
 def in_body(expectation):
     """Whether the fault lies in a body: then the head has gone on already, and what follows must break off."""
     return any(word in expectation for word in BODY_FAULTS)
+
+
+def first_line(request):
+    """Method, target and version as they were written."""
+    return request.lstrip(b"\r\n").split(b"\r\n")[0]
+
+
+def was_late(broken, late):
+    """Whether it is of an earlier case; of that only this one."""
+    if (line := first_line(broken)) not in late:
+        return False
+    late.remove(line)
+    return True
 
 
 def refused(expectation, answer):
