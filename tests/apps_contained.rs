@@ -257,10 +257,7 @@ fn a_fork_bomb_is_contained_and_leaves_nothing() {
 #[test]
 fn what_never_becomes_well_is_told_and_never_served() {
     for (what, told) in [
-        (
-            "deaf-port",
-            "hello: instance 1 was not ready within 4s (it listens nowhere; it was given PORT=",
-        ),
+        ("deaf-port", "hello: instance 1 was not ready within 4s (it listens nowhere; it was given PORT="),
         ("other-port", "hello: instance 1 was not ready within 4s (it listens on "),
         ("sick", "hello: instance 1 was not ready within 4s"),
     ] {

@@ -29,8 +29,9 @@ fn http1_server(noted: &Noted) -> (Upstream, String) {
             .lock()
             .unwrap()
             .push(text.split("\r\n").filter_map(|line| line.strip_prefix("x-up: ")).collect());
-        let answer =
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Down: 1\r\n\r\n";
+        // It serves one request a connection and says so: a second one that met its end could not be sent again.
+        let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
+                      3\r\nabc\r\n0\r\nX-Down: 1\r\n\r\n";
         stream.write_all(answer.as_bytes()).unwrap();
     });
     let address = server.address.to_string();
