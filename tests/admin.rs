@@ -7,7 +7,8 @@ use crate::support::upstream::Upstream;
 
 fn house() -> (House, Client) {
     // A port of 0 would not be told: one that was free a moment ago will do.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = madang_host::process::port::free(|_| false).unwrap();
+    let free = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let settings = PLAIN.replace("workers = 1", &format!("workers = 2\nadmin = \"{free}\""));
     let house = House::start(&settings, &[("public/a.txt", b"alpha")]);
     let client = Client::plain(free);

@@ -107,8 +107,11 @@ fn has(tool: &str) -> bool {
 
 /// Ports that nobody uses now: the units name them before anybody opens them.
 fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
-    let all = [(); COUNT].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    all.map(|listener| listener.local_addr().unwrap().port())
+    let mut all = [0; COUNT];
+    for at in 0..COUNT {
+        all[at] = madang_host::process::port::free(|port| all.contains(&port)).unwrap();
+    }
+    all
 }
 
 fn settings(ports: &[u16]) -> String {

@@ -1,6 +1,6 @@
 //! The life of the server: reload, upgrade, stop, and starts that fail.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 use rustix::process::Signal;
 
@@ -45,7 +45,7 @@ fn a_listener_taken_away_is_closed_when_the_reload_returns() {
         "route =",
         "route = [{ path = \"/*\", files = \"public\" }]\n[site.guest]\nlisten = \"http://127.0.0.1:GUEST\"\nroute =",
     );
-    let guest = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let guest = SocketAddr::from(([127, 0, 0, 1], madang_host::process::port::free(|_| false).unwrap()));
     let two = two.replace("GUEST", &guest.port().to_string());
     let house = House::start(PLAIN, &[("public/a.txt", b"alpha")]);
     for _ in 0..20 {

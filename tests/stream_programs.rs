@@ -2,7 +2,7 @@
 //! Method: the programs of Debian (tests/setup/install test) in folders and on ports of their own, ended by their own numbers.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::Instant;
@@ -53,12 +53,7 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 /// A port that was free a moment ago, for UDP and TCP.
 fn free_port() -> u16 {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
+    madang_host::process::port::free(|port| UdpSocket::bind(("127.0.0.1", port)).is_err()).unwrap()
 }
 
 /// A cluster of its own. PostgreSQL refuses root: as root it runs as the user the package made.

@@ -267,7 +267,8 @@ fn a_hello_in_pieces_is_understood() {
 fn plain_requests_are_sent_to_https_and_told_to_stay() {
     let made = certificate(&["localhost"]);
     // The redirect names the https port: it has to be known.
-    let secure = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = madang_host::process::port::free(|_| false).unwrap();
+    let secure = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let settings = format!(
         "[server]\nworkers = 1\n[site.main]\nlisten = [\"http://127.0.0.1:0\", \"https://{secure}\"]\n\
          hosts = \"localhost\"\ntls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\nhttps_redirect = true\n\

@@ -10,6 +10,7 @@ a deadline. There are no fixed waits.
 import atexit
 import json
 import os
+import random
 import re
 import select
 import signal
@@ -30,10 +31,15 @@ class Failed(Exception):
 
 
 def free_port():
-    """A port of 127.0.0.1 that nothing holds now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of 127.0.0.1 that nothing holds now, from below those the kernel gives to outgoing connections."""
+    while True:
+        port = random.randrange(12_000, 20_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def wait_for_port(port, deadline_s=20, process=None, log=None):

@@ -6,7 +6,7 @@
 //! Invariants
 //! 1. Dropping a [`Nats`] ends it, by its own process number.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ impl Nats {
     #[track_caller]
     pub fn start(settings: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("madang-nats").tempdir_in("/tmp").unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = madang_host::process::port::free(|_| false).unwrap();
         let mut server = Self { folder, child: None, settings: settings.to_owned(), port };
         server.up();
         server

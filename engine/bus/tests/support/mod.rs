@@ -14,7 +14,7 @@
     clippy::disallowed_methods
 )] // each test uses its part
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ impl Server {
 
     fn make(settings: &str, jetstream: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("madang-nats").tempdir_in("/tmp").unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = madang_host::process::port::free(|_| false).unwrap();
         let mut server = Self { folder, child: None, settings: settings.to_owned(), jetstream, port };
         server.up();
         server

@@ -7,7 +7,6 @@
 //! 1. Dropping a [`Server`] ends it, by its own process number.
 #![allow(dead_code, unreachable_pub, clippy::expect_used)] // each test uses its part
 
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,8 +30,7 @@ impl Server {
         if let Some((user, group)) = user {
             std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).unwrap();
         }
-        // The port is free now; nothing else here asks for ports of this range.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = madang_host::process::port::free(|_| false).unwrap();
         let server = Self { folder, programs, user, port };
         let data = server.data();
         server.run(
