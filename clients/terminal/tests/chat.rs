@@ -337,6 +337,7 @@ fn commands_are_requests() {
     let mut played = Played::here();
     played.gets(&said("lobby", 1, "준", "who?"));
     check("/reply me", &json!({ "do": "send", "room": "lobby", "text": "me", "reply": 1 }));
+    check("/notice 준 built", &json!({ "do": "send", "room": "@준", "text": "built", "notice": true }));
     check("/me waves", &json!({ "do": "send", "room": "lobby", "text": "waves", "action": true }));
     check("/react 1 🙂", &json!({ "do": "react", "room": "lobby", "offset": 1, "emoji": "🙂", "add": true }));
     check("/kick 준 too loud", &json!({ "do": "kick", "room": "lobby", "who": "준", "why": "too loud" }));
