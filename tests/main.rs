@@ -47,6 +47,7 @@ mod images;
 mod init;
 mod install;
 mod irc;
+mod irc_notices;
 mod irc_people;
 mod life;
 mod logins;

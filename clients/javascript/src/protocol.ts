@@ -50,7 +50,7 @@ export interface Requests {
   hello: [{ name?: string; key?: string; token?: string }, Hello];
   join: [{ room: string; since?: Position }, Joined];
   leave: [{ room: string }, Nothing];
-  send: [{ room: string; text: string; nonce: string; reply?: number; files?: Attachment[]; action?: boolean }, Written];
+  send: [{ room: string; text: string; nonce: string; reply?: number; files?: Attachment[]; action?: boolean; notice?: boolean }, Written];
   edit: [{ room: string; offset: number; nonce: string; text: string }, Written];
   delete: [{ room: string; offset: number; nonce: string }, Written];
   react: [{ room: string; offset: number; nonce: string; emoji: string; add: boolean }, Written];
@@ -87,12 +87,12 @@ interface Entry<N extends string> { on: N; room: string; epoch: number; offset: 
 interface About<N extends string> extends Entry<N> { who: Person; why?: string; until_ms?: number }
 export interface Message extends Entry<"message"> {
   /** Left out when there are only files. */
-  text?: string; reply?: number; files?: Attachment[]; action?: boolean; edits?: number; mentions?: string[];
+  text?: string; reply?: number; files?: Attachment[]; action?: boolean; notice?: boolean; edits?: number; mentions?: string[];
 }
 export interface Reaction extends Entry<"reaction"> { of: number; emoji: string; add: boolean }
 /** What is kept in the log of a conversation (a `removed` one may have an empty `by`): it has an offset, comes once and in order, and history gives it again. */
 export type Kept =
-  | Message | Reaction | Entry<"removed"> | (Entry<"edited"> & { of: number; text?: string }) | (Entry<"deleted"> & { of: number })
+  | Message | Reaction | Entry<"removed"> | (Entry<"edited"> & { of: number; text?: string; notice?: boolean }) | (Entry<"deleted"> & { of: number })
   | (Entry<"topic"> & { text: string }) | (Entry<"settings"> & { private: boolean; invite_only: boolean; slow_ms: number })
   | (Entry<"role"> & { who: Person; role: Role }) | About<"invited"> | About<"kicked"> | About<"banned"> | About<"unbanned"> | About<"muted">
   | About<"unmuted"> | (Entry<"created"> & { private?: boolean; invite_only?: boolean });

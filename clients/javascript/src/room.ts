@@ -47,7 +47,7 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   /** Says something. It is queued while there is no connection; resolves when it is on the server's disk. */
-  send(text: string, more: { reply?: number; files?: Attachment[]; action?: boolean } = {}): Promise<Written> {
+  send(text: string, more: { reply?: number; files?: Attachment[]; action?: boolean; notice?: boolean } = {}): Promise<Written> {
     return this.#chat.queue("send", this.name, { text, ...more }).written;
   }
   edit(offset: number, text: string): Promise<Written> {

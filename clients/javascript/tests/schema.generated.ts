@@ -51,10 +51,10 @@ export interface All {
   "event.banned": { "at_ms": number; "by": All["Person"]; "epoch": number; "offset": number; "on": "banned"; "room": string; "until_ms"?: number; "who": All["Person"]; "why"?: string };
   "event.created": { "at_ms": number; "by": All["Person"]; "epoch": number; "invite_only": boolean; "offset": number; "on": "created"; "private": boolean; "room": string };
   "event.deleted": { "at_ms": number; "by": All["Person"]; "epoch": number; "of": number; "offset": number; "on": "deleted"; "room": string };
-  "event.edited": { "at_ms": number; "by": All["Person"]; "epoch": number; "of": number; "offset": number; "on": "edited"; "room": string; "text"?: string };
+  "event.edited": { "at_ms": number; "by": All["Person"]; "epoch": number; "notice"?: boolean; "of": number; "offset": number; "on": "edited"; "room": string; "text"?: string };
   "event.invited": { "at_ms": number; "by": All["Person"]; "epoch": number; "offset": number; "on": "invited"; "room": string; "who": All["Person"] };
   "event.kicked": { "at_ms": number; "by": All["Person"]; "epoch": number; "offset": number; "on": "kicked"; "room": string; "who": All["Person"]; "why"?: string };
-  "event.message": { "action"?: boolean; "at_ms": number; "by": All["Person"]; "edits"?: number; "epoch": number; "files"?: Array<All["File"]>; "mentions"?: Array<string>; "offset": number; "on": "message"; "reply"?: number; "room": string; "text"?: string };
+  "event.message": { "action"?: boolean; "at_ms": number; "by": All["Person"]; "edits"?: number; "epoch": number; "files"?: Array<All["File"]>; "mentions"?: Array<string>; "notice"?: boolean; "offset": number; "on": "message"; "reply"?: number; "room": string; "text"?: string };
   "event.muted": { "at_ms": number; "by": All["Person"]; "epoch": number; "offset": number; "on": "muted"; "room": string; "until_ms"?: number; "who": All["Person"]; "why"?: string };
   "event.reaction": { "add": boolean; "at_ms": number; "by": All["Person"]; "emoji": string; "epoch": number; "of": number; "offset": number; "on": "reaction"; "room": string };
   "event.removed": { "at_ms": number; "by": All["Person"]; "epoch": number; "offset": number; "on": "removed"; "room": string };
@@ -74,7 +74,7 @@ export interface All {
   "notice.typing": { "by": All["Person"]; "on": "typing"; "room": string };
   "notice.watched": { "here": boolean; "on": "watched"; "who": All["Person"] };
   "post.hook": { "name"?: string | null; "nonce"?: string | null; "text": string };
-  "post.message": { "action"?: boolean; "files"?: Array<All["File"]>; "key"?: string | null; "name"?: string | null; "nonce": string; "reply"?: number | null; "text"?: string };
+  "post.message": { "action"?: boolean; "files"?: Array<All["File"]>; "key"?: string | null; "name"?: string | null; "nonce": string; "notice"?: boolean; "reply"?: number | null; "text"?: string };
   "request.about": { "do": "about"; "id": number; "text"?: string | null };
   "request.announce": { "do": "announce"; "id": number; "nonce": string; "text": string };
   "request.away": { "do": "away"; "id": number; "text"?: string | null };
@@ -97,7 +97,7 @@ export interface All {
   "request.role": { "do": "role"; "id": number; "role": All["Rank"]; "room": string; "who": string };
   "request.rooms": { "do": "rooms"; "id": number };
   "request.search": { "before"?: string | null; "do": "search"; "id": number; "limit"?: number | null; "room"?: string | null; "words": string };
-  "request.send": { "action"?: boolean; "do": "send"; "files"?: Array<All["File"]>; "id": number; "nonce": string; "reply"?: number | null; "room": string; "text"?: string };
+  "request.send": { "action"?: boolean; "do": "send"; "files"?: Array<All["File"]>; "id": number; "nonce": string; "notice"?: boolean; "reply"?: number | null; "room": string; "text"?: string };
   "request.set": { "do": "set"; "id": number; "invite_only"?: boolean | null; "private"?: boolean | null; "room": string; "slow_ms"?: number | null; "topic"?: string | null };
   "request.typing": { "do": "typing"; "id": number; "room": string };
   "request.unban": { "do": "unban"; "id": number; "room": string; "who": string };

@@ -189,8 +189,8 @@ export class Town {
         return {};
       }
       case "send": {
-        const { text, reply, files, action } = request;
-        return written(mine(request.room.startsWith("@") ? "any" : "member"), "message", { text, ...(reply && { reply }), ...(files && { files }), ...(action && { action }), ...mentions(text) });
+        const { text, reply, files, action, notice } = request;
+        return written(mine(request.room.startsWith("@") ? "any" : "member"), "message", { text, ...(reply && { reply }), ...(files && { files }), ...(action && { action }), ...(notice && { notice }), ...mentions(text) });
       }
       case "announce": return written(this.room("*"), "message", { text: request.text });
       case "edit": case "delete": {

@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Leave(Option<String>),
     To(String),
     Msg(String, Option<String>),
+    /// To a conversation, as the protocol calls it: what nothing answers by itself.
+    Notice(String, String),
     Me(String),
     Reply(Option<u64>, String),
     Edit(Option<u64>, String),
@@ -54,6 +56,7 @@ pub(crate) const COMMANDS: &[(&str, &str, &str)] = &[
     ("leave", "[ROOM]", "leave this room, or that one"),
     ("to", "ROOM or @NAME", "bring a conversation to the front"),
     ("msg", "NAME [TEXT]", "a direct message; without text only open it"),
+    ("notice", "NAME or #ROOM TEXT", "the same, quieter: no program may answer it"),
     ("me", "TEXT", "say what you do"),
     ("reply", "[NUMBER] TEXT", "answer a message (its number, or the last one of somebody else)"),
     ("edit", "[NUMBER] TEXT", "change a message of yours (the last one)"),
@@ -131,6 +134,11 @@ fn command(name: &str, rest: &str) -> Option<Command> {
             let (who, words) = first_word(rest);
             let words = words.trim();
             Command::Msg(person(who)?, (!words.is_empty()).then(|| words.to_owned()))
+        }
+        "notice" => {
+            let (to, words) = first_word(rest);
+            let to = if to.starts_with('#') { room(to)? } else { format!("@{}", person(to)?) };
+            Command::Notice(to, some(words.trim())?)
         }
         "me" => Command::Me(text()?),
         "reply" => {
@@ -248,6 +256,11 @@ mod tests {
         check("/join #lobby", command(Command::Join("lobby".into())));
         check("/JOIN 마당", command(Command::Join("마당".into())));
         check("/msg @mina how are you", command(Command::Msg("mina".into(), Some("how are you".into()))));
+        check("/notice mina 3 builds", command(Command::Notice("@mina".into(), "3 builds".into())));
+        check("/notice @mina hi", command(Command::Notice("@mina".into(), "hi".into())));
+        check("/notice #lobby built", command(Command::Notice("lobby".into(), "built".into())));
+        wrong("/notice mina", "write it so: /notice NAME or #ROOM TEXT");
+        wrong("/notice # x", "write it so: /notice NAME or #ROOM TEXT");
         check("/msg mina", command(Command::Msg("mina".into(), None)));
         check("/reply 41 yes", command(Command::Reply(Some(41), "yes".into())));
         check("/reply #41 yes", command(Command::Reply(Some(41), "yes".into())));
@@ -293,6 +306,7 @@ mod tests {
         for (name, form, _) in COMMANDS {
             let filled = form
                 .replace("ROOM or @NAME", "x")
+                .replace("NAME or #ROOM", "x")
                 .replace("owner|moderator|member|none", "member")
                 .replace("on|off", "on")
                 .replace("SECONDS", "5")

@@ -83,6 +83,8 @@ pub enum What {
         #[serde(default)]
         action: bool,
         #[serde(default)]
+        notice: bool,
+        #[serde(default)]
         mentions: Vec<String>,
         #[serde(default)]
         edits: u32,

@@ -7,6 +7,7 @@ use madang_chat_client::client::{Client, Out, Phase, Settings, Tell};
 use madang_chat_client::screen::{View, draw};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use ratatui::style::Modifier;
 use serde_json::{Value, json};
 
 /// A client, the clock, and what it wanted outside.
@@ -331,12 +332,39 @@ fn what_is_changed_later_is_changed_where_it_stands() {
     assert!(played.words().iter().any(|word| word.contains("5 to 8 are not kept")));
 }
 
+// Goal: a notice is shown quieter, and can be read; an ordinary message is not quieter.
+#[test]
+fn a_notice_is_dim() {
+    let mut played = Played::here();
+    let mut notice = said("lobby", 1, "bot", "built");
+    notice["notice"] = json!(true);
+    played.gets(&notice);
+    played.gets(&said("lobby", 2, "jun", "fine"));
+    let mut terminal = Terminal::new(TestBackend::new(80, 10)).unwrap();
+    let time = |_: u64| "14:02".to_owned();
+    let mut view = View::default();
+    terminal.draw(|frame| draw(frame, &played.client, &mut view, played.now, &time)).unwrap();
+    check(terminal.backend(), "built", true);
+    check(terminal.backend(), "fine", false);
+
+    #[track_caller]
+    fn check(screen: &TestBackend, word: &str, dim: bool) {
+        let cells = screen.buffer().content();
+        let letters: Vec<char> =
+            cells.iter().map(|cell| cell.symbol().chars().next().unwrap_or(' ')).collect();
+        let word: Vec<char> = word.chars().collect();
+        let at = letters.windows(word.len()).position(|letters| letters == word).unwrap();
+        assert_eq!(cells[at].modifier.contains(Modifier::DIM), dim, "{word:?}");
+    }
+}
+
 // Goal: commands become the protocol's requests.
 #[test]
 fn commands_are_requests() {
     let mut played = Played::here();
     played.gets(&said("lobby", 1, "준", "who?"));
     check("/reply me", &json!({ "do": "send", "room": "lobby", "text": "me", "reply": 1 }));
+    check("/notice 준 built", &json!({ "do": "send", "room": "@준", "text": "built", "notice": true }));
     check("/me waves", &json!({ "do": "send", "room": "lobby", "text": "waves", "action": true }));
     check("/react 1 🙂", &json!({ "do": "react", "room": "lobby", "offset": 1, "emoji": "🙂", "add": true }));
     check("/kick 준 too loud", &json!({ "do": "kick", "room": "lobby", "who": "준", "why": "too loud" }));

@@ -18,6 +18,8 @@ export interface Line {
   readonly text: string;
   readonly edited: boolean;
   readonly action: boolean;
+  /** It wants no answer and is shown quieter. */
+  readonly quiet: boolean;
   readonly reply: number | undefined;
   readonly files: readonly Attachment[];
   readonly mentions: readonly string[];
@@ -99,7 +101,7 @@ export class Fold {
     switch (event.on) {
       case "edited": case "deleted": case "reaction": return undefined;
       case "message": return {
-        ...blank, offset, at_ms, by, kind: "message", text: event.text ?? "", edited: Boolean(event.edits), action: Boolean(event.action),
+        ...blank, offset, at_ms, by, kind: "message", text: unframed(event.text ?? ""), edited: Boolean(event.edits), action: Boolean(event.action), quiet: Boolean(event.notice),
         reply: event.reply, files: event.files ?? [], mentions: event.mentions ?? [], event,
       };
       case "removed": return { ...blank, offset, at_ms, by, kind: "removed", event };
@@ -138,4 +140,7 @@ export class Fold {
   }
 }
 
-const blank = { text: "", edited: false, action: false, reply: undefined, files: [], mentions: [], reactions: [] } as const;
+/** What clients of IRC tell each other stands between two characters that are not to be seen. */
+const unframed = (text: string) => text.replace(/^\u0001([\s\S]*)\u0001$/, "$1");
+
+const blank = { text: "", edited: false, action: false, quiet: false, reply: undefined, files: [], mentions: [], reactions: [] } as const;

@@ -57,6 +57,12 @@ test("both languages have a sentence for everything, and the browser's list deci
   assert.deepEqual([preferred(["ko-KR"]), preferred(["fr", "ko"]), preferred(["de"]), preferred([])], ["ko", "ko", "en", "en"]);
 });
 
+test("a notice is a quieter message, and what clients of IRC put around their own talk is not seen", () => {
+  const fold = new Fold(3), at = { room: "r", epoch: 1, at_ms: 1, by: { id: "g:1", name: "bot" }, on: "message" };
+  fold.page([{ ...at, offset: 1, text: "hi" }, { ...at, offset: 2, text: "\u0001VERSION irssi\u0001", notice: true }], 1, 3, 3);
+  assert.deepEqual(fold.lines.map(({ text, quiet, kind }) => [text, quiet, kind]), [["hi", false, "message"], ["VERSION irssi", true, "message"]]);
+});
+
 test("whatever pieces of a log come in whatever order, the same is seen", () => {
   let pages = 0, edits = 0;
   for (let seed = 1; seed <= 400; seed++) {

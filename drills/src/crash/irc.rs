@@ -3,8 +3,8 @@
 //! **Job.** Register, join, say things until their echo comes, come back after every end and ask for what was said since the last
 //! message it knows. **Called by** `crash`.
 //!
-//! IRC has no way to send the same message again. What had no echo when a connection ended is looked for in what was missed: there
-//! it is acknowledged, else it is given up, and the log may have it once or not at all.
+//! Each message has a name of its own (`+madang/nonce`). What had no echo when a connection ended is sent again under it, once all
+//! that was missed has come: the server says where it stands if it was kept, or keeps it now.
 //!
 //! Invariants
 //! 1. A `msgid` is a word: nothing is read out of it. What comes by history and as it happens is told apart by it.
@@ -13,22 +13,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::time::Duration;
-
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::book::Stage;
 use super::diary::Diary;
 use super::ledger::Print;
+use super::lines::{self, Lost, Wire};
 use super::plan::Message;
 use super::server::Addresses;
 
 const WINDOW: usize = 8;
-const RETRY: Duration = Duration::from_millis(50);
 const PAGE: usize = 100;
-const WANTED: &str = "batch message-tags server-time echo-message labeled-response draft/chathistory";
+const WANTED: &str =
+    "batch message-tags server-time echo-message labeled-response standard-replies draft/chathistory";
+/// The tag by which a message is known again.
+const NONCE: &str = "+madang/nonce";
 /// Before anything was said.
 const BEGINNING: &str = "timestamp=2000-01-01T00:00:00.000Z";
 
@@ -40,14 +38,11 @@ pub(super) struct Client {
     /// Of each place: all messages, and the name of the last one.
     heard: Vec<Vec<Print>>,
     last: Vec<String>,
-    /// Sent, and nobody knows whether they arrived.
-    doubtful: Vec<Message>,
 }
 
 /// Of one connection.
-struct Talk {
-    lines: Lines<BufReader<OwnedReadHalf>>,
-    out: OwnedWriteHalf,
+pub(super) struct Talk {
+    wire: Wire,
     registered: bool,
     rooms: Vec<Room>,
     labels: u64,
@@ -65,9 +60,6 @@ struct Room {
     /// What came meanwhile.
     meanwhile: Vec<(String, Print)>,
 }
-
-/// The connection is over.
-struct Lost;
 
 /// A line of the server.
 struct Line<'l> {
@@ -112,165 +104,17 @@ impl Client {
             addresses,
             heard: vec![Vec::new(); places],
             last: vec![BEGINNING.to_owned(); places],
-            doubtful: Vec::new(),
             diary,
         }
     }
 
     /// Lives until everything was heard.
     pub(super) async fn live(mut self) {
-        loop {
-            let Ok(Ok(mut talk)) = tokio::time::timeout(self.diary.silence, self.connect()).await else {
-                tokio::time::sleep(RETRY).await;
-                continue;
-            };
-            let over = self.talk(&mut talk).await;
-            self.doubtful.extend(talk.asked.into_values());
-            match over {
-                Ok(()) => break,
-                Err(Lost) if talk.registered => self.diary.lost(),
-                // Its name is still taken by the connection before.
-                Err(Lost) => tokio::time::sleep(RETRY).await,
-            }
-        }
+        lines::live(&mut self).await;
         for (place, heard) in self.diary.places.iter().zip(&self.heard) {
             self.diary.book.judge_heard(self.diary.number, &place.conversation, heard);
         }
         self.diary.book.arrived();
-    }
-
-    async fn connect(&mut self) -> Result<Talk, Lost> {
-        let address = self.addresses[self.turn % self.addresses.len()].irc;
-        self.turn += 1;
-        let stream = TcpStream::connect(address).await.map_err(|_| Lost)?;
-        stream.set_nodelay(true).map_err(|_| Lost)?;
-        let (read, out) = stream.into_split();
-        let mut talk = Talk {
-            lines: BufReader::new(read).lines(),
-            out,
-            registered: false,
-            rooms: self.diary.places.iter().map(|_| Room::default()).collect(),
-            labels: 0,
-            asked: HashMap::new(),
-            batch: None,
-        };
-        let name = &self.diary.name;
-        talk.say(&format!("CAP REQ :{WANTED}\r\nNICK {name}\r\nUSER {name} 0 * :{name}\r\nCAP END")).await?;
-        Ok(talk)
-    }
-
-    async fn talk(&mut self, talk: &mut Talk) -> Result<(), Lost> {
-        let mut stage = self.diary.book.stage.subscribe();
-        let mut now = stage.borrow_and_update().clone();
-        loop {
-            if talk.registered && self.act(talk, &now).await? {
-                return Ok(());
-            }
-            let quiet =
-                talk.registered && talk.asked.is_empty() && talk.rooms.iter().all(|room| room.caught_up);
-            tokio::select! {
-                line = talk.lines.next_line() => {
-                    let Ok(Some(line)) = line else { return Err(Lost) };
-                    self.heard(talk, &line).await?;
-                    if now == Stage::Send && let Some(reset) = self.diary.cuts.frame() {
-                        if reset {
-                            let _ = talk.out.as_ref().set_zero_linger(); // else it is cut with a FIN
-                        }
-                        self.diary.book.counts.borrow_mut().cuts += 1;
-                        return Err(Lost);
-                    }
-                }
-                changed = stage.changed() => {
-                    changed.map_err(|_| Lost)?;
-                    now = stage.borrow_and_update().clone();
-                }
-                () = tokio::time::sleep(self.diary.silence), if !quiet => return Err(Lost),
-            }
-        }
-    }
-
-    /// Does what the stage asks for; whether everything is done.
-    async fn act(&mut self, talk: &mut Talk, stage: &Stage) -> Result<bool, Lost> {
-        if *stage == Stage::Enter {
-            self.diary.arrive(stage);
-            return Ok(false);
-        }
-        for (place, room) in self.diary.places.iter().zip(&mut talk.rooms) {
-            if !room.asked {
-                room.asked = true;
-                let join = format!("JOIN #{}\r\n", place.called);
-                talk.out.write_all(join.as_bytes()).await.map_err(|_| Lost)?;
-            }
-        }
-        if !talk.rooms.iter().all(|room| room.caught_up) {
-            return Ok(false);
-        }
-        self.settle();
-        self.diary.caught_up();
-        match stage {
-            Stage::Join => self.diary.arrive(stage),
-            Stage::Send => {
-                while talk.asked.len() < WINDOW
-                    && let Some(message) = self.diary.next_message()
-                {
-                    self.diary.sending(&message);
-                    talk.labels += 1;
-                    let label = format!("L{}", talk.labels);
-                    let room = &self.diary.places[message.place].called;
-                    let line = format!("@label={label} PRIVMSG #{room} :{}", message.text);
-                    talk.asked.insert(label, message);
-                    talk.say(&line).await?;
-                }
-            }
-            Stage::Finish(ends) => {
-                let mut places = self.diary.places.iter().zip(&self.heard);
-                return Ok(places.all(|(place, heard)| {
-                    ends.get(&place.conversation).is_none_or(|end| heard.len() >= end.messages)
-                }));
-            }
-            _ => {}
-        }
-        Ok(false)
-    }
-
-    /// Everything missed has come: what was in doubt is there, or nobody will ever know.
-    fn settle(&mut self) {
-        for message in std::mem::take(&mut self.doubtful) {
-            let print = self.diary.print(&message);
-            if self.heard[message.place].iter().rev().any(|heard| *heard == print) {
-                self.diary.acked(&message, 0, None, false);
-            } else {
-                self.diary.book.given_up();
-            }
-        }
-    }
-
-    async fn heard(&mut self, talk: &mut Talk, text: &str) -> Result<(), Lost> {
-        let line = Line::read(text);
-        match line.command {
-            "PING" => talk.say(&format!("PONG :{}", line.param(0))).await?,
-            "001" => talk.registered = true,
-            "433" | "ERROR" => return Err(Lost),
-            "366" => {
-                if let Some(place) = self.place(line.param(1)) {
-                    self.ask_history(talk, place).await?;
-                }
-            }
-            "BATCH" => self.batch(talk, &line).await?,
-            "PRIVMSG" => self.message(talk, &line),
-            "FAIL" if is_for_now(line.param(1)) => return Err(Lost),
-            "FAIL" | "KICK" => {
-                self.diary.said(text.to_owned());
-                return Err(Lost);
-            }
-            // No message of the day is no fault.
-            command if command.len() == 3 && command.starts_with('4') && command != "422" => {
-                self.diary.said(text.to_owned());
-                return Err(Lost);
-            }
-            _ => {}
-        }
-        Ok(())
     }
 
     fn place(&self, target: &str) -> Option<usize> {
@@ -331,9 +175,135 @@ impl Client {
             self.heard[place].push(print);
             self.last[place] = format!("msgid={id}");
         }
-        if let Some(message) = line.tags.get("label").and_then(|label| talk.asked.remove(*label)) {
+        if let Some(message) = talk.answered_message(line) {
             self.diary.acked(&message, 0, None, false);
         }
+    }
+}
+
+impl lines::Talk for Talk {
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
+    fn greeted(&self) -> bool {
+        self.registered
+    }
+
+    fn answered(&self) -> bool {
+        self.asked.is_empty() && self.rooms.iter().all(|room| room.caught_up)
+    }
+}
+
+impl lines::Client for Client {
+    type Talk = Talk;
+
+    fn diary(&mut self) -> &mut Diary {
+        &mut self.diary
+    }
+
+    async fn connect(&mut self) -> Result<Talk, Lost> {
+        let address = self.addresses[self.turn % self.addresses.len()].irc;
+        self.turn += 1;
+        let mut talk = Talk {
+            wire: Wire::open(address).await?,
+            registered: false,
+            rooms: self.diary.places.iter().map(|_| Room::default()).collect(),
+            labels: 0,
+            asked: HashMap::new(),
+            batch: None,
+        };
+        let name = &self.diary.name;
+        // Under a password of its own a guest is the same guest whenever it comes, so that what it sends is known again.
+        talk.say(&format!(
+            "PASS of-{name}\r\nCAP REQ :{WANTED}\r\nNICK {name}\r\nUSER {name} 0 * :{name}\r\nCAP END"
+        ))
+        .await?;
+        Ok(talk)
+    }
+
+    async fn act(&mut self, talk: &mut Talk, stage: &Stage) -> Result<bool, Lost> {
+        if *stage == Stage::Enter {
+            self.diary.arrive(stage);
+            return Ok(false);
+        }
+        for (place, room) in self.diary.places.iter().zip(&mut talk.rooms) {
+            if !room.asked {
+                room.asked = true;
+                let join = format!("JOIN #{}\r\n", place.called);
+                talk.wire.say(&join).await?;
+            }
+        }
+        if !talk.rooms.iter().all(|room| room.caught_up) {
+            return Ok(false);
+        }
+        self.diary.caught_up();
+        match stage {
+            Stage::Join => self.diary.arrive(stage),
+            Stage::Send => {
+                while talk.asked.len() < WINDOW
+                    && let Some(message) = self.diary.next_message()
+                {
+                    self.diary.sending(&message);
+                    talk.labels += 1;
+                    let label = format!("L{}", talk.labels);
+                    let room = &self.diary.places[message.place].called;
+                    let line = format!(
+                        "@label={label};{NONCE}={} PRIVMSG #{room} :{}",
+                        message.nonce(),
+                        message.text
+                    );
+                    talk.asked.insert(label, message);
+                    talk.say(&line).await?;
+                }
+            }
+            Stage::Finish(ends) => {
+                let mut places = self.diary.places.iter().zip(&self.heard);
+                return Ok(places.all(|(place, heard)| {
+                    ends.get(&place.conversation).is_none_or(|end| heard.len() >= end.messages)
+                }));
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    async fn heard(&mut self, talk: &mut Talk, text: &str) -> Result<(), Lost> {
+        let line = Line::read(text);
+        match line.command {
+            "PING" => talk.say(&format!("PONG :{}", line.param(0))).await?,
+            "001" => talk.registered = true,
+            "433" | "ERROR" => return Err(Lost),
+            "366" => {
+                if let Some(place) = self.place(line.param(1)) {
+                    self.ask_history(talk, place).await?;
+                }
+            }
+            "BATCH" => self.batch(talk, &line).await?,
+            "PRIVMSG" => self.message(talk, &line),
+            // Kept when it was sent before: what was missed has it.
+            "NOTE" if line.param(1) == "SAID_BEFORE" => {
+                if let Some(message) = talk.answered_message(&line) {
+                    self.diary.acked(&message, 0, None, true);
+                }
+            }
+            "FAIL" if is_for_now(line.param(1)) => return Err(Lost),
+            "FAIL" | "KICK" => {
+                self.diary.said(text.to_owned());
+                return Err(Lost);
+            }
+            // No message of the day is no fault.
+            command if command.len() == 3 && command.starts_with('4') && command != "422" => {
+                self.diary.said(text.to_owned());
+                return Err(Lost);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn over(&mut self, talk: Talk) {
+        self.diary.unanswered(talk.asked.into_values().collect());
     }
 }
 
@@ -343,7 +313,13 @@ fn is_for_now(code: &str) -> bool {
 }
 
 impl Talk {
+    /// Says one line.
     async fn say(&mut self, line: &str) -> Result<(), Lost> {
-        self.out.write_all(format!("{line}\r\n").as_bytes()).await.map_err(|_| Lost)
+        self.wire.say(&format!("{line}\r\n")).await
+    }
+
+    /// The message that this line answers.
+    fn answered_message(&mut self, line: &Line<'_>) -> Option<Message> {
+        line.tags.get("label").and_then(|label| self.asked.remove(*label))
     }
 }

@@ -11,20 +11,15 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Duration;
-
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::book::Stage;
 use super::diary::Diary;
 use super::ledger::Print;
+use super::lines::{self, Lost, Wire};
 use super::plan::Message;
 use super::server::Addresses;
 
 const WINDOW: usize = 8;
-const RETRY: Duration = Duration::from_millis(50);
 /// What is answered to `/topic`: no room of a drill has one.
 const ANSWERED: &str = "* this room has no topic";
 
@@ -38,9 +33,8 @@ pub(super) struct Client {
 }
 
 /// Of one connection.
-struct Talk {
-    lines: Lines<BufReader<OwnedReadHalf>>,
-    out: OwnedWriteHalf,
+pub(super) struct Talk {
+    wire: Wire,
     named: bool,
     /// Which places were asked for, and into which it came.
     asked: usize,
@@ -51,9 +45,6 @@ struct Talk {
     heard: Vec<Vec<Print>>,
 }
 
-/// The connection is over.
-struct Lost;
-
 impl Client {
     /// A client that has not connected yet.
     pub(super) fn new(diary: Diary, addresses: Rc<[Addresses]>) -> Self {
@@ -62,21 +53,7 @@ impl Client {
 
     /// Lives until everything was sent.
     pub(super) async fn live(mut self) {
-        loop {
-            let Ok(Ok(mut talk)) = tokio::time::timeout(self.diary.silence, self.connect()).await else {
-                tokio::time::sleep(RETRY).await;
-                continue;
-            };
-            let over = self.talk(&mut talk).await;
-            talk.waiting.iter().for_each(|_| self.diary.book.given_up());
-            self.heard.extend(talk.heard.into_iter().enumerate());
-            match over {
-                Ok(()) => break,
-                Err(Lost) if talk.named => self.diary.lost(),
-                // Its name is still taken by the connection before.
-                Err(Lost) => tokio::time::sleep(RETRY).await,
-            }
-        }
+        lines::live(&mut self).await;
         for (place, heard) in &self.heard {
             let conversation = &self.diary.places[*place].conversation;
             self.diary.book.judge_piece(self.diary.number, conversation, heard);
@@ -84,89 +61,7 @@ impl Client {
         self.diary.book.arrived();
     }
 
-    async fn connect(&mut self) -> Result<Talk, Lost> {
-        let address = self.addresses[self.turn % self.addresses.len()].line;
-        self.turn += 1;
-        let stream = TcpStream::connect(address).await.map_err(|_| Lost)?;
-        stream.set_nodelay(true).map_err(|_| Lost)?;
-        let (read, out) = stream.into_split();
-        let mut talk = Talk {
-            lines: BufReader::new(read).lines(),
-            out,
-            named: false,
-            asked: 0,
-            inside: 0,
-            waiting: VecDeque::new(),
-            heard: self.diary.places.iter().map(|_| Vec::new()).collect(),
-        };
-        talk.say(&format!("/nick {}\n", self.diary.name)).await?;
-        Ok(talk)
-    }
-
-    async fn talk(&mut self, talk: &mut Talk) -> Result<(), Lost> {
-        let mut stage = self.diary.book.stage.subscribe();
-        let mut now = stage.borrow_and_update().clone();
-        loop {
-            if talk.named && self.act(talk, &now).await? {
-                return Ok(());
-            }
-            let quiet = talk.named && talk.waiting.is_empty() && talk.asked == talk.inside;
-            tokio::select! {
-                line = talk.lines.next_line() => {
-                    let Ok(Some(line)) = line else { return Err(Lost) };
-                    self.heard(talk, &line)?;
-                    if now == Stage::Send && let Some(reset) = self.diary.cuts.frame() {
-                        if reset {
-                            let _ = talk.out.as_ref().set_zero_linger(); // else it is cut with a FIN
-                        }
-                        self.diary.book.counts.borrow_mut().cuts += 1;
-                        return Err(Lost);
-                    }
-                }
-                changed = stage.changed() => {
-                    changed.map_err(|_| Lost)?;
-                    now = stage.borrow_and_update().clone();
-                }
-                () = tokio::time::sleep(self.diary.silence), if !quiet => return Err(Lost),
-            }
-        }
-    }
-
-    /// Does what the stage asks for; whether everything is done.
-    async fn act(&mut self, talk: &mut Talk, stage: &Stage) -> Result<bool, Lost> {
-        if *stage == Stage::Enter {
-            self.diary.arrive(stage);
-            return Ok(false);
-        }
-        while talk.asked < self.diary.places.len() {
-            talk.say(&format!("/join {}\n", self.diary.places[talk.asked].called)).await?;
-            talk.asked += 1;
-        }
-        if talk.inside < talk.asked {
-            return Ok(false);
-        }
-        self.diary.caught_up();
-        match stage {
-            Stage::Join => self.diary.arrive(stage),
-            Stage::Send => {
-                while talk.waiting.len() < WINDOW
-                    && let Some(message) = self.diary.next_message()
-                {
-                    self.diary.sending(&message);
-                    let room = &self.diary.places[message.place].called;
-                    let lines = format!("/join {room}\n{}\n/topic\n", message.text);
-                    talk.waiting.push_back(message);
-                    talk.say(&lines).await?;
-                }
-            }
-            // What it missed while it was away it does not get any more.
-            Stage::Finish(_) => return Ok(true),
-            _ => {}
-        }
-        Ok(false)
-    }
-
-    fn heard(&mut self, talk: &mut Talk, line: &str) -> Result<(), Lost> {
+    fn read(&mut self, talk: &mut Talk, line: &str) -> Result<(), Lost> {
         if let Some((room, rest)) = line.strip_prefix('[').and_then(|line| line.split_once("] "))
             && let Some((name, text)) = rest.split_once(": ")
             && !rest.starts_with('*')
@@ -198,8 +93,81 @@ impl Client {
     }
 }
 
-impl Talk {
-    async fn say(&mut self, lines: &str) -> Result<(), Lost> {
-        self.out.write_all(lines.as_bytes()).await.map_err(|_| Lost)
+impl lines::Talk for Talk {
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
+    fn greeted(&self) -> bool {
+        self.named
+    }
+
+    fn answered(&self) -> bool {
+        self.waiting.is_empty() && self.asked == self.inside
+    }
+}
+
+impl lines::Client for Client {
+    type Talk = Talk;
+
+    fn diary(&mut self) -> &mut Diary {
+        &mut self.diary
+    }
+
+    async fn connect(&mut self) -> Result<Talk, Lost> {
+        let address = self.addresses[self.turn % self.addresses.len()].line;
+        self.turn += 1;
+        let mut talk = Talk {
+            wire: Wire::open(address).await?,
+            named: false,
+            asked: 0,
+            inside: 0,
+            waiting: VecDeque::new(),
+            heard: self.diary.places.iter().map(|_| Vec::new()).collect(),
+        };
+        talk.wire.say(&format!("/nick {}\n", self.diary.name)).await?;
+        Ok(talk)
+    }
+
+    async fn act(&mut self, talk: &mut Talk, stage: &Stage) -> Result<bool, Lost> {
+        if *stage == Stage::Enter {
+            self.diary.arrive(stage);
+            return Ok(false);
+        }
+        while talk.asked < self.diary.places.len() {
+            talk.wire.say(&format!("/join {}\n", self.diary.places[talk.asked].called)).await?;
+            talk.asked += 1;
+        }
+        if talk.inside < talk.asked {
+            return Ok(false);
+        }
+        self.diary.caught_up();
+        match stage {
+            Stage::Join => self.diary.arrive(stage),
+            Stage::Send => {
+                while talk.waiting.len() < WINDOW
+                    && let Some(message) = self.diary.next_message()
+                {
+                    self.diary.sending(&message);
+                    let room = &self.diary.places[message.place].called;
+                    let lines = format!("/join {room}\n{}\n/topic\n", message.text);
+                    talk.waiting.push_back(message);
+                    talk.wire.say(&lines).await?;
+                }
+            }
+            // What it missed while it was away it does not get any more.
+            Stage::Finish(_) => return Ok(true),
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    async fn heard(&mut self, talk: &mut Talk, line: &str) -> Result<(), Lost> {
+        self.read(talk, line)
+    }
+
+    fn over(&mut self, talk: Talk) {
+        talk.waiting.iter().for_each(|_| self.diary.book.given_up());
+        self.heard.extend(talk.heard.into_iter().enumerate());
     }
 }

@@ -21,6 +21,7 @@ mod ledger;
 #[cfg(test)]
 mod ledger_tests;
 mod line;
+mod lines;
 mod network;
 mod plan;
 mod report;

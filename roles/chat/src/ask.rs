@@ -203,6 +203,8 @@ asks! {
         files: Vec<File> = default,
         /// `/me`.
         action: bool = default,
+        /// Nothing that answers by itself may answer it, as a `NOTICE` of IRC.
+        notice: bool = default,
     }
     /// Gives a message of one's own another text.
     "edit" Edit => Kept {

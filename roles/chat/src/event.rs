@@ -91,6 +91,9 @@ pub enum What {
         /// `/me`: what somebody does, not says.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         action: bool,
+        /// Nothing that answers by itself answers it (a `NOTICE` of IRC); whoever shows it may show it quieter.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        notice: bool,
         /// Names it mentions with `@`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         mentions: Vec<Arc<str>>,
@@ -107,6 +110,9 @@ pub enum What {
         /// The text; left out where it was deleted since.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         text: String,
+        /// The message is a notice, and so is what is said about its new text.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        notice: bool,
     },
     /// The message of an earlier offset is gone.
     Deleted {
@@ -272,6 +278,7 @@ mod tests {
             reply: None,
             files: vec![],
             action: false,
+            notice: false,
             mentions: vec![],
             edits: 0,
         }
@@ -281,6 +288,16 @@ mod tests {
     #[test]
     fn an_event_is_kept_and_told_in_one_form() {
         check(said("hi"), r#"{"on":"message","text":"hi""#);
+        let notice = What::Message {
+            text: "hi".into(),
+            reply: None,
+            files: vec![],
+            action: false,
+            notice: true,
+            mentions: vec![],
+            edits: 0,
+        };
+        check(notice, r#"{"on":"message","text":"hi","notice":true"#);
         check(
             What::Reaction { of: 3, emoji: "🙂".into(), add: true },
             r#"{"on":"reaction","of":3,"emoji":"🙂","add":true"#,
@@ -305,10 +322,25 @@ mod tests {
         }
     }
 
+    // Goal: what was kept before there were notices is none.
+    #[test]
+    fn an_entry_without_the_flag_is_no_notice() {
+        let data = br#"{"by":{"id":"u:mina","name":"mina"},"on":"message"}"#;
+        let entry = Entry {
+            offset: 1,
+            at_ms: 1,
+            edits: 0,
+            removed: false,
+            data: bytes::Bytes::from_static(data),
+            text: "hi".into(),
+        };
+        assert_eq!(from_entry(&"lobby".into(), 1, entry).what, said("hi"));
+    }
+
     // Goal: a deleted message leaves nothing but its place, and an edit keeps no second copy of its text.
     #[test]
     fn deleted_text_is_nowhere() {
-        let edit = to_entry(&mina(), What::Edited { of: 1, text: "secret".into() });
+        let edit = to_entry(&mina(), What::Edited { of: 1, text: "secret".into(), notice: false });
         assert!(!String::from_utf8_lossy(&edit.data).contains("secret") && edit.text.is_empty());
         let gone = Entry {
             offset: 1,

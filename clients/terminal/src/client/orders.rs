@@ -65,6 +65,9 @@ impl Client {
                     None => self.now(|client| client.join(&room, None, true)),
                 }
             }
+            Command::Notice(room, text) => {
+                self.write(&room, &text, json!({ "do": "send", "notice": true }), now);
+            }
             Command::Me(text) => self.write(&front, &text, json!({ "do": "send", "action": true }), now),
             Command::Reply(number, text) => {
                 if let Some(of) = self.which(number, false) {

@@ -41,6 +41,8 @@ pub struct Message {
     pub at_ms: u64,
     /// What they do, not say.
     pub action: bool,
+    /// It asks for no answer, and is shown quieter.
+    pub notice: bool,
     /// The offset of the message it answers.
     pub reply: Option<u64>,
     /// Attachments.
@@ -194,12 +196,13 @@ impl Room {
         let by = &event.by.name;
         let why = |why: &Option<String>| why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
         let happened = match &event.what {
-            What::Message { text, reply, files, action, mentions, edits } => {
+            What::Message { text, reply, files, action, notice, mentions, edits } => {
                 let message = Message {
                     by: by.clone(),
                     text: text.clone(),
                     at_ms: event.at_ms,
                     action: *action,
+                    notice: *notice,
                     reply: *reply,
                     files: files.clone(),
                     edited: *edits > 0,

@@ -68,9 +68,13 @@ impl Lines {
 fn shown(event: &Event) -> Option<String> {
     let (room, by) = (&event.room, &event.by.name);
     let text = match &event.what {
-        What::Message { text, action, files, .. } => {
+        What::Message { text, action, notice, files, .. } => {
             let files: String = files.iter().map(|file| format!(" [{} {}]", file.name, file.url)).collect();
-            if *action { format!("* {by} {text}{files}") } else { format!("{by}: {text}{files}") }
+            match (action, notice) {
+                (true, _) => format!("* {by} {text}{files}"),
+                (false, true) => format!("-{by}- {text}{files}"),
+                (false, false) => format!("{by}: {text}{files}"),
+            }
         }
         What::Edited { of, text } if !text.is_empty() => format!("{by} (#{of} is now): {text}"),
         What::Deleted { of } => format!("{by} took #{of} back"),

@@ -61,6 +61,9 @@ impl Look<'_> {
         if message.to_me && message.by != self.me {
             name = name.add_modifier(Modifier::REVERSED);
         }
+        if message.notice {
+            name = name.add_modifier(Modifier::DIM);
+        }
         if message.action {
             head.push(Span::styled("* ", name));
         }
@@ -70,7 +73,11 @@ impl Look<'_> {
         // Later rows stand under the text while there is room for it.
         let indent = if used <= self.columns / 3 { used } else { 2 };
         let text = if message.edited { format!("{} (edited)", message.text) } else { message.text.clone() };
-        let style = if message.action { Style::new().add_modifier(Modifier::ITALIC) } else { Style::new() };
+        let mut style =
+            if message.action { Style::new().add_modifier(Modifier::ITALIC) } else { Style::new() };
+        if message.notice {
+            style = style.add_modifier(Modifier::DIM);
+        }
         let rest = self.columns.saturating_sub(indent);
         let mut lines = Vec::new();
         if let Some(of) = message.reply {

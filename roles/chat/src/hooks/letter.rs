@@ -169,6 +169,7 @@ mod tests {
             reply: None,
             files: vec![],
             action: false,
+            notice: false,
             mentions: vec!["jun".into()],
             edits: 0,
         };

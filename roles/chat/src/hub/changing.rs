@@ -36,11 +36,13 @@ impl Hub {
             Ok(_) => return self.answer(back, Err(Refusal::NotYours)),
             Err(refusal) => return self.answer(back, Err(refusal)),
         };
-        if let What::Message { text: said, mentions: named, .. } = &mut what {
+        let mut is_notice = false;
+        if let What::Message { text: said, mentions: named, notice, .. } = &mut what {
             (*said, *named) = (text.clone(), mentions(&text));
+            is_notice = *notice;
         }
         let changed = Change::Edit(event::to_entry(&asker.person, what));
-        let told = What::Edited { of: offset, text };
+        let told = What::Edited { of: offset, text, notice: is_notice };
         self.change(asker, (key, &room), offset, changed, told, &nonce, back).await;
     }
 

@@ -35,6 +35,13 @@ pub(super) fn check_text(what: &'static str, text: &str, max: usize) -> Result<(
     Ok(())
 }
 
+/// The text of a message. What clients of IRC tell each other in a notice (CTCP) has a frame of its own: one U+0001 on each side.
+pub(super) fn check_said(text: &str, notice: bool, max: usize) -> Result<(), Refusal> {
+    let framed = text.strip_prefix('\u{1}').and_then(|text| text.strip_suffix('\u{1}'));
+    within("a message", text.len(), max)?;
+    check_text("a message", framed.filter(|_| notice).unwrap_or(text), max)
+}
+
 /// What a room is about: one line.
 pub(super) fn check_topic(topic: &str) -> Result<(), Refusal> {
     check_line("a topic", topic, TOPIC_BYTES_MAX)
@@ -67,5 +74,29 @@ pub(super) fn check_files(files: &[File], below: &str) -> Result<(), Refusal> {
         Ok(())
     } else {
         Err(Refusal::BadFile { must: FILE_MUST })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: the frame of CTCP is for notices, whole, and for nothing inside.
+    #[test]
+    fn only_a_notice_has_the_frame() {
+        check("hi", true, true);
+        check("\u{1}PING 1\u{1}", true, true);
+        check("\u{1}PING 1\u{1}", false, false);
+        check("\u{1}PING 1", true, false);
+        check("\u{1}\u{1}", true, false);
+        check("\u{1}", true, false);
+        check("\u{1}a\u{1}b\u{1}", true, false);
+        check("\u{2}a", true, false);
+        check("123456789", true, false);
+
+        #[track_caller]
+        fn check(text: &str, notice: bool, fine: bool) {
+            assert_eq!(check_said(text, notice, 8).is_ok(), fine, "{text:?}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use madang_host::clock;
 
-use super::checks::{check_files, check_nonce, check_text, check_topic, within};
+use super::checks::{check_files, check_nonce, check_said, check_text, check_topic};
 use super::greeting::now_ms;
 use super::limits::AWAY_BYTES_MAX;
 use super::state::{Asker, Key, Kind, NAMED_MAX, Side};
@@ -100,9 +100,9 @@ impl Hub {
         let judged = self.judge_send(asker, &send, key);
         match judged {
             Ok(()) => {
-                let Send { text, nonce, reply, files, action, .. } = send;
+                let Send { text, nonce, reply, files, action, notice, .. } = send;
                 let mentions = mentions(&text);
-                let what = What::Message { text, reply, files, action, mentions, edits: 0 };
+                let what = What::Message { text, reply, files, action, notice, mentions, edits: 0 };
                 self.belong(key);
                 self.write(asker, key, side, what, Some(&nonce), Some(back));
             }
@@ -119,10 +119,12 @@ impl Hub {
         let mut state = self.state.borrow_mut();
         let (bytes_max, files_below) = (state.rules.message_bytes_max, state.rules.files_below.clone());
         if send.files.is_empty() {
-            check_text("a message", &send.text, bytes_max)?;
+            check_said(&send.text, send.notice, bytes_max)?;
         } else {
             check_files(&send.files, &files_below)?;
-            within("a message", send.text.len(), bytes_max)?;
+            if !send.text.trim().is_empty() {
+                check_said(&send.text, send.notice, bytes_max)?;
+            }
         }
         let Some(room) = state.rooms.get(key) else { return Err(Refusal::Busy { again_ms: 100 }) };
         match &room.kind {
@@ -185,6 +187,7 @@ impl Hub {
             reply: None,
             files: vec![],
             action: false,
+            notice: false,
             mentions,
             edits: 0,
         };

@@ -47,7 +47,7 @@ impl Hub {
         let mut events: Vec<Event> =
             entries.into_iter().map(|entry| from_entry(name, position.epoch, entry)).collect();
         for event in &mut events {
-            if let What::Edited { of, text } = &mut event.what
+            if let What::Edited { of, text, .. } = &mut event.what
                 && let Ok(Some(target)) = self.entry(stream, *of).await
             {
                 *text = target.text;

@@ -445,6 +445,7 @@ impl Machine {
             Then::Names { room } => channel::named(self, &room, outcome),
             Then::Parted { room, why } => channel::parted(self, &room, why.as_deref(), outcome),
             Then::Sent { target, command } => match outcome {
+                Ok(Reply::Kept(kept)) if kept.duplicate => message::said_before(self, kept, command),
                 Ok(Reply::Kept(kept)) => self.kept(kept, self.pen.caps.has(Cap::EchoMessage)),
                 // A NOTICE is never answered by a program (RFC 2812 3.3.2).
                 Err(_) if command == "NOTICE" => {}
@@ -495,7 +496,7 @@ impl Machine {
     pub(super) fn kept(&mut self, kept: &Kept, told: bool) {
         // What was sent twice has come back before: there is nothing to wait for.
         if kept.duplicate {
-            return message::said_before(self, kept);
+            return;
         }
         let silent = self.current.as_ref().is_some_and(|current| current.lines.is_empty());
         let label = if told && silent { self.take_label() } else { None };

@@ -37,6 +37,8 @@ pub(super) struct Paper {
     lines: usize,
     reply: Option<u64>,
     nonce: Option<String>,
+    /// Whether its lines are NOTICEs: the first one says.
+    notice: Option<bool>,
     /// Its answer comes when it has ended.
     label: Option<String>,
     /// It is too long, or not what a message is: it is refused as a whole.
@@ -59,50 +61,58 @@ pub(super) fn offset_of(machine: &Machine, room: &str, msgid: &str) -> Option<u6
 
 pub(super) fn privmsg(machine: &mut Machine, message: &Message<'_>) {
     if let Some(name) = message.tags.get("batch") {
-        return line_of_paper(machine, &name, message);
+        return line_of_paper(machine, &name, message, false);
     }
     say(machine, message, "PRIVMSG");
 }
 
 pub(super) fn notice(machine: &mut Machine, message: &Message<'_>) {
-    // What answers a CTCP request is for nobody here.
-    if message.params().get(1).is_some_and(|text| text.starts_with('\u{1}')) {
-        return;
+    if let Some(name) = message.tags.get("batch") {
+        return line_of_paper(machine, &name, message, true);
     }
     say(machine, message, "NOTICE");
 }
 
 fn say(machine: &mut Machine, message: &Message<'_>, command: &'static str) {
+    // What is wrong with a NOTICE is not said: nothing may answer it (RFC 2812 3.3.2).
+    let notice = command == "NOTICE";
     let Some(target) = message.param(0) else {
-        machine.numeric(ERR_NORECIPIENT, &[], Some(&format!("No recipient given ({command})")));
+        if !notice {
+            machine.numeric(ERR_NORECIPIENT, &[], Some(&format!("No recipient given ({command})")));
+        }
         return;
     };
     let Some(words) = message.param(1) else {
-        machine.numeric(ERR_NOTEXTTOSEND, &[], Some("No text to send"));
+        if !notice {
+            machine.numeric(ERR_NOTEXTTOSEND, &[], Some("No text to send"));
+        }
         return;
     };
-    match text::read(words) {
-        Said::Text { text, action } => {
-            let nonce = nonce_of(message);
-            let reply = message.tags.get("+draft/reply").or_else(|| message.tags.get("+reply"));
-            let reply = reply.zip(room_name(target)).and_then(|(id, room)| offset_of(machine, &room, &id));
-            send(machine, target, Words { text, action, reply, nonce }, command);
-        }
-        Said::Request => {
+    let (text, action) = match text::read(words) {
+        Said::Text { text, action } => (text, action),
+        // The answer of one client to another: only they know what it means.
+        Said::Ctcp(answer) if notice => (text::ctcp(&answer), false),
+        Said::Ctcp(_) => {
             machine.fail(
                 command,
                 "CTCP_NOT_CARRIED",
                 &[target],
                 "of requests from client to client only ACTION is carried",
             );
+            return;
         }
-    }
+    };
+    let nonce = nonce_of(message);
+    let reply = message.tags.get("+draft/reply").or_else(|| message.tags.get("+reply"));
+    let reply = reply.zip(room_name(target)).and_then(|(id, room)| offset_of(machine, &room, &id));
+    send(machine, target, Words { text, action, notice, reply, nonce }, command);
 }
 
 /// What is to be sent.
 struct Words {
     text: String,
     action: bool,
+    notice: bool,
     reply: Option<u64>,
     /// The client's own name for it, if it gave one.
     nonce: Option<String>,
@@ -114,20 +124,23 @@ fn nonce_of(message: &Message<'_>) -> Option<String> {
 }
 
 fn send(machine: &mut Machine, target: &str, words: Words, command: &'static str) {
-    let Words { text, action, reply, nonce } = words;
+    let Words { text, action, notice, reply, nonce } = words;
     let Some(room) = room_name(target) else {
-        machine.numeric(
-            super::numeric::ERR_NOSUCHNICK,
-            &[target],
-            Some("There is nobody and no room of this name"),
-        );
+        if command != "NOTICE" {
+            machine.numeric(
+                super::numeric::ERR_NOSUCHNICK,
+                &[target],
+                Some("There is nobody and no room of this name"),
+            );
+        }
         return;
     };
     let nonce = nonce.unwrap_or_else(|| machine.nonce());
     let ask: Ask = if room == "*" {
         Announce { kind: Skipped, id: Skipped, text, nonce }.into()
     } else {
-        Send { kind: Skipped, id: Skipped, room, text, nonce, reply, files: Vec::new(), action }.into()
+        Send { kind: Skipped, id: Skipped, room, text, nonce, reply, files: Vec::new(), action, notice }
+            .into()
     };
     machine.ask(ask, Then::Sent { target: target.to_owned(), command });
 }
@@ -225,6 +238,7 @@ pub(super) fn batch(machine: &mut Machine, message: &Message<'_>) {
             lines: 0,
             reply,
             nonce: nonce_of(message),
+            notice: None,
             label: machine.take_label(),
             spoilt: None,
         });
@@ -239,7 +253,7 @@ pub(super) fn batch(machine: &mut Machine, message: &Message<'_>) {
     match paper.spoilt {
         Some(code) => {
             let text = format!(
-                "a message has at most {} bytes in {LINES_MAX} lines, all to one target",
+                "a message has at most {} bytes in {LINES_MAX} lines, all to one target and all PRIVMSG or all NOTICE",
                 machine.pen.net.message_bytes
             );
             machine.fail("BATCH", code, &[], &text);
@@ -248,23 +262,25 @@ pub(super) fn batch(machine: &mut Machine, message: &Message<'_>) {
             machine.fail("BATCH", "MULTILINE_INVALID", &[], "there is nothing in it");
         }
         None => {
-            let words = Words { text: paper.text, action: false, reply: paper.reply, nonce: paper.nonce };
-            send(machine, &paper.target, words, "BATCH");
+            let Paper { text, target, reply, nonce, notice, .. } = paper;
+            let words = Words { text, action: false, notice: notice == Some(true), reply, nonce };
+            send(machine, &target, words, "BATCH");
         }
     }
 }
 
 /// What was sent is what was kept before: the client hears where, for it will not come back.
-pub(super) fn said_before(machine: &mut Machine, kept: &Kept) {
+pub(super) fn said_before(machine: &mut Machine, kept: &Kept, command: &str) {
     if !machine.pen.caps.has(Cap::StandardReplies) || !machine.pen.caps.has(Cap::MessageTags) {
         return;
     }
     let id = stamp::msgid(&machine.pen.room_key(&kept.room), kept.epoch, kept.offset);
     let target = kept.room.strip_prefix('@').map_or_else(|| format!("#{}", kept.room), str::to_owned);
-    machine.note("PRIVMSG", "SAID_BEFORE", &[&target, &id], "this was kept when it was sent before");
+    let command = if command == "NOTICE" { "NOTICE" } else { "PRIVMSG" };
+    machine.note(command, "SAID_BEFORE", &[&target, &id], "this was kept when it was sent before");
 }
 
-fn line_of_paper(machine: &mut Machine, name: &str, message: &Message<'_>) {
+fn line_of_paper(machine: &mut Machine, name: &str, message: &Message<'_>, notice: bool) {
     let bytes_max = machine.pen.net.message_bytes;
     let Some(paper) = machine.paper.as_mut().filter(|paper| paper.name == name) else {
         machine.fail("BATCH", "MULTILINE_INVALID", &[], "no such batch was begun");
@@ -273,12 +289,14 @@ fn line_of_paper(machine: &mut Machine, name: &str, message: &Message<'_>) {
     let words = message.params().get(1).copied().unwrap_or_default();
     let words = match text::read(words) {
         Said::Text { text, action: false } => text,
-        Said::Text { .. } | Said::Request => String::new(),
+        Said::Text { .. } | Said::Ctcp(_) => String::new(),
     };
     let same = room_of_target(message.param(0).unwrap_or_default()) == room_of_target(&paper.target);
     let continues = message.tags.get("draft/multiline-concat").is_some();
     paper.lines += 1;
-    if !same {
+    if *paper.notice.get_or_insert(notice) != notice {
+        paper.spoilt = Some("MULTILINE_INVALID");
+    } else if !same {
         paper.spoilt = Some("MULTILINE_INVALID_TARGET");
     } else if paper.lines > LINES_MAX {
         paper.spoilt = Some("MULTILINE_MAX_LINES");

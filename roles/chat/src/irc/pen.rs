@@ -169,11 +169,11 @@ impl Pen {
         batch: Option<&str>,
         label: Option<&str>,
     ) {
-        let What::Message { text, reply, files, action, .. } = &event.what else { return };
+        let What::Message { text, reply, files, action, notice, .. } = &event.what else { return };
         let target = self.target(&event.room, &event.by);
         let (id, answers) = (self.msgid(event, event.offset), reply.map(|of| self.msgid(event, of)));
         let first = Marks { at_ms: event.at_ms, msgid: Some(&id), reply: answers.as_deref(), batch, label };
-        let command = if &*event.room == "*" { "NOTICE" } else { "PRIVMSG" };
+        let command = if *notice || &*event.room == "*" { "NOTICE" } else { "PRIVMSG" };
         let mut words = text.clone();
         for file in files {
             // Where it is shown depends on who looks: the path below the chat's address.

@@ -18,8 +18,8 @@ pub(super) enum Said {
         /// `/me`.
         action: bool,
     },
-    /// Another request from client to client (CTCP): it is not carried.
-    Request,
+    /// Another request from client to client, or an answer to one (CTCP), without its frame.
+    Ctcp(String),
 }
 
 /// Words with `between` between them, in lines of at most `space` bytes; a word that is longer has a line for itself.
@@ -37,7 +37,7 @@ pub(super) fn gathered(words: Vec<String>, between: char, space: usize) -> Vec<S
     lines
 }
 
-/// Reads the text of a PRIVMSG.
+/// Reads the text of a PRIVMSG or of a NOTICE.
 pub(super) fn read(text: &str) -> Said {
     let Some(request) = text.strip_prefix('\u{1}') else {
         return Said::Text { text: unformatted(text), action: false };
@@ -45,8 +45,13 @@ pub(super) fn read(text: &str) -> Said {
     let request = request.strip_suffix('\u{1}').unwrap_or(request);
     match request.strip_prefix("ACTION ") {
         Some(action) => Said::Text { text: unformatted(action), action: true },
-        None => Said::Request,
+        None => Said::Ctcp(unformatted(request)),
     }
+}
+
+/// What one client tells another, in its frame (CTCP).
+pub(super) fn ctcp(words: &str) -> String {
+    format!("\u{1}{words}\u{1}")
 }
 
 /// Without bold, colours and the like: control characters that only terminals of IRC understand.
@@ -142,7 +147,7 @@ mod tests {
         check("tab\there \u{7f}\u{85}", "tab\there ", false);
         check("\u{1}ACTION waves\u{1}", "waves", true);
         check("\u{1}ACTION waves", "waves", true);
-        assert_eq!(read("\u{1}VERSION\u{1}"), Said::Request);
+        assert_eq!(read("\u{1}VERSION\u{1}"), Said::Ctcp("VERSION".to_owned()));
 
         #[track_caller]
         fn check(text: &str, want: &str, action: bool) {

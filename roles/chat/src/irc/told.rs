@@ -38,7 +38,7 @@ impl Machine {
                     pen.reaction(out, event, (*of, emoji, *add), None, label);
                 }
             }
-            What::Edited { of, text } => self.edited(event, *of, text),
+            What::Edited { of, text, notice } => self.edited(event, *of, text, *notice),
             What::Deleted { of } => self.deleted(event, *of, label),
             What::Removed | What::Created { .. } => {}
             What::Topic { text } => {
@@ -143,7 +143,7 @@ impl Machine {
     }
 
     /// IRC knows no editing: the new text is said, as an answer to the old one.
-    fn edited(&mut self, event: &Event, of: u64, text: &str) {
+    fn edited(&mut self, event: &Event, of: u64, text: &str, notice: bool) {
         if text.is_empty() {
             return;
         }
@@ -152,6 +152,7 @@ impl Machine {
             reply: Some(of),
             files: Vec::new(),
             action: false,
+            notice,
             mentions: Vec::new(),
             edits: 1,
         };

@@ -237,7 +237,8 @@ impl Talk {
     fn send(&mut self, room: String, text: &str, action: bool) {
         let nonce = format!("{}{}", self.nonce, self.tags + 1);
         let (text, files) = (text.to_owned(), Vec::new());
-        let ask = Send { kind: Skipped, id: Skipped, room, text, nonce, reply: None, files, action };
+        let ask =
+            Send { kind: Skipped, id: Skipped, room, text, nonce, reply: None, files, action, notice: false };
         self.ask(ask, Then::Sent);
     }
 
@@ -347,16 +348,26 @@ impl Talk {
     fn event(&mut self, event: &Event) {
         let by = &event.by.name;
         let line = match &event.what {
-            What::Message { text, files, action, .. } => {
+            What::Message { text, files, action, notice, .. } => {
                 let files: String = files.iter().map(|file| format!(" [{}]", file.name)).collect();
                 let said = text.lines().collect::<Vec<_>>().join(" / ");
-                if *action { format!("* {by} {said}{files}") } else { format!("{by}: {said}{files}") }
+                match (action, notice) {
+                    (true, _) => format!("* {by} {said}{files}"),
+                    (false, true) => format!("-{by}- {said}{files}"),
+                    (false, false) => format!("{by}: {said}{files}"),
+                }
             }
             What::Topic { text } => format!("* {by} made this the topic: {text}"),
             What::Kicked { who, .. } => format!("* {by} showed {} the door", who.name),
             What::Banned { who, .. } => format!("* {by} banned {}", who.name),
             What::Reaction { emoji, add: true, .. } => format!("* {by} {emoji}"),
-            What::Edited { text, .. } if !text.is_empty() => format!("{by}: * {text}"),
+            What::Edited { text, notice, .. } if !text.is_empty() => {
+                if *notice {
+                    format!("-{by}- * {text}")
+                } else {
+                    format!("{by}: * {text}")
+                }
+            }
             _ => return,
         };
         let line = format!("[{}] {}\n", fit(&event.room), fit(&line));

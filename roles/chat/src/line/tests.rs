@@ -43,10 +43,19 @@ fn said(by: &str, text: &str) -> Event {
         reply: None,
         files: vec![],
         action: false,
+        notice: false,
         mentions: vec![],
         edits: 0,
     };
     Event { what, room: "lobby".into(), epoch: 1, offset: 1, at_ms: 0, by: person(by) }
+}
+
+fn notice(by: &str, text: &str) -> Event {
+    let mut event = said(by, text);
+    if let What::Message { notice, .. } = &mut event.what {
+        *notice = true;
+    }
+    event
 }
 
 fn heard(talk: &mut Talk) -> String {
@@ -114,6 +123,10 @@ fn lines_are_said_and_read() {
         people: 3,
     });
     assert_eq!(heard(&mut talk), "[lobby] mina: hi[2J / there\n[lobby] * kim came in\n[lobby] * lee went\n");
+    talk.published(&notice("bot", "\u{1}3 builds\u{1}"));
+    let edited = What::Edited { of: 1, text: "4 builds".into(), notice: true };
+    talk.published(&Event { what: edited, ..said("bot", "") });
+    assert_eq!(heard(&mut talk), "[lobby] -bot- 3 builds\n[lobby] -bot- * 4 builds\n");
     talk.line(Ok("//etc"));
     assert!(matches!(talk.todo().remove(0), Todo::Ask(_, Ask::Send(send)) if send.text == "/etc"));
 }

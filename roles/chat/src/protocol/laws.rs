@@ -138,7 +138,7 @@ mod tests {
     /// Requests of every kind with most of their fields, and one that is not theirs now and then.
     fn request() -> impl Strategy<Value = Value> {
         let kinds = Schemas::new().requests;
-        let name = "room|text|nonce|offset|since|reply|files|action|emoji|add|before|after|limit|words|who|role|why|minutes|topic|private|\
+        let name = "room|text|nonce|offset|since|reply|files|action|notice|emoji|add|before|after|limit|words|who|role|why|minutes|topic|private|\
             invite_only|slow_ms|name|key|token|rom";
         (
             proptest::sample::select(kinds),

@@ -50,6 +50,9 @@ pub(crate) struct Said {
     /// `/me`: what somebody does, not says.
     #[serde(default)]
     action: bool,
+    /// Nothing that answers by itself may answer it, as a `NOTICE` of IRC.
+    #[serde(default)]
+    notice: bool,
 }
 
 /// `rooms/ROOM/messages`.
@@ -98,13 +101,13 @@ async fn say(here: &Here, exchange: &mut Exchange, room: String) -> Result<Reply
     }
     let said: Said = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
     exact::within("reply", &said.reply, 0, NUMBER_MAX)?;
-    let Said { text, nonce, name, key, reply, files, action } = said;
+    let Said { text, nonce, name, key, reply, files, action, notice } = said;
     let claim = match (who(here, &exchange.head).await?, name) {
         (Some(claim), _) => claim,
         (None, Some(name)) => Claim::Guest { name, key, keeps: false },
         (None, None) => return Err(Refusal::UsersOnly),
     };
-    once(here, claim, Send { room, text, nonce, reply, files, action, ..Send::default() }).await
+    once(here, claim, Send { room, text, nonce, reply, files, action, notice, ..Send::default() }).await
 }
 
 async fn past(here: &Here, exchange: &Exchange, room: String) -> Result<Reply, Refusal> {

@@ -3,6 +3,7 @@
 
 mod history;
 mod labels;
+mod notices;
 mod people;
 mod register;
 mod rooms;
@@ -125,7 +126,15 @@ fn mina() -> Person {
 }
 
 fn said(text: &str) -> What {
-    What::Message { text: text.into(), reply: None, files: vec![], action: false, mentions: vec![], edits: 0 }
+    What::Message {
+        text: text.into(),
+        reply: None,
+        files: vec![],
+        action: false,
+        notice: false,
+        mentions: vec![],
+        edits: 0,
+    }
 }
 
 fn welcome(id: &str, name: &str) -> Reply {
