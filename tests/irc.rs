@@ -396,7 +396,7 @@ fn nc_is_enough_to_talk() {
         "{welcome}"
     );
     nc.0.write_all(b"/nick kim\n").unwrap();
-    nc.until("* you are kim\n* you are in lobby");
+    nc.until("* you are kim\n");
     let mut irc = Irc::guest(house.address(1), "mina", "");
     irc.answers("JOIN #lobby");
     nc.0.write_all("hello \x1b[31mtown\r\n".as_bytes()).unwrap();
@@ -418,4 +418,36 @@ fn nc_is_enough_to_talk() {
         "{told}"
     );
     assert_eq!(nc.0.read(&mut [0; 9]).unwrap(), 0, "it is closed");
+}
+
+// Goal: `/nick` gives the same person another name: they stay in their rooms, hear what they heard, and others see who it was.
+// Method: somebody in two rooms takes another name; IRC sees it as NICK, not as one who goes and another who comes.
+#[test]
+fn another_name_by_nc_is_the_same_person() {
+    let house = House::start(TOWN, &[]);
+    let mut nc = Nc::open(&house);
+    let welcome = nc.until("you are in lobby with 1 here\n");
+    let first = welcome.split("you are ").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let mut irc = Irc::guest(house.address(1), "mina", "");
+    irc.answers("JOIN #lobby");
+    nc.until("[lobby] * mina came in\n");
+    nc.0.write_all(b"/join den\n").unwrap();
+    nc.until("* you are in den with 1 here\n");
+    nc.0.write_all(b"before\n/nick kim\n").unwrap();
+    nc.until("* you are kim\n");
+    assert_eq!(irc.until("NICK").last().unwrap(), &format!(":{first}!~ID@town NICK :kim"));
+    irc.say("PRIVMSG #lobby :still there?");
+    nc.until("[lobby] mina: still there?\n");
+    nc.0.write_all(b"after\n/history\n/nick mina\n/nick Kim\n/who\n").unwrap();
+    let told = nc.until("* 1 here: Kim\n");
+    let want = format!(
+        "[den] {first}: before\n[den] kim: after\n* that was den\n! somebody is called mina already\n* you are Kim\n"
+    );
+    assert!(told.contains(&want), "{told}");
+    assert!(!told.contains("went") && !told.contains("came in"), "{told}");
+    irc.say("WHOIS kim");
+    assert!(
+        irc.until(" 318 ").iter().any(|line| line.contains(" 311 mina Kim ")),
+        "they are known by the new name"
+    );
 }

@@ -32,6 +32,7 @@ mod chat_hostile;
 mod chat_http;
 mod chat_slow;
 mod chat_talk;
+mod chat_talk_tls;
 mod chat_terminal;
 mod data;
 mod documents;

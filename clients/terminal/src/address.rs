@@ -76,7 +76,7 @@ impl fmt::Display for ChatUrl {
 const CHAT_FORMS: &str =
     "write https://HOST/PATH/ (the address of the chat's page), or http://unix:SOCKET:/PATH/";
 const TALK_FORMS: &str = "write tcp://HOST:PORT, tls://HOST:PORT or unix:PATH";
-const LISTEN_FORMS: &str = "write IP:PORT (127.0.0.1:7000), only a PORT, or unix:PATH";
+const LISTEN_FORMS: &str = "write IP:PORT (127.0.0.1:7000), only a PORT, tls://IP:PORT or unix:PATH";
 
 impl Way {
     /// The other side of a one-to-one talk.
@@ -111,7 +111,10 @@ impl Way {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(path).ok_or_else(|| fail("the path is missing"));
         }
-        let text = text.strip_prefix("tcp://").unwrap_or(text);
+        let (text, tls) = match text.strip_prefix("tls://") {
+            Some(rest) => (rest, true),
+            None => (text.strip_prefix("tcp://").unwrap_or(text), false),
+        };
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let address = match (text.parse::<SocketAddr>(), text.parse::<u16>()) {
             (Ok(address), _) => address,
@@ -121,7 +124,7 @@ impl Way {
                 _ => return Err(fail(LISTEN_FORMS)),
             },
         };
-        Ok(Self::Tcp { host: address.ip().to_string(), port: address.port(), tls: false })
+        Ok(Self::Tcp { host: address.ip().to_string(), port: address.port(), tls })
     }
 }
 
@@ -255,16 +258,20 @@ mod tests {
         check("localhost:7000", Ok("127.0.0.1:7000"));
         check("unix:talk.sock", Ok("unix:talk.sock"));
         check("example.org:7000", Err(LISTEN_FORMS));
-        check("tls://127.0.0.1:7000", Err(LISTEN_FORMS));
+        check("tls://127.0.0.1:7000", Ok("tls 127.0.0.1:7000"));
+        check("tls://7000", Ok("tls 127.0.0.1:7000"));
+        check("tls://tcp://127.0.0.1:7000", Err(LISTEN_FORMS));
+        check("tls://unix:talk.sock", Err(LISTEN_FORMS));
         check("", Err(LISTEN_FORMS));
 
         #[track_caller]
         fn check(text: &str, want: Result<&str, &str>) {
             let read = Way::to_listen(text);
-            assert_eq!(
-                read.as_ref().map(ToString::to_string).map_err(|error| error.why),
-                want.map(str::to_owned)
-            );
+            let told = |way: &Way| match way {
+                Way::Tcp { tls: true, .. } => format!("tls {way}"),
+                _ => way.to_string(),
+            };
+            assert_eq!(read.as_ref().map(told).map_err(|error| error.why), want.map(str::to_owned));
         }
     }
 }

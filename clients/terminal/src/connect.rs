@@ -16,6 +16,7 @@ use madang_host::net::connect;
 use madang_host::net::listen::Address;
 use madang_host::net::stream::{Plain, Stream};
 use madang_host::tls::connect::{ClientTls, ClientTlsSettings};
+use madang_host::tls::pin::{Distrust, Fingerprint};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
@@ -30,17 +31,23 @@ const WITHIN: Duration = Duration::from_secs(10);
 pub struct Trust {
     /// PEM file of authorities; `None`: the system's.
     pub ca: Option<PathBuf>,
+    /// The one certificate to believe, whoever signed it and for whatever name.
+    pub pin: Option<Fingerprint>,
 }
 
 /// Connects. With TLS, HTTP/1.1 is offered where that is what will be spoken.
 ///
 /// # Errors
-/// The last address' error; [`Failure::Slow`] after [`WITHIN`].
+/// The last address' error; [`Failure::Slow`] after [`WITHIN`]; [`Failure::WrongPin`], [`Failure::Distrusted`].
 pub(crate) async fn open(way: &Way, trust: &Trust, speaks_http: bool) -> Result<Stream, Failure> {
     let tls = match way {
         Way::Tcp { host, tls: true, .. } => {
-            let settings =
-                ClientTlsSettings { ca: trust.ca.clone(), raw: !speaks_http, ..ClientTlsSettings::default() };
+            let settings = ClientTlsSettings {
+                ca: trust.ca.clone(),
+                pin: trust.pin,
+                raw: !speaks_http,
+                ..ClientTlsSettings::default()
+            };
             Some(ClientTls::new(&settings, host).map_err(Failure::Tls)?)
         }
         _ => None,
@@ -54,7 +61,14 @@ pub(crate) async fn open(way: &Way, trust: &Trust, speaks_http: bool) -> Result<
     });
     match connected.await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Failure::Connect { to: way.to_string(), error }),
+        Ok(Err(error)) => {
+            let to = way.to_string();
+            Err(match Distrust::of(&error) {
+                Some(Distrust::Pin(wrong)) => Failure::WrongPin { to, wrong },
+                Some(Distrust::Authority) => Failure::Distrusted { to, error },
+                None => Failure::Connect { to, error },
+            })
+        }
         Err(_) => Err(Failure::Slow { to: way.to_string(), seconds: WITHIN.as_secs() }),
     }
 }

@@ -9,6 +9,7 @@ use std::io;
 
 use madang_host::net::listen::BindError;
 use madang_host::tls::connect::ClientTlsError;
+use madang_host::tls::pin::WrongPin;
 
 /// Why a chat could not be had, or ended as it should not.
 #[derive(Debug)]
@@ -30,6 +31,20 @@ pub enum Failure {
     },
     /// TLS could not be set up, before anybody was asked.
     Tls(ClientTlsError),
+    /// It showed another certificate than the pinned one.
+    WrongPin {
+        /// As it was asked for.
+        to: String,
+        /// Both.
+        wrong: WrongPin,
+    },
+    /// It showed a certificate that no authority we believe stands for.
+    Distrusted {
+        /// As it was asked for.
+        to: String,
+        /// What was wrong with it.
+        error: io::Error,
+    },
     /// The address to listen on could not be had.
     Listen(BindError),
     /// The talk was cut off.
@@ -75,6 +90,14 @@ impl fmt::Display for Failure {
             },
             Self::Slow { to, seconds } => write!(f, "{to} did not answer within {seconds} s"),
             Self::Tls(error) => write!(f, "TLS: {}: {}", error.about, error.why),
+            Self::WrongPin { to, wrong } => write!(
+                f,
+                "{to} is another one: {wrong}; ask the other side for what it shows now, by another way: somebody may be between you"
+            ),
+            Self::Distrusted { to, error } => write!(
+                f,
+                "{to} is not believed: {error}; --pin SHA256 believes the one certificate that the other side tells you of, --ca FILE an authority"
+            ),
             Self::Listen(error) => error.fmt(f),
             Self::Cut { peer, error } => write!(f, "the talk with {peer} was cut off: {error}"),
             Self::Busy { to } => write!(f, "{to} talks with somebody else; try again later"),

@@ -296,11 +296,17 @@ test("the page", { timeout: 240_000 }, async (t) => {
       const one = wanted ? box.querySelector(`[data-offset="${wanted}"]`) : [...box.querySelectorAll(".message")].find((line) => line.getBoundingClientRect().bottom > edge + 1);
       return [Number(one?.dataset.offset), Math.round(one?.getBoundingClientRect().top - edge)];
     }, offset);
+    /** Until there is more to scroll to again: the page brings lines in when fewer than 700 px are left, unless there are no more. */
+    const settled = (up, last) => mina.waitForFunction(([up, last]) => {
+      const box = document.querySelector(".scroller"), lines = [...box.querySelectorAll(".message .text")];
+      const left = up ? box.scrollTop : box.scrollHeight - box.scrollTop - box.clientHeight;
+      return left >= 700 || lines.at(up ? 0 : -1)?.textContent === last;
+    }, [up, last]);
     let [at] = await look();
     for (let turn = 0; turn < 30; turn++) {
       await mina.evaluate(() => { document.querySelector(".scroller").scrollTop -= 900; });
       const now = await look();
-      await mina.waitForTimeout(60); // the pace of somebody who scrolls
+      await settled(true, "line 0");
       const later = await look(now[0]);
       assert.ok(Math.abs(later[1] - now[1]) <= 2, `turn ${turn}: line ${now[0]} was at ${now[1]} px, then at ${later[1]}`);
       assert.ok(now[0] < at, `turn ${turn}: went up from ${at} to ${now[0]}`);
@@ -316,7 +322,7 @@ test("the page", { timeout: 240_000 }, async (t) => {
     await mina.waitForFunction(() => { const box = document.querySelector(".scroller").getBoundingClientRect(); const one = [...document.querySelectorAll(".message")].find((line) => line.textContent.includes("persimmon"))?.getBoundingClientRect(); return one && one.top > box.top && one.bottom < box.bottom; });
     for (let turn = 0; turn < 12; turn++) {
       await mina.evaluate(() => { document.querySelector(".scroller").scrollTop += 900; });
-      await mina.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+      await settled(false, `line ${count - 1}`);
     }
     const seen = await mina.$$eval(".message", (list) => list.map((line) => Number(line.dataset.offset)));
     assert.ok(seen.every((offset, index) => index === 0 || offset === seen[index - 1] + 1), "downwards without a hole");

@@ -46,7 +46,8 @@ await page.emulateMedia({ colorScheme: "dark" });
 await page.evaluate(() => document.querySelector(".me").click());
 await page.locator("dialog button", { hasText: "한국어" }).click();
 await page.keyboard.press("Escape");
-await page.waitForTimeout(3200); // a writing notice is given every three seconds at most
+// It is shown for five seconds, and given every three at most: when it is gone it may be given again.
+await page.waitForSelector(".dots", { state: "detached" });
 typing.typing();
 await page.waitForSelector(".dots");
 await page.screenshot({ path: `${OUT}chat-dark.png` });
@@ -58,7 +59,7 @@ if (!(await phone.textContent(".top h1")).includes("lobby")) {
   await phone.locator(".rail .door", { hasText: "lobby" }).click();
 }
 await phone.waitForFunction(() => document.querySelectorAll(".message").length > 5);
-await phone.waitForTimeout(300);
+await phone.waitForFunction(() => { const box = document.querySelector(".scroller"); return box.scrollHeight - box.scrollTop - box.clientHeight < 2; });
 await phone.screenshot({ path: `${OUT}chat-phone.png` });
 if (page.wrong.length || phone.wrong.length) throw new Error([...page.wrong, ...phone.wrong].join("\n"));
 for (const chat of Object.values(people)) chat.close();

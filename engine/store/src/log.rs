@@ -184,7 +184,8 @@ pub struct Appended {
     pub first: u64,
     /// How many entries.
     pub count: u64,
-    /// The time its entries got, in milliseconds since 1970. Of a duplicate: now.
+    /// The time its entries got, in milliseconds since 1970. Of a duplicate: the time the entries got that were written; if they
+    /// were trimmed meanwhile, that of the newest entry there ever was ([`Position::at_ms`]).
     pub at_ms: u64,
     /// It was here before: the key is known, nothing was written, `first` is where it was written then.
     pub duplicate: bool,

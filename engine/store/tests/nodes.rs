@@ -110,3 +110,33 @@ fn an_address_nobody_answers_at_is_told_without_its_password() {
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }
+
+// Goal: a database of an earlier form is brought to this one with what is in it, one of a later form is left as it is.
+// Method: the function that appends is made one that cannot, and the form lowered; opened again it appends.
+#[test]
+fn an_older_database_is_brought_to_this_form() {
+    const OLDER: &str = "UPDATE madang.madang_meta SET value = 1 WHERE name = 'form'; \
+        CREATE OR REPLACE FUNCTION madang.madang_append( \
+            p_name text, p_epoch bigint, p_key bytea, p_token bigint, p_expect bigint, p_bytes bigint, \
+            p_data bytea[], p_text text[], p_words text[], \
+            OUT status int, OUT o_epoch bigint, OUT o_first bigint, OUT o_count bigint, OUT o_at bigint) \
+            LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'of an earlier form'; END $$";
+    let server = support::Server::start();
+    let address = server.database("older");
+    let room = StreamId::new("room").unwrap();
+    let append = |text: &str| {
+        let store = Store::postgres(&address, None, 2)?;
+        let told = store.log().append(&room, Batch::one("x", text.to_owned())).wait();
+        store.close();
+        told.map(|told| told.first)
+    };
+    assert_eq!(append("a").unwrap(), 1);
+    server.sql("older", OLDER);
+    assert_eq!(append("b").unwrap(), 2);
+    let form = server.sql("older", "SELECT value FROM madang.madang_meta WHERE name = 'form'");
+    assert_ne!(form, "1");
+
+    server.sql("older", "UPDATE madang.madang_meta SET value = 1000 WHERE name = 'form'");
+    let refused = append("c").unwrap_err().to_string();
+    assert!(refused.contains("newer version of Madang"), "{refused}");
+}

@@ -15,8 +15,9 @@ use clap::{Args, Subcommand};
 use madang_chat_client::address::{ChatUrl, Way};
 use madang_chat_client::name::Name;
 use madang_chat_client::online::{self, Wish};
-use madang_chat_client::talk::{self, Side};
+use madang_chat_client::talk::{self, CertificateFiles, Side};
 use madang_chat_client::{Failure, Trust};
+use madang_host::tls::pin::Fingerprint;
 
 use super::chat_hooks::{self, HooksArgs};
 use super::{Ended, complain, folder};
@@ -32,6 +33,9 @@ pub(super) const EXAMPLES: &str = "Examples:
 
   madang chat --listen 127.0.0.1:7000                  one to one, without a server: wait for somebody
   madang chat tcp://192.168.0.7:7000                   talk with who waits there; `nc 192.168.0.7 7000` does too
+  madang chat --listen tls://0.0.0.0:7000              the same, encrypted; shows the fingerprint of a certificate made for this run
+  madang chat tls://192.168.0.7:7000 --pin 5a1c...     come in, if that is who is there
+  madang chat --listen tls://0.0.0.0:7000 --cert fullchain.pem --key key.pem
 
 Without a terminal (a pipe, --plain, --json) lines are sent as they come; the end waits until all of them are acknowledged. What others
 write goes to standard output, everything else to standard error.
@@ -56,7 +60,7 @@ pub(super) struct ChatArgs {
     /// A chat: https://HOST/PATH/; or one person: tcp://HOST:PORT, tls://HOST:PORT, unix:PATH
     #[arg(required_unless_present = "listen", conflicts_with = "listen")]
     url: Option<String>,
-    /// Be the side that waits, without a server: IP:PORT, a PORT of 127.0.0.1 (0: any free one), or unix:PATH
+    /// Be the side that waits, without a server: IP:PORT, a PORT of 127.0.0.1 (0: any free one), tls://IP:PORT, or unix:PATH
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// What others are told to call you; left out: the name of your user here
@@ -74,6 +78,15 @@ pub(super) struct ChatArgs {
     /// PEM file of the authorities to believe; left out: the system's (`madang trust` tells how to add a machine's own)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// The one certificate to believe, by its SHA-256 (64 hex digits), whoever signed it: tls:// and https:// only
+    #[arg(long, value_name = "SHA256", conflicts_with_all = ["ca", "listen"])]
+    pin: Option<Fingerprint>,
+    /// PEM file of the certificate to show at --listen tls://; left out: one made for this run
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// PEM file of its key
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// Lines, even at a terminal
     #[arg(long)]
     plain: bool,
@@ -103,15 +116,24 @@ pub(super) fn chat(args: &ChatArgs) -> Ended {
     if let Some(ChatCommand::Hooks(hooks)) = &args.command {
         return chat_hooks::hooks(hooks);
     }
-    let trust = Trust { ca: args.ca.clone() };
-    let side = Side { name: args.name.clone(), trust: trust.clone() };
+    let trust = Trust { ca: args.ca.clone(), pin: args.pin };
+    let certificate = args.cert.clone().zip(args.key.clone());
+    let certificate = certificate.map(|(certificate, key)| CertificateFiles { certificate, key });
+    if certificate.is_some() && args.listen.is_none() {
+        return wrong("--cert and --key are of --listen tls://IP:PORT, the side that waits");
+    }
+    let side = Side { name: args.name.clone(), trust: trust.clone(), certificate };
     let ended = match (&args.listen, &args.url) {
         (Some(at), _) => match Way::to_listen(at) {
+            Ok(way) if side.certificate.is_some() && !is_tls(&way) => {
+                return wrong(&format!("--cert and --key are of --listen tls://IP:PORT, not of {way}"));
+            }
             Ok(way) => run(talk::serve(&way, &side)),
             Err(error) => return wrong(&format!("--listen {error}")),
         },
         (None, Some(to)) if ChatUrl::is_meant(to) => {
             let url = match ChatUrl::read(to) {
+                Ok(url) if args.pin.is_some() && !is_tls(&url.way) => return pins_nothing(to),
                 Ok(url) => url,
                 Err(error) => return wrong(&error.to_string()),
             };
@@ -135,6 +157,7 @@ pub(super) fn chat(args: &ChatArgs) -> Ended {
             }))
         }
         (None, Some(to)) => match Way::to_talk(to) {
+            Ok(way) if args.pin.is_some() && !is_tls(&way) => return pins_nothing(to),
             Ok(way) => run(talk::join(&way, &side)),
             Err(error) => return wrong(&format!("{error}; a chat is https://HOST/PATH/")),
         },
@@ -147,6 +170,15 @@ pub(super) fn chat(args: &ChatArgs) -> Ended {
             Ended::Failed
         }
     }
+}
+
+fn is_tls(way: &Way) -> bool {
+    matches!(way, Way::Tcp { tls: true, .. })
+}
+
+/// Whoever pins means to be safe from who is in between.
+fn pins_nothing(to: &str) -> Ended {
+    wrong(&format!("--pin: no certificate is shown at {to}; write tls://HOST:PORT or https://HOST/PATH/"))
 }
 
 /// A user's token, from wherever it was given.

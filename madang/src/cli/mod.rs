@@ -189,9 +189,9 @@ enum Command {
     /// Chat from the terminal: in the rooms of a server, or one to one without one
     ///
     /// With https://HOST/PATH/ it is a client of a chat: rooms, direct messages, history, who is there. With --listen it waits for
-    /// one person, with tcp://HOST:PORT it goes to one who waits; then both read and write.
+    /// one person, with tcp://HOST:PORT (tls:// encrypts) it goes to one who waits; then both read and write.
     #[command(after_help = chat::EXAMPLES)]
-    Chat(chat::ChatArgs),
+    Chat(Box<chat::ChatArgs>),
     /// Users: add, list, passwd, roles, disable, enable, logout, remove
     User {
         #[command(subcommand)]

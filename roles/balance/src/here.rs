@@ -379,6 +379,7 @@ pub(crate) fn by_tls(settings: &PoolSettings, server: &Server, http2: bool) -> R
         ca: tls.ca.clone(),
         certificate: tls.identity.clone(),
         insecure: !tls.verify,
+        pin: None,
         http2,
         raw: server.address().protocol != Protocol::Https,
     };

@@ -33,5 +33,6 @@ pub mod protocol;
 pub mod refusal;
 pub mod reply;
 pub mod rules;
+mod seat;
 pub mod session;
 pub mod web;

@@ -131,7 +131,7 @@ pub struct Kept {
     pub epoch: u64,
     /// Its place.
     pub offset: u64,
-    /// When it was taken, in milliseconds since 1970; of a duplicate: now.
+    /// When it was taken, in milliseconds since 1970; of a duplicate: when the first one was.
     pub at_ms: u64,
     /// It had been written before: this is where.
     pub duplicate: bool,

@@ -102,6 +102,10 @@ async fn hear(mut reader: impl AsyncRead + Unpin, peer: &Peer, output: &Output) 
         let (lines, ended) = match reader.read(&mut piece).await {
             Ok(0) => (cutter.finish().into_iter().collect(), true),
             Ok(count) => (cutter.push(&piece[..count]), false),
+            // TLS: the stream ended, but that this is the end was not said; perhaps somebody in between cut it.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return End::Cut(io::Error::new(error.kind(), "it went without saying so"));
+            }
             Err(error) => return End::Cut(error),
         };
         for line in lines {

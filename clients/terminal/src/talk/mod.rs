@@ -10,14 +10,17 @@
 //! 1. A side that does not read makes the other side's input wait: nothing is gathered in between.
 //! 2. What a side ends with still arrives: it says that no more comes, and waits a moment for the other side to close.
 //!
-//! Not here: rooms, history, encryption of its own (`tls://` reaches a server that has it).
+//! Not here: rooms, history.
 
 mod converse;
+mod door;
 mod join;
 mod serve;
 
 pub use join::join;
 pub use serve::serve;
+
+use std::path::PathBuf;
 
 use crate::name::Name;
 
@@ -26,8 +29,19 @@ use crate::name::Name;
 pub struct Side {
     /// What the other side is told to call us.
     pub name: Option<Name>,
-    /// Whom to believe when TLS is spoken.
+    /// Whom the side that comes believes when TLS is spoken.
     pub trust: crate::Trust,
+    /// What the side that waits shows then; `None`: one that is made for this run.
+    pub certificate: Option<CertificateFiles>,
+}
+
+/// PEM files of a certificate (and those up to its authority) and its key; one file may hold both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificates, the own one first.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
 }
 
 /// What a second guest hears.

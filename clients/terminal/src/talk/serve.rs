@@ -1,31 +1,27 @@
 //! The side that waits.
 //!
 //! **Job.** Listen; talk with one guest after the other; tell others that it is busy. **Called by** the command line.
-//! **Calls** `host::net::listen`, `converse`.
+//! **Calls** `door`, `converse`.
 //!
 //! Invariants
 //! 1. One guest at a time; another one is told within a second and holds no place longer.
 //! 2. A line a person typed for one guest never reaches the next. What a program feeds in waits for a guest.
 //!
-//! Not here: the talk (`converse`).
+//! Not here: the talk (`converse`), the socket and its TLS (`door`).
 
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use madang_host::net::listen::{Address, BindError, Listener, ListenerSet};
-use madang_host::net::stream::{Plain, Stream};
+use madang_host::net::stream::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
 
 use super::converse::{End, Peer, converse};
+use super::door::Door;
 use super::{BUSY, HELP, Side};
 use crate::Failure;
 use crate::address::Way;
-use crate::connect::watch;
 use crate::console::{Gone, Input, Output};
 use crate::interrupt::Interrupt;
 
@@ -33,34 +29,41 @@ use crate::interrupt::Interrupt;
 const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 /// How many are told at once; further ones are closed without a word, to them and to us.
 const REFUSED_AT_ONCE_MAX: usize = 16;
-/// A pause after the system could not give a connection (no descriptor left).
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Waits there, talks with whoever comes, until this side ends.
 ///
 /// # Errors
 /// The address cannot be had.
 pub async fn serve(at: &Way, side: &Side) -> Result<(), Failure> {
-    let door = Door::open(at)?;
+    let mut door = Door::open(at, side.certificate.as_ref())?;
     let mut interrupt = Interrupt::new()?;
     let output = Output::start()?;
     let mut input = Input::start()?;
     // However it ended, it was this side that ended.
-    let _ = receive(&door, side, &mut input, &output, &mut interrupt).await;
+    let _ = receive(&mut door, side, &mut input, &output, &mut interrupt).await;
     output.finish().await;
     Ok(())
 }
 
 async fn receive(
-    door: &Door,
+    door: &mut Door,
     side: &Side,
     input: &mut Input,
     output: &Output,
     interrupt: &mut Interrupt,
 ) -> Result<(), Gone> {
     output.notice(format!("listening on {}; Ctrl+C ends", door.told)).await?;
-    if !door.only_this_machine {
-        output.notice("whoever reaches this port may talk, and others on the way may read it").await?;
+    if let Some(fingerprint) = door.fingerprint {
+        output
+            .notice(format!("its certificate's SHA-256, for the other side's --pin: {fingerprint}"))
+            .await?;
+    }
+    match (door.only_this_machine, door.fingerprint) {
+        (true, _) => {}
+        (false, Some(_)) => output.notice("whoever reaches this port may talk").await?,
+        (false, None) => {
+            output.notice("whoever reaches this port may talk, and others on the way may read it").await?;
+        }
     }
     let mut refused = JoinSet::new();
     loop {
@@ -93,7 +96,7 @@ async fn receive(
 /// The talk; whoever comes meanwhile is told that we are busy.
 async fn meanwhile(
     talk: impl Future<Output = End>,
-    door: &Door,
+    door: &mut Door,
     guest: &Peer,
     refused: &mut JoinSet<Result<io::Result<()>, Elapsed>>,
     output: &Output,
@@ -138,90 +141,4 @@ async fn refuse(mut stream: Stream) -> io::Result<()> {
     let mut piece = [0; 512];
     while stream.read(&mut piece).await? > 0 {}
     Ok(())
-}
-
-/// The listening socket.
-struct Door {
-    socket: Socket,
-    told: String,
-    only_this_machine: bool,
-    /// To be taken away at the end.
-    file: Option<PathBuf>,
-}
-
-enum Socket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Door {
-    fn open(at: &Way) -> Result<Self, Failure> {
-        let address = match at {
-            Way::Unix(path) => Address::Unix(path.clone()),
-            Way::Tcp { .. } => {
-                let address: SocketAddr = at.to_string().parse().map_err(|_| {
-                    let error =
-                        io::Error::new(io::ErrorKind::InvalidInput, "an IP address and a port are needed");
-                    Failure::System(error)
-                })?;
-                Address::Tcp(address)
-            }
-        };
-        let set = ListenerSet::bind(&address, 1).map_err(Failure::Listen)?;
-        let fail = |error| Failure::Listen(BindError { address: address.clone(), error });
-        let bound = set.bound.clone();
-        let socket = match set.sockets().first().map(Listener::try_clone) {
-            Some(Ok(Listener::Tcp(listener))) => Socket::Tcp(TcpListener::from_std(listener).map_err(fail)?),
-            Some(Ok(Listener::Unix(listener))) => {
-                Socket::Unix(UnixListener::from_std(listener).map_err(fail)?)
-            }
-            Some(Err(error)) => return Err(fail(error)),
-            Some(Ok(Listener::Udp(_))) | None => return Err(fail(io::ErrorKind::Unsupported.into())),
-        };
-        let (told, only_this_machine, file) = match &bound {
-            Address::Tcp(bound) => (format!("tcp://{bound}"), bound.ip().is_loopback(), None),
-            Address::Unix(path) => (bound.to_string(), true, Some(path.clone())),
-            Address::Udp(_) => (bound.to_string(), false, None),
-        };
-        Ok(Self { socket, told, only_this_machine, file })
-    }
-
-    /// The next guest and what to call it.
-    async fn next(&self, output: &Output) -> Result<(Stream, String), Gone> {
-        loop {
-            match self.accept().await {
-                Ok(guest) => return Ok(guest),
-                Err(error) => {
-                    output.notice(format!("somebody could not be let in: {error}")).await?;
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    }
-
-    async fn accept(&self) -> io::Result<(Stream, String)> {
-        match &self.socket {
-            Socket::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
-                watch(&stream)?;
-                Ok((Stream::Plain(Plain::Tcp(stream)), address.to_string()))
-            }
-            Socket::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
-                let label =
-                    process.map_or_else(|| "somebody".to_owned(), |number| format!("process {number}"));
-                Ok((Stream::Plain(Plain::Unix(stream)), label))
-            }
-        }
-    }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        if let Some(file) = &self.file {
-            // It may have been taken away already.
-            let _ = std::fs::remove_file(file);
-        }
-    }
 }

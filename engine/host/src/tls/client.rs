@@ -23,6 +23,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
+use super::pin::Fingerprint;
 use super::policy::PolicyError;
 
 /// The largest file of authorities or of withdrawn certificates, in bytes: public lists have some MiB.
@@ -137,7 +138,6 @@ impl ClientCertificate {
     /// Describes a certificate; `None` for one that cannot be read (which the verifier has refused before).
     pub fn of(der: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
         let common_name = parsed
             .subject()
             .iter_common_name()
@@ -148,7 +148,7 @@ impl ClientCertificate {
             subject: bounded(distinguished_name(parsed.subject())),
             common_name,
             serial: hex(parsed.raw_serial()),
-            fingerprint: hex(digest.as_ref()),
+            fingerprint: Fingerprint::of(der).to_string(),
             expires: u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0),
         })
     }

@@ -4,24 +4,24 @@
 //! asked for. **Called by** `net::connect`. **Calls** rustls, tokio-rustls.
 //!
 //! Invariants
-//! 1. Verification is on unless the settings say in words that it is off for this pool.
+//! 1. Verification is on unless the settings say in words that it is off for this pool. A pin is verification, and stricter.
 //!
-//! Not here: TLS towards clients (`policy`).
+//! Not here: one certificate instead of authorities (`pin`), TLS towards clients (`policy`).
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::pin::{Fingerprint, NoAuthority};
 use crate::net::stream::Plain;
 
 /// Where Debian, Ubuntu, Arch, Fedora and Alpine keep the system's authorities.
@@ -39,6 +39,8 @@ pub struct ClientTlsSettings {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Take whatever certificate comes.
     pub insecure: bool,
+    /// Take this certificate and no other, whoever signed it and for whatever name; no authority is asked.
+    pub pin: Option<Fingerprint>,
     /// Offer HTTP/2 before HTTP/1.1; else HTTP/1.1 alone.
     pub http2: bool,
     /// Offer no protocol at all: what is spoken is not HTTP.
@@ -84,8 +86,9 @@ impl ClientTls {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| fail(name, error.to_string()))?;
-        let builder = if settings.insecure {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody { provider }))
+        let builder = if settings.insecure || settings.pin.is_some() {
+            let verifier = NoAuthority { provider, pin: settings.pin };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         } else {
             builder.with_root_certificates(roots(settings.ca.as_deref())?)
         };
@@ -160,44 +163,4 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, ClientTlsError> {
     let why =
         "no certificate found; set `ca` to a PEM file, or install the package ca-certificates".to_owned();
     Err(ClientTlsError { about, why })
-}
-
-/// Believes any certificate; still proves that the server holds its key.
-#[derive(Debug)]
-struct Anybody {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

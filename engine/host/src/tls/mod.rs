@@ -17,6 +17,8 @@ pub mod connect;
 pub mod local_ca;
 pub mod names;
 pub mod pair;
+pub mod passing;
+pub mod pin;
 pub mod policy;
 pub mod store;
 mod watch;

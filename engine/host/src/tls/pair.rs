@@ -24,6 +24,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 use super::names::name_matches;
+use super::pin::Fingerprint;
 use crate::clock::unix_seconds;
 
 /// Fewer bits in an RSA key and every browser turns away.
@@ -238,6 +239,11 @@ impl Pair {
             .keys_match()
             .map_err(|_| CertificateError::Mismatch { certificate: certificate.into(), key: key.into() })?;
         Ok(Self { key: Arc::new(certified), names, expires, weaknesses })
+    }
+
+    /// Of the certificate that is shown first.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.key.cert.first().map(Fingerprint::of)
     }
 
     /// Whole days until it ends; 0 when it has.

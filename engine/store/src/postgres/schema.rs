@@ -17,7 +17,7 @@ use super::fault;
 use crate::error::StoreError;
 
 /// Raised when the tables or functions below change.
-const FORM: i64 = 1;
+const FORM: i64 = 2;
 /// The lock of whoever makes tables; any number nobody else uses.
 pub(crate) const LOCK: &str = "SELECT pg_advisory_xact_lock(7020948651320246375)";
 
@@ -74,7 +74,9 @@ BEGIN
     SELECT * INTO sent FROM madang_sent WHERE day IN (today, today - 1) AND stream = s.number AND key = p_key;
     IF FOUND THEN
         status := CASE WHEN sent.token = p_token THEN 0 ELSE 2 END;
-        o_first := sent.first; o_count := sent.count; o_at := now_ms;
+        o_first := sent.first; o_count := sent.count;
+        -- Trimmed meanwhile: the time of the newest entry there ever was.
+        o_at := coalesce((SELECT at_ms FROM madang_entry WHERE id = (s.number << 36) | sent.first), s.at_ms);
         RETURN;
     END IF;
     IF p_expect <> s.next THEN
@@ -223,7 +225,9 @@ pub(super) async fn make(client: &Client) -> Result<(), StoreError> {
     }
     let sql = match form {
         FORM => "COMMIT".to_owned(),
-        _ => format!("{} COMMIT", all()),
+        0 => format!("{} COMMIT", all()),
+        // Since form 1 only functions have changed, and none of their arguments: older machines may go on calling them.
+        _ => format!("{FUNCTIONS} UPDATE madang_meta SET value = {FORM} WHERE name = 'form'; COMMIT"),
     };
     client.batch_execute(&sql).await.map_err(|error| fault::meaning(&error))
 }

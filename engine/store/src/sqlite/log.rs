@@ -15,7 +15,7 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::fault::{Stop, refuse};
-use super::tail::{APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, Sent};
+use super::tail::{APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, Sent, Written};
 use super::writer::Desk;
 use super::{int, new_epoch, settle, uint};
 use crate::error::StoreError;
@@ -150,9 +150,10 @@ pub(super) fn append(desk: &mut Desk, stream: &StreamId, batch: &Batch) -> Resul
     };
     let Position { epoch, next, at_ms, .. } = row.position;
     if let Some(key) = &batch.key
-        && let Some((first, count)) = sent(desk, row.number, key)?
+        && let Some(written) = sent(desk, row.number, key)?
     {
-        return Ok(Appended { epoch, first, count, at_ms: desk.now_ms, duplicate: true });
+        let Written { first, count, at_ms: then_ms } = written;
+        return Ok(Appended { epoch, first, count, at_ms: then_ms.unwrap_or(at_ms), duplicate: true });
     }
     if batch.expect.is_some_and(|expect| expect != next) {
         return refuse(StoreError::Moved { epoch, next });
@@ -182,8 +183,8 @@ pub(super) fn append(desk: &mut Desk, stream: &StreamId, batch: &Batch) -> Resul
     Ok(Appended { epoch, first: next, count, at_ms, duplicate: false })
 }
 
-/// Where an append with this key was written, if it was: the offset and how many entries.
-fn sent(desk: &Desk, stream: i64, key: &Key) -> rusqlite::Result<Option<(u64, u64)>> {
+/// Where and when an append with this key was written, if it was.
+fn sent(desk: &Desk, stream: i64, key: &Key) -> rusqlite::Result<Option<Written>> {
     if let Some(sent) = desk.intake.sent(stream, key.as_bytes()) {
         return Ok(Some(sent));
     }
@@ -193,7 +194,12 @@ fn sent(desk: &Desk, stream: i64, key: &Key) -> rusqlite::Result<Option<(u64, u6
     let sql = "SELECT first, count FROM madang_sent WHERE day IN (?1, ?1 - 1) AND stream = ?2 AND key = ?3";
     let mut select = desk.connection.prepare_cached(sql)?;
     let row = (int(day(desk.now_ms)), stream, key.as_bytes());
-    select.query_row(row, |row| Ok((uint(row.get(0)?), uint(row.get(1)?)))).optional()
+    let place = select.query_row(row, |row| Ok((uint(row.get(0)?), uint(row.get(1)?)))).optional()?;
+    let Some((first, count)) = place else { return Ok(None) };
+    // Keys come to their place together with their entries: what is not here was trimmed.
+    let mut select = desk.connection.prepare_cached("SELECT at_ms FROM madang_entry WHERE id = ?1")?;
+    let at_ms = select.query_row([id(stream, first)], |row| row.get(0).map(uint)).optional()?;
+    Ok(Some(Written { first, count, at_ms }))
 }
 
 /// Writes an append in its place.

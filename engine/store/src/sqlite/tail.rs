@@ -45,6 +45,17 @@ pub(crate) struct Sent {
     pub(crate) count: u64,
 }
 
+/// Where an append is whose key is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Written {
+    /// The offset of its first entry.
+    pub(super) first: u64,
+    /// How many entries.
+    pub(super) count: u64,
+    /// The time they got, in milliseconds since 1970. `None`: they are not kept any more.
+    pub(super) at_ms: Option<u64>,
+}
+
 /// An entry that is not in its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Fresh {
@@ -280,8 +291,8 @@ pub(super) struct Intake {
     pub(super) fresh: Vec<Added>,
     /// Streams whose entries were put into their places by this group, and how far.
     pub(super) moved: Vec<(StreamId, i64, u64)>,
-    /// Keys of what is not in its place, of this group too: where the append begins and how many entries it has.
-    keys: HashMap<(i64, KeyBytes), (u64, u64)>,
+    /// Keys of what is not in its place, of this group too.
+    keys: HashMap<(i64, KeyBytes), Written>,
     /// Streams whose end is here, the one that waits longest first.
     pub(super) waiting: VecDeque<StreamId>,
     /// Rows below this one are not there any more.
@@ -330,7 +341,9 @@ impl Intake {
         self.entries += 1;
         self.bytes += fresh.entry.bytes();
         if let Some(sent) = &fresh.sent {
-            self.keys.insert((number, sent.key), (fresh.entry.offset, sent.count));
+            let Entry { offset: first, at_ms, .. } = *fresh.entry;
+            let written = Written { first, count: sent.count, at_ms: Some(at_ms) };
+            self.keys.insert((number, sent.key), written);
         }
     }
 
@@ -343,8 +356,8 @@ impl Intake {
         }
     }
 
-    /// Where the append with this key begins and how many entries it has, if it is not in its place yet.
-    pub(super) fn sent(&self, number: i64, key: &KeyBytes) -> Option<(u64, u64)> {
+    /// Where the append with this key is, if it is not in its place yet.
+    pub(super) fn sent(&self, number: i64, key: &KeyBytes) -> Option<Written> {
         self.keys.get(&(number, *key)).copied()
     }
 

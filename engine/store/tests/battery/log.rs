@@ -107,6 +107,32 @@ pub fn the_same_key_is_the_same_append(store: &Store) {
     assert_eq!((one.first, one.duplicate, two.first, two.duplicate), (8, false, 8, true));
 }
 
+// Wherever the entry is: at the end of the log, in its place (a change puts it there), redacted, and when it is not kept any more.
+pub fn the_time_of_a_duplicate(store: &Store) {
+    let room = stream("room");
+    let mine = || batch(&["a", "b"]).keyed(Key::new("phone", "1"));
+    let first = store.log().append(&room, mine()).wait().unwrap();
+    let large = batch(&["l"; 900]).keyed(Key::new("phone", "large"));
+    let second = store.log().append(&room, large.clone()).wait().unwrap();
+    // Until the clock has gone on, so that neither "now" nor the newest entry's time is the first one's.
+    let is_later = |_| store.log().append(&room, batch(&["c"])).wait().unwrap().at_ms > second.at_ms + 1;
+    assert!((0..100_000).any(is_later));
+    let time_of = |batch: Batch| {
+        let again = store.log().append(&room, batch).wait().unwrap();
+        assert!(again.duplicate);
+        again.at_ms
+    };
+    assert_eq!((time_of(mine()), time_of(large.clone())), (first.at_ms, second.at_ms));
+    store.log().change(&room, 2, Change::Edit(entry("edited"))).wait().unwrap();
+    assert_eq!(time_of(mine()), first.at_ms);
+    store.log().change(&room, 1, Change::Remove).wait().unwrap();
+    assert_eq!(time_of(mine()), first.at_ms);
+    store.log().trim(&room, Keep { entries_max: Some(1), ..Keep::default() }).wait().unwrap();
+    let newest = position(store, &room).at_ms;
+    assert!(newest > second.at_ms);
+    assert_eq!((time_of(mine()), time_of(large)), (newest, newest));
+}
+
 pub fn expected_offsets(store: &Store) {
     let room = stream("room");
     let expecting = |offset| store.log().append(&room, batch(&["a"]).expecting(offset)).wait();

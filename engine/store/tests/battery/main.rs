@@ -21,6 +21,7 @@ const BATTERY: &[(&str, Behaviour)] = &[
     ("offsets have no gap and appends are read back", log::appends_are_read_back),
     ("a batch is written together or not at all", log::a_batch_is_one),
     ("the same key is the same append", log::the_same_key_is_the_same_append),
+    ("a duplicate has the time of what was written", log::the_time_of_a_duplicate),
     ("an append that expects another offset is refused", log::expected_offsets),
     ("resume gives exactly what was missed", log::resume),
     ("reading is bounded by entries and bytes, in both directions", log::reading_is_bounded),

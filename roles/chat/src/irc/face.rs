@@ -1,7 +1,7 @@
 //! IRC over a socket: TCP, TLS or a websocket.
 //!
 //! **Job.** Move lines between a connection and its [`Machine`], do what the machine wants done. **Made by** the listeners `irc://`
-//! and `ircs://`, and by upgrades to `text.ircv3.net`. **Calls** [`crate::session::Session`], [`crate::pipe`], `http::websocket`.
+//! and `ircs://`, and by upgrades to `text.ircv3.net`. **Calls** [`crate::seat`], [`crate::pipe`], `http::websocket`.
 //!
 //! Invariants
 //! 1. The machine is never called while it is at work: what it wants done is done after it.
@@ -9,7 +9,7 @@
 //!
 //! Not here: IRC itself (`machine`).
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use crate::pipe::{Pipe, PipeLimits, Speaker};
 use crate::post::{Claim, Published};
 use crate::refusal::Refusal;
 use crate::reply::Reply;
-use crate::session::Session;
+use crate::seat::Seat;
 
 /// Lines of a websocket that wait for a command before them.
 const WAITING_LINES_MAX: usize = 256;
@@ -53,15 +53,12 @@ enum Wire {
 
 /// One connection that speaks IRC.
 pub struct Irc {
-    here: Rc<Here>,
+    seat: Seat,
     wire: Wire,
     machine: RefCell<Machine>,
     reader: RefCell<Reader>,
-    session: RefCell<Option<Session>>,
     login: RefCell<Option<Box<dyn Login>>>,
     connection: Rc<Connection>,
-    /// When what came too fast is tried again.
-    hold_ms: Cell<Option<u64>>,
     me: std::rc::Weak<Irc>,
 }
 
@@ -120,19 +117,15 @@ impl Irc {
             ..Network::new(&settings.name, env!("CARGO_PKG_VERSION"))
         };
         let this = Rc::new_cyclic(|me| Self {
-            here: Rc::clone(here),
+            seat: Seat::new(here),
             wire,
             machine: RefCell::new(Machine::new(Arc::new(network), random::seed())),
             reader: RefCell::default(),
-            session: RefCell::default(),
             login: RefCell::new(logins.map(|logins| logins.begin(connection.peer()))),
             connection,
-            hold_ms: Cell::new(None),
             me: std::rc::Weak::clone(me),
         });
-        let session = here.floor.enter(Rc::clone(&this) as Rc<dyn Face>);
-        this.session.replace(Some(session));
-        here.await_hello(std::rc::Weak::clone(&this.me) as std::rc::Weak<dyn Silent>);
+        this.seat.take(&this);
         this
     }
 
@@ -155,39 +148,24 @@ impl Irc {
     }
 
     fn one(&self, todo: Todo) {
-        let session = self.session.borrow();
-        let refused = |tag: u64, said: Option<Result<(), Refusal>>| {
-            let refusal = match said {
-                Some(Ok(())) => return,
-                Some(Err(refusal)) => refusal,
-                None => Refusal::ShuttingDown,
-            };
-            self.machine.borrow_mut().answered(tag, &Err(refusal), wall_ms());
-        };
-        match todo {
-            Todo::Hello(tag, claim) => {
-                refused(tag, session.as_ref().map(|session| session.hello(tag, claim)))
-            }
-            Todo::Ask(tag, ask) => refused(tag, session.as_ref().map(|session| session.ask(tag, ask))),
-            Todo::Hold(after_ms) => {
-                let at_ms = self.here.now_ms() + after_ms;
-                self.hold_ms.set(Some(self.hold_ms.get().map_or(at_ms, |have| have.max(at_ms))));
-            }
-            Todo::Login(attempt) => {
-                drop(session);
-                self.go_on_with_login(attempt);
-            }
+        let (tag, said) = match todo {
+            Todo::Hello(tag, claim) => (tag, self.seat.hello(tag, claim)),
+            Todo::Ask(tag, ask) => (tag, self.seat.ask(tag, ask)),
+            Todo::Hold(after_ms) => return self.seat.hold(after_ms),
+            Todo::Login(attempt) => return self.go_on_with_login(attempt),
             Todo::End => {
-                drop(session);
                 self.gather();
-                match &self.wire {
+                return match &self.wire {
                     Wire::Pipe(pipe) => pipe.end("quit"),
                     Wire::Socket { socket, .. } => {
                         socket.flush();
                         socket.close(QUIT, "");
                     }
-                }
+                };
             }
+        };
+        if let Err(refusal) = said {
+            self.machine.borrow_mut().answered(tag, &Err(refusal), wall_ms());
         }
     }
 
@@ -266,18 +244,11 @@ impl Irc {
     }
 
     fn tick(&self, now_ms: u64) {
-        if self.hold_ms.get().is_some_and(|at_ms| at_ms <= now_ms) {
-            self.hold_ms.set(None);
+        if self.seat.is_held_no_more(now_ms) {
             self.machine.borrow_mut().go_on(wall_ms());
             self.run();
             self.flush();
         }
-    }
-
-    fn over(&self, why: &'static str) {
-        self.here.floor.counts().ended(why);
-        let session = self.session.take();
-        drop(session);
     }
 }
 
@@ -326,9 +297,7 @@ impl Speaker for Irc {
     }
 
     fn drained(&self) {
-        if let Some(session) = &*self.session.borrow() {
-            session.caught_up();
-        }
+        self.seat.caught_up();
     }
 
     fn ending(&self) {
@@ -340,7 +309,7 @@ impl Speaker for Irc {
     }
 
     fn closed(&self, why: &'static str) {
-        self.over(why);
+        self.seat.leave(why);
     }
 }
 
@@ -358,7 +327,7 @@ impl Handler for Irc {
     }
 
     fn closed(&self, why: Closed) {
-        self.over(why.name());
+        self.seat.leave(why.name());
     }
 }
 

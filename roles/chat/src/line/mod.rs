@@ -1,10 +1,7 @@
 //! `line://`: the chat for whoever has nothing but `nc`.
 //!
 //! **Job.** Move lines between a connection and its [`Talk`], do what it wants done. **Made by** the listeners `line://` and
-//! `lines://`. **Calls** [`crate::session::Session`], [`crate::pipe`].
-//!
-//! Invariants
-//! 1. Somebody who takes another name is a new session of the same connection; the old one ends when the new one is granted.
+//! `lines://`. **Calls** [`crate::seat`], [`crate::pipe`].
 //!
 //! Not here: what lines mean (`talk`), what is a line (`bytes`).
 
@@ -13,8 +10,8 @@ mod talk;
 #[cfg(test)]
 mod tests;
 
-use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use madang_host::connection::Connection;
 use madang_host::random;
@@ -30,7 +27,7 @@ use crate::pipe::{Pipe, PipeLimits, Speaker};
 use crate::post::{Claim, Published};
 use crate::refusal::Refusal;
 use crate::reply::Reply;
-use crate::session::Session;
+use crate::seat::Seat;
 
 /// What a line has beside the text of its message, at most: a command and a name.
 const BESIDE_BYTES: usize = 256;
@@ -63,33 +60,24 @@ impl Door for LineDoor {
 
 /// One connection of plain lines.
 struct Terminal {
-    here: Rc<Here>,
+    seat: Seat,
     pipe: Rc<Pipe>,
     talk: RefCell<Talk>,
     lines: RefCell<Lines>,
-    session: RefCell<Option<Session>>,
-    /// The session of a name that is asked for, and the number of its hello.
-    coming: RefCell<Option<(u64, Session)>>,
     connection: Rc<Connection>,
-    hold_ms: Cell<Option<u64>>,
-    me: Weak<Terminal>,
 }
 
 impl Terminal {
     fn open(here: &Rc<Here>, pipe: &Rc<Pipe>, connection: Rc<Connection>) -> Rc<dyn Speaker> {
         let settings = here.settings();
-        let this = Rc::new_cyclic(|me| Self {
-            here: Rc::clone(here),
+        let this = Rc::new(Self {
+            seat: Seat::new(here),
             pipe: Rc::clone(pipe),
             talk: RefCell::new(Talk::new(settings.name.clone(), settings.motd.clone(), random::seed())),
             lines: RefCell::new(Lines::new(settings.message_bytes_max + BESIDE_BYTES)),
-            session: RefCell::default(),
-            coming: RefCell::default(),
             connection,
-            hold_ms: Cell::new(None),
-            me: Weak::clone(me),
         });
-        here.await_hello(Rc::downgrade(&this) as Weak<dyn Silent>);
+        this.seat.take(&this);
         this.run();
         this
     }
@@ -108,18 +96,11 @@ impl Terminal {
 
     fn one(&self, todo: Todo) {
         let (tag, said) = match todo {
-            Todo::Ask(tag, ask) => {
-                let session = self.session.borrow();
-                (tag, session.as_ref().map_or(Err(Refusal::ShuttingDown), |session| session.ask(tag, ask)))
+            Todo::Ask(tag, ask) => (tag, self.seat.ask(tag, ask)),
+            Todo::Hello(tag, name) => {
+                (tag, self.seat.hello(tag, Claim::Guest { name, key: None, keeps: false }))
             }
-            Todo::Name(tag, name) => {
-                let Some(me) = self.me.upgrade() else { return };
-                let session = self.here.floor.enter(me as Rc<dyn Face>);
-                let said = session.hello(tag, Claim::Guest { name, key: None, keeps: false });
-                self.coming.replace(Some((tag, session)));
-                (tag, said)
-            }
-            Todo::Hold(after_ms) => return self.hold_ms.set(Some(self.here.now_ms() + after_ms)),
+            Todo::Hold(after_ms) => return self.seat.hold(after_ms),
             Todo::End => {
                 self.pipe.push(self.talk.borrow_mut().out());
                 return self.pipe.end("quit");
@@ -128,19 +109,6 @@ impl Terminal {
         if let Err(refusal) = said {
             self.talk.borrow_mut().answered(tag, &Err(refusal));
         }
-    }
-
-    /// Whether the answer is of a name that was asked for, and what becomes of the sessions then.
-    fn settle(&self, tag: u64, outcome: &Result<Reply, Refusal>) {
-        let Some((_, session)) = self.coming.borrow_mut().take_if(|(have, _)| *have == tag) else { return };
-        let ends = match outcome {
-            Ok(Reply::Welcome(welcome)) => {
-                self.connection.set_user(Some(welcome.you.name.as_ref().into()));
-                self.session.replace(Some(session))
-            }
-            _ => Some(session),
-        };
-        drop(ends);
     }
 }
 
@@ -170,8 +138,7 @@ impl Speaker for Terminal {
     fn ask_for_life(&self) {}
 
     fn sweep(&self, now_ms: u64) {
-        if self.hold_ms.get().is_some_and(|at_ms| at_ms <= now_ms) {
-            self.hold_ms.set(None);
+        if self.seat.is_held_no_more(now_ms) {
             self.talk.borrow_mut().go_on();
             self.run();
             self.pipe.flush();
@@ -179,9 +146,7 @@ impl Speaker for Terminal {
     }
 
     fn drained(&self) {
-        if let Some(session) = &*self.session.borrow() {
-            session.caught_up();
-        }
+        self.seat.caught_up();
     }
 
     fn ending(&self) {
@@ -193,9 +158,7 @@ impl Speaker for Terminal {
     }
 
     fn closed(&self, why: &'static str) {
-        self.here.floor.counts().ended(why);
-        let sessions = (self.session.take(), self.coming.take());
-        drop(sessions);
+        self.seat.leave(why);
     }
 }
 
@@ -215,7 +178,11 @@ impl Face for Terminal {
     }
 
     fn answered(&self, tag: u64, outcome: &Result<Reply, Refusal>) {
-        self.settle(tag, outcome);
+        match outcome {
+            Ok(Reply::Welcome(welcome)) => self.connection.set_user(Some(welcome.you.name.as_ref().into())),
+            Ok(Reply::You(you)) => self.connection.set_user(Some(you.name.as_ref().into())),
+            _ => {}
+        }
         self.talk.borrow_mut().answered(tag, outcome);
         self.run();
         if self.ready() {

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use super::bytes::{BadLine, fit};
-use crate::ask::{Ask, History, Join, Leave, Rooms, Send, Set, Skipped, Who};
+use crate::ask::{Ask, History, Join, Leave, Rename, Rooms, Send, Set, Skipped, Who};
 use crate::event::{Event, Person, What};
 use crate::notice::Notice;
 use crate::refusal::Refusal;
@@ -44,8 +44,8 @@ const HELP: &str = "\
 pub(super) enum Todo {
     /// Ask for something. Answered by [`Talk::answered`] with this tag.
     Ask(u64, Ask),
-    /// Say who it is, by this name, on a session of its own; the one before ends when it is granted.
-    Name(u64, String),
+    /// Say who it is, by this name. Answered likewise.
+    Hello(u64, String),
     /// Call [`Talk::go_on`] after so many milliseconds.
     Hold(u64),
     /// Write what is there and close.
@@ -55,7 +55,8 @@ pub(super) enum Todo {
 /// What an answer is for.
 #[derive(Debug, Clone)]
 enum Then {
-    Hello { first: bool },
+    Hello,
+    Renamed,
     Join,
     Leave,
     Sent,
@@ -99,7 +100,8 @@ impl Talk {
             nonce: format!("line-{nonce:016x}-"),
             ended: false,
         };
-        talk.hello(format!("guest-{:05}", nonce % 100_000), true);
+        let tag = talk.tag(Then::Hello, None);
+        talk.todo.push(Todo::Hello(tag, format!("guest-{:05}", nonce % 100_000)));
         talk
     }
 
@@ -138,11 +140,6 @@ impl Talk {
         self.todo.push(Todo::Ask(tag, ask));
     }
 
-    fn hello(&mut self, name: String, first: bool) {
-        let tag = self.tag(Then::Hello { first }, None);
-        self.todo.push(Todo::Name(tag, name));
-    }
-
     /// Somebody typed a line. Only while [`Talk::ready`].
     pub(super) fn line(&mut self, line: Result<&str, BadLine>) {
         let line = match line {
@@ -167,7 +164,9 @@ impl Talk {
             ("help" | "h" | "?", _) => self.out.extend_from_slice(HELP.as_bytes()),
             ("quit" | "exit" | "q", _) => self.end("bye"),
             ("nick" | "name", "") => self.say('!', "/nick NAME: which name?"),
-            ("nick" | "name", name) => self.hello(name.to_owned(), false),
+            ("nick" | "name", name) => {
+                self.ask(Rename { kind: Skipped, id: Skipped, name: name.to_owned() }, Then::Renamed);
+            }
             ("join" | "j", "") => self.say('!', "/join ROOM: which room?"),
             ("join" | "j", room) => self.join(room.trim_start_matches('#')),
             ("msg" | "m", rest) => match rest.split_once(' ') {
@@ -254,7 +253,7 @@ impl Talk {
             }
             (Err(refusal), _) => {
                 self.say('!', &refusal.to_string());
-                if matches!(then, Then::Hello { first: true }) {
+                if matches!(then, Then::Hello) {
                     self.end("nobody is let in without a name");
                 }
             }
@@ -271,7 +270,8 @@ impl Talk {
 
     fn done(&mut self, then: &Then, reply: &Reply) {
         match (then, reply) {
-            (Then::Hello { first }, Reply::Welcome(welcome)) => self.welcomed(welcome, *first),
+            (Then::Hello, Reply::Welcome(welcome)) => self.welcomed(welcome),
+            (Then::Renamed, Reply::You(you)) => self.say('*', &format!("you are {}", you.name)),
             (Then::Join, Reply::Joined(joined)) => {
                 self.room = Some(Arc::clone(&joined.room));
                 self.topic = Arc::clone(&joined.topic);
@@ -311,25 +311,18 @@ impl Talk {
         }
     }
 
-    fn welcomed(&mut self, welcome: &Welcome, first: bool) {
+    fn welcomed(&mut self, welcome: &Welcome) {
         let name = Arc::clone(&welcome.you.name);
-        self.me = Some(Person { id: welcome.you.id.clone(), name: Arc::clone(&name) });
-        if first {
-            self.say(
-                '*',
-                &format!(
-                    "welcome to {}: you are {name}, /nick NAME makes you somebody else, /help tells more",
-                    self.chat
-                ),
-            );
-            if let Some(motd) = self.motd.take() {
-                self.say('*', &motd);
-            }
-        } else {
-            self.say('*', &format!("you are {name}"));
+        let greeting = format!(
+            "welcome to {}: you are {name}, /nick NAME gives you another name, /help tells more",
+            self.chat
+        );
+        self.me = Some(Person { id: welcome.you.id.clone(), name });
+        self.say('*', &greeting);
+        if let Some(motd) = self.motd.take() {
+            self.say('*', &motd);
         }
-        let room = self.room.take().unwrap_or_else(|| FIRST_ROOM.into());
-        self.join(&room);
+        self.join(FIRST_ROOM);
     }
 
     /// Entries of a conversation one is in. One's own words stand there already.

@@ -66,7 +66,7 @@ fn heard(talk: &mut Talk) -> String {
 #[track_caller]
 fn answer(talk: &mut Talk, outcome: Result<Reply, Refusal>) -> Todo {
     let todo = talk.todo().remove(0);
-    let (Todo::Ask(tag, _) | Todo::Name(tag, _)) = &todo else { panic!("{todo:?}") };
+    let (Todo::Ask(tag, _) | Todo::Hello(tag, _)) = &todo else { panic!("{todo:?}") };
     talk.answered(*tag, &outcome);
     todo
 }
@@ -74,7 +74,7 @@ fn answer(talk: &mut Talk, outcome: Result<Reply, Refusal>) -> Todo {
 fn in_lobby() -> Talk {
     let mut talk = Talk::new("town".into(), Some("be kind".into()), 7);
     assert!(
-        matches!(answer(&mut talk, Ok(welcome("guest-00007"))), Todo::Name(_, name) if name == "guest-00007")
+        matches!(answer(&mut talk, Ok(welcome("guest-00007"))), Todo::Hello(_, name) if name == "guest-00007")
     );
     assert!(
         matches!(answer(&mut talk, Ok(joined("lobby"))), Todo::Ask(_, Ask::Join(join)) if join.room == "lobby")
@@ -88,14 +88,31 @@ fn whoever_comes_is_greeted_and_in_the_lobby() {
     let mut talk = in_lobby();
     assert_eq!(
         heard(&mut talk),
-        "* welcome to town: you are guest-00007, /nick NAME makes you somebody else, /help tells more\n\
+        "* welcome to town: you are guest-00007, /nick NAME gives you another name, /help tells more\n\
          * be kind\n* you are in lobby with 2 here: all of it\n"
     );
+}
+
+// Goal: another name is for the same person, in the same room.
+#[test]
+fn another_name_changes_nothing_else() {
+    let mut talk = in_lobby();
+    heard(&mut talk);
     talk.line(Ok("/nick kim"));
     assert!(!talk.ready());
-    assert!(matches!(answer(&mut talk, Ok(welcome("kim"))), Todo::Name(_, name) if name == "kim"));
-    answer(&mut talk, Ok(joined("lobby")));
-    assert_eq!(heard(&mut talk), "* you are kim\n* you are in lobby with 2 here: all of it\n");
+    let me = person("guest-00007");
+    talk.told(&Notice::Renamed { by: me.clone(), name: "kim".into() });
+    let you = You { id: me.id.clone(), name: "kim".into(), guest: true, admin: false };
+    let asked = answer(&mut talk, Ok(Reply::You(you)));
+    assert!(matches!(asked, Todo::Ask(_, Ask::Rename(rename)) if rename.name == "kim"));
+    assert_eq!((heard(&mut talk).as_str(), talk.todo()), ("* you are kim\n", vec![]));
+    let mine = Event { by: Person { id: me.id, name: "kim".into() }, ..said("kim", "still me") };
+    talk.published(&mine);
+    assert_eq!(heard(&mut talk), "", "it stands there already");
+    talk.line(Ok("hello"));
+    let kept = Kept { room: "lobby".into(), epoch: 1, offset: 1, at_ms: 0, duplicate: false };
+    let sent = answer(&mut talk, Ok(Reply::Kept(kept)));
+    assert!(matches!(sent, Todo::Ask(_, Ask::Send(send)) if send.room == "lobby"));
     talk.line(Ok("/nick mina"));
     answer(&mut talk, Err(Refusal::NameTaken { name: "mina".into() }));
     assert_eq!(heard(&mut talk), "! somebody is called mina already\n");

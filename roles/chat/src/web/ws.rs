@@ -28,7 +28,7 @@ use crate::notice::Notice;
 use crate::post::{Claim, Published};
 use crate::refusal::Refusal;
 use crate::reply::Reply;
-use crate::session::Session;
+use crate::seat::Seat;
 
 /// Requests of one client that wait for their answers.
 const WAITING_MAX: u32 = 64;
@@ -47,9 +47,8 @@ enum Stage {
 /// One websocket.
 pub(super) struct Talk {
     me: Weak<Self>,
-    here: Rc<Here>,
+    seat: Seat,
     socket: Rc<Socket>,
-    session: RefCell<Option<Session>>,
     stage: Cell<Stage>,
     /// Who the cookie or the token of the upgrade says it is.
     signed_in: Option<Claim>,
@@ -66,9 +65,8 @@ impl Talk {
     pub(super) fn open(here: &Rc<Here>, socket: &Rc<Socket>, signed_in: Option<Claim>) -> Rc<dyn Handler> {
         let this = Rc::new_cyclic(|me| Self {
             me: Weak::clone(me),
-            here: Rc::clone(here),
+            seat: Seat::new(here),
             socket: Rc::clone(socket),
-            session: RefCell::default(),
             stage: Cell::new(Stage::Silent),
             signed_in,
             waiting: Cell::new(0),
@@ -76,10 +74,7 @@ impl Talk {
             present: RefCell::default(),
             cut: Cell::default(),
         });
-        let session = here.floor.enter(Rc::clone(&this) as Rc<dyn Face>);
-        this.session.replace(Some(session));
-        let me = Rc::downgrade(&this);
-        here.await_hello(me);
+        this.seat.take(&this);
         this
     }
 
@@ -104,7 +99,7 @@ impl Talk {
             // Maps have text for keys and numbers are numbers: nothing here can fail.
             let _ = serde_json::to_writer(out, what);
         };
-        self.here.with_json(write, |json| {
+        self.seat.here().with_json(write, |json| {
             let mut frame = Vec::new();
             write_text(&mut frame, json);
             frame.into()
@@ -114,7 +109,7 @@ impl Talk {
     /// Somebody who does nothing but make mistakes is a program that has gone wild.
     fn fault(&self) {
         let (count, at_ms) = self.faults.get();
-        let now_ms = self.here.now_ms();
+        let now_ms = self.seat.here().now_ms();
         let count = count.saturating_sub(now_ms.saturating_sub(at_ms) / 1000) + 1;
         self.faults.set((count, now_ms));
         if count > FAULTS_MAX {
@@ -157,7 +152,7 @@ impl Talk {
 
     /// Why not, if it cannot be said now.
     fn say_hello(&self, id: u64, claim: Claim) -> Option<Refusal> {
-        let said = self.with_session(|session| session.hello(id, claim));
+        let said = self.seat.hello(id, claim);
         if said.is_err() {
             self.stage.set(Stage::Silent);
         }
@@ -167,7 +162,7 @@ impl Talk {
     /// A token says more than a cookie, and both more than a name.
     fn claim(&self, hello: Hello) -> Claimed {
         if let Some(token) = hello.token {
-            let Some(logins) = self.here.logins() else { return Claimed::Now(Err(Refusal::BadToken)) };
+            let Some(logins) = self.seat.here().logins() else { return Claimed::Now(Err(Refusal::BadToken)) };
             return match logins.check(&token) {
                 // Perhaps an API key that was not shown lately.
                 Err(Refusal::BadToken) => Claimed::Later(logins.ask(&token)),
@@ -194,14 +189,10 @@ impl Talk {
         if self.waiting.get() >= WAITING_MAX {
             return self.refuse(id, Refusal::TooFast { again_ms: 200 });
         }
-        match self.with_session(|session| session.ask(id, ask)) {
+        match self.seat.ask(id, ask) {
             Ok(()) => self.waiting.set(self.waiting.get() + 1),
             Err(refusal) => self.refuse(id, refusal),
         }
-    }
-
-    fn with_session(&self, call: impl FnOnce(&Session) -> Result<(), Refusal>) -> Result<(), Refusal> {
-        self.session.borrow().as_ref().map_or(Err(Refusal::ShuttingDown), call)
     }
 }
 
@@ -255,16 +246,12 @@ impl Handler for Talk {
     }
 
     fn drained(&self) {
-        if let Some(session) = &*self.session.borrow() {
-            session.caught_up();
-        }
+        self.seat.caught_up();
     }
 
     fn closed(&self, why: Closed) {
-        self.here.floor.counts().ended(self.cut.get().map_or_else(|| why.name(), Cut::name));
         self.present.take();
-        let session = self.session.take();
-        drop(session);
+        self.seat.leave(self.cut.get().map_or_else(|| why.name(), Cut::name));
     }
 }
 
@@ -287,7 +274,7 @@ impl Face for Talk {
             if let Ok(Reply::Welcome(welcome)) = outcome {
                 stage = Stage::In;
                 if let Some(key) = &welcome.key {
-                    self.present.replace(Some(self.here.guests().enter(key, &welcome.you.name)));
+                    self.present.replace(Some(self.seat.here().guests().enter(key, &welcome.you.name)));
                 }
                 if let Some(connection) = self.socket.connection() {
                     connection.set_user(Some(welcome.you.name.as_ref().into()));
