@@ -10,10 +10,12 @@
 //!
 //! Not here: who asks (`control`, signals in `run`), what a worker does with it (`room`).
 
+mod leaving;
+
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use madang_balance::keeper::{Keeper, Observer};
 use madang_bus::error::BusError;
@@ -93,9 +95,6 @@ struct Open {
     sockets: ListenerSet,
 }
 
-/// How long connections that were cut have to notice.
-const CUT_WITHIN: Duration = Duration::from_secs(1);
-
 /// Everything that runs.
 pub struct House {
     /// Admission, shared by all workers.
@@ -110,6 +109,8 @@ pub struct House {
     pools: Option<Pools>,
     chats: Chats,
     logins: Logins,
+    /// Of sockets without connections that are accepted no more: resolved as their sessions are over.
+    sessions: Vec<tokio::sync::oneshot::Receiver<()>>,
 }
 
 /// The pools, from the moment the house opens.
@@ -165,6 +166,7 @@ impl House {
             pools: None,
             chats: Chats::default(),
             logins: Logins::default(),
+            sessions: Vec::new(),
         };
         let bound =
             bind_new(&house.open, plan.listeners, workers, &mut inherited).map_err(HouseError::Bind)?;
@@ -485,43 +487,6 @@ impl House {
             all.extend(worker.ask(|worker, _| worker.connections.views()).await.map_err(HouseError::Gone)?);
         }
         Ok(all)
-    }
-
-    /// Stops accepting and lets every open request end; cuts what is left after `deadline`. True when nothing was cut.
-    pub async fn drain(&self, idle_too: bool, deadline: Duration) -> bool {
-        let mut queues = Vec::new();
-        for worker in &self.workers {
-            // A worker that is gone accepts nothing.
-            queues.extend(worker.ask(|_, room| room.stop_accepting()).await.unwrap_or_default());
-        }
-        // Whoever still was in a queue has to be counted below.
-        for served in queues {
-            let _ = served.await;
-        }
-        let clean = tokio::time::timeout(deadline, self.drained(idle_too)).await.is_ok();
-        if !clean {
-            for worker in &self.workers {
-                let _ = worker.cut_all().await;
-            }
-            let _ = tokio::time::timeout(CUT_WITHIN, self.drained(true)).await;
-        }
-        for worker in &self.workers {
-            let _ = worker.ask(|_, room| room.flush()).await;
-        }
-        clean
-    }
-
-    /// Has all workers drain at once and waits for the last.
-    async fn drained(&self, idle_too: bool) {
-        let mut waits = Vec::new();
-        for worker in &self.workers {
-            // A worker that is gone has no connections.
-            waits.extend(worker.drain(idle_too).await);
-        }
-        for empty in waits {
-            // Likewise.
-            let _ = empty.await;
-        }
     }
 
     /// Ends the worker threads and closes the store.

@@ -107,6 +107,15 @@ pub struct Seat {
     pub chat: Option<(Arc<str>, Speaks)>,
 }
 
+/// What was stopped, and when it is over.
+#[derive(Default)]
+pub struct Stopping {
+    /// Resolve as the last in each queue is served and the socket is closed.
+    pub queues: Vec<oneshot::Receiver<()>>,
+    /// Resolve as the sessions of sockets without connections are over.
+    pub sessions: Vec<oneshot::Receiver<()>>,
+}
+
 impl Room {
     /// An empty room.
     pub fn new(
@@ -342,9 +351,12 @@ impl Room {
         accepting.into_iter().flatten().map(Accepting::stop).collect()
     }
 
-    /// Stops accepting everywhere; open connections go on. What it gives resolves as the queues are served.
-    pub fn stop_accepting(&mut self) -> Vec<oneshot::Receiver<()>> {
-        self.places.values_mut().flat_map(|place| place.accepting.drain(..)).map(Accepting::stop).collect()
+    /// Stops accepting everywhere; open connections go on.
+    pub fn stop_accepting(&mut self) -> Stopping {
+        let all = self.places.values_mut().flat_map(|place| place.accepting.drain(..));
+        let (sessions, queues) = all.partition::<Vec<_>, _>(Accepting::lingers);
+        let stop = |all: Vec<Accepting>| all.into_iter().map(Accepting::stop).collect();
+        Stopping { queues: stop(queues), sessions: stop(sessions) }
     }
 
     /// Writes out what is buffered.

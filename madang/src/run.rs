@@ -440,13 +440,12 @@ impl Life {
         }
         match &result {
             Ok(process) => {
+                // Who comes once the order is answered, or was asked to come back, comes to the new process.
+                self.house.stop_accepting().await;
                 // The manager believes the main process only, which we still are.
                 let _ = self.notifier.main_process(*process);
-                self.telemetry.log.always(
-                    Level::Info,
-                    "handed-over",
-                    &format!("to process {process}; draining"),
-                );
+                let told = format!("to process {process}; draining");
+                self.telemetry.log.always(Level::Info, "handed-over", &told);
             }
             Err(message) => self.telemetry.log.always(Level::Error, "upgrade-failed", message),
         }
@@ -498,7 +497,8 @@ impl Life {
         }
         let deadline = self.house.settings().server.drain;
         let data = self.house.settings().server.data.clone();
-        // What was written is told before anybody is asked to leave.
+        // Nobody new meets a chat that ends. What was written is told before anybody is asked to leave.
+        self.house.stop_accepting().await;
         self.house.end_hubs().await;
         let clean = tokio::select! {
             clean = self.house.drain(end == End::Stop, deadline) => clean,

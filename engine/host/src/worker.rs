@@ -78,6 +78,7 @@ pub struct Accepting {
     /// Whether those who wait in the socket's queue are left to another process that has the socket too.
     leave_queue: Rc<Cell<bool>>,
     closed: oneshot::Receiver<()>,
+    lingers: bool,
 }
 
 /// How what serves a listener learns that it is to stop.
@@ -100,6 +101,9 @@ impl Stopped {
 impl Accepting {
     /// Runs what serves a socket in its own way, until it is over; it is told when to stop. Must be called on a worker.
     pub fn run<F: Future<Output = ()> + 'static>(serve: impl FnOnce(Stopped) -> F) -> Self {
+        Self::start(serve, true)
+    }
+    fn start<F: Future<Output = ()> + 'static>(serve: impl FnOnce(Stopped) -> F, lingers: bool) -> Self {
         let stop = Rc::new(Notify::new());
         let leave_queue = Rc::new(Cell::new(false));
         let (open, closed) = oneshot::channel::<()>();
@@ -108,7 +112,11 @@ impl Accepting {
             serving.await;
             drop(open);
         });
-        Self { stop, leave_queue, closed }
+        Self { stop, leave_queue, closed, lingers }
+    }
+    /// Whether it goes on for a while when it was stopped, with those it serves itself: its socket has no connections.
+    pub fn lingers(&self) -> bool {
+        self.lingers
     }
     /// Stops it. What this gives resolves (with an error, which says nothing) once the last of the queue is served and
     /// this worker's socket is closed.
@@ -150,7 +158,7 @@ impl Worker {
     ) -> io::Result<Accepting> {
         let socket = AsyncListener::new(listener)?;
         let worker = Rc::clone(self);
-        Ok(Accepting::run(|stopped| async move {
+        let serve = |stopped: Stopped| async move {
             loop {
                 let accepted = tokio::select! {
                     biased;
@@ -175,7 +183,8 @@ impl Worker {
                 worker.admit(&name, secure, &gate, stream, ends, &*acceptor);
             }
             drop(socket);
-        }))
+        };
+        Ok(Accepting::start(serve, false))
     }
 
     /// Serves one accepted stream, if the gate admits it.
