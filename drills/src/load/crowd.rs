@@ -58,7 +58,8 @@ pub(super) struct Crowd {
     /// From this seat on nobody reads.
     stalled_from: usize,
     trickle: usize,
-    trickled_ns: u64,
+    /// Turns of slow readers so far, since the beginning.
+    trickled: u64,
     bytes: usize,
     began: Instant,
     seated: u32,
@@ -82,7 +83,7 @@ impl Crowd {
             members: options.members,
             stalled_from: (of - options.stalled) as usize,
             trickle: options.trickle,
-            trickled_ns: 0,
+            trickled: 0,
             bytes: options.bytes,
             began,
             seated: 0,
@@ -179,7 +180,7 @@ impl Crowd {
 
     /// Waits for at most so long and reads what is there.
     pub(super) fn turn(&mut self, wait: Duration, tally: &mut Tally) -> Result<(), Failure> {
-        self.trickle()?;
+        self.trickle();
         let wait = wait.min(Duration::from_millis(100)).saturating_sub(SPIN);
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
         let mut events = std::mem::take(&mut self.events);
@@ -267,18 +268,24 @@ impl Crowd {
         Ok(())
     }
 
-    /// What a stalled reader takes in each second.
-    fn trickle(&mut self) -> Result<(), Failure> {
-        let now_ns = self.now_ns();
-        if self.trickle == 0 || now_ns < self.trickled_ns + 1_000_000_000 {
-            return Ok(());
+    /// What a slow reader takes each second, one after another: all at once they would hold up the others, whose delay is measured.
+    fn trickle(&mut self) {
+        let slow = self.people.len().saturating_sub(self.stalled_from);
+        if self.trickle == 0 || slow == 0 {
+            return;
         }
-        self.trickled_ns = now_ns;
+        let due = self.now_ns() / (1_000_000_000 / slow as u64).max(1);
+        // Each has its turn at most once, however late it is.
+        let first = self.trickled.max(due.saturating_sub(slow as u64));
         let taken = self.trickle.min(SCRATCH_BYTES);
-        for person in self.people.iter_mut().skip(self.stalled_from).filter(|person| person.ready) {
-            let _ = person.socket.read(&mut self.scratch[..taken]); // whatever comes of it: it is a slow reader
+        for turn in first..due {
+            let at = self.stalled_from + usize::try_from(turn % slow as u64).unwrap_or(0);
+            let person = &mut self.people[at];
+            if person.ready {
+                let _ = person.socket.read(&mut self.scratch[..taken]); // whatever comes of it: it is a slow reader
+            }
         }
-        Ok(())
+        self.trickled = due;
     }
 
     fn write(&mut self, at: usize, bytes: &[u8]) -> Result<(), Failure> {
