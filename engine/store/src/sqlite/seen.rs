@@ -37,20 +37,24 @@ struct Day {
 
 impl Seen {
     /// Looks at the days in which keys are looked for from now on. Cheap while the day is the same.
+    ///
+    /// # Errors
+    /// The database's: everything is suspected until a look succeeds.
     pub(super) fn turn(&mut self, connection: &Connection, today: u64) -> rusqlite::Result<()> {
         if self.days.first().is_some_and(|first| first.day == today) {
             return Ok(());
         }
-        let mut before = std::mem::take(&mut self.days);
+        let (mut before, mut days) = (std::mem::take(&mut self.days), Vec::new());
         for day in [Some(today), today.checked_sub(1)].into_iter().flatten() {
             // What a day holds only grows while it is looked at.
             let known = before.iter().position(|known| known.day == day);
-            let day = match known {
+            days.push(match known {
                 Some(at) => before.swap_remove(at),
                 None => Day::read(connection, day)?,
-            };
-            self.days.push(day);
+            });
         }
+        // Both or none: a day that could not be read must not pass for an empty one.
+        self.days = days;
         Ok(())
     }
 
@@ -166,6 +170,21 @@ mod tests {
             let elsewhere = (0..5_000).filter(|number| seen.suspects(today, 8, &key(*number))).count();
             assert!(elsewhere < 10, "{elsewhere} of 5,000 of another stream");
         }
+    }
+
+    #[test]
+    fn a_day_that_could_not_be_read_does_not_pass_for_an_empty_one() {
+        let connection = database();
+        insert(&connection, 4, 1, &key(1));
+        let mut seen = Seen::default();
+        seen.turn(&connection, 6).unwrap();
+        connection.execute_batch("ALTER TABLE madang_sent RENAME TO away").unwrap();
+        // The day before is known still, the one before that is not.
+        seen.turn(&connection, 5).unwrap_err();
+        assert!(seen.suspects(5, 1, &key(1)));
+        connection.execute_batch("ALTER TABLE away RENAME TO madang_sent").unwrap();
+        seen.turn(&connection, 5).unwrap();
+        assert!(seen.suspects(5, 1, &key(1)) && !seen.suspects(5, 1, &key(2)));
     }
 
     #[test]
