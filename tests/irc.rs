@@ -14,7 +14,7 @@ use crate::support::house::{House, program};
 use crate::support::irc::Irc;
 use crate::support::talk::Talk;
 
-const TOWN: &str = r#"
+pub(crate) const TOWN: &str = r#"
 [server]
 workers = 2
 [site.main]

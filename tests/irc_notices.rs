@@ -2,21 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::irc::TOWN;
 use crate::support::house::{House, program};
 use crate::support::irc::Irc;
 use crate::support::spoken::Spoken;
 use crate::support::talk::Talk;
-
-const TOWN: &str = r#"
-[server]
-workers = 2
-[site.main]
-listen = "http://127.0.0.1:0"
-route = [{ path = "/chat/*", chat = "town" }]
-[chat.town]
-listen = ["irc://127.0.0.1:0", "line://127.0.0.1:0"]
-motd = "be kind"
-"#;
 
 const CAPS: &str = "batch message-tags draft/chathistory draft/no-implicit-names";
 

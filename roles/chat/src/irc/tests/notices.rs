@@ -4,15 +4,11 @@ use super::*;
 use crate::ask::Send;
 
 fn notice(text: &str) -> What {
-    What::Message {
-        text: text.into(),
-        reply: None,
-        files: vec![],
-        action: false,
-        notice: true,
-        mentions: vec![],
-        edits: 0,
+    let mut what = said(text);
+    if let What::Message { notice, .. } = &mut what {
+        *notice = true;
     }
+    what
 }
 
 /// What is sent for this line.
