@@ -78,7 +78,7 @@ pub(super) async fn pass(
         let upward = up.poll(cx, client, server, with.buffers, with.pipes, &from_client);
         let downward = down.poll(cx, server, client, with.buffers, with.pipes, &to_client);
         if let Some(bond) = bond {
-            return program_ends(cx, bond, (upward, downward), &mut up, with.connection);
+            return program_ends(cx, bond, (upward, downward), (&mut up, &mut down), with.connection);
         }
         match (upward, downward) {
             (Poll::Ready(Err(Side::From)), _) | (_, Poll::Ready(Err(Side::To))) => {
@@ -101,12 +101,12 @@ pub(super) async fn pass(
 fn program_ends(
     cx: &mut Context<'_>,
     bond: &mut Bond,
-    halves: (Passed, Passed),
-    up: &mut Half,
+    passed: (Passed, Passed),
+    (up, down): (&mut Half, &mut Half),
     connection: &Connection,
 ) -> Poll<End> {
     let gone = bond.poll_gone(cx);
-    match halves {
+    match passed {
         (Poll::Ready(Err(Side::From)), _) | (_, Poll::Ready(Err(Side::To))) => Poll::Ready(End::ClientBroke),
         (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Done),
         // It reads no more. What it wrote before is on its way to the client, who may still be writing.
@@ -115,8 +115,12 @@ fn program_ends(
             cx.waker().wake_by_ref();
             Poll::Pending
         }
-        // It left input unread: the kernel says so once everything it wrote was taken.
-        (_, Poll::Ready(Err(Side::From))) => Poll::Ready(End::Done),
+        // It left input unread: the kernel says so once everything it wrote was taken. An end like any other.
+        (_, Poll::Ready(Err(Side::From))) => {
+            down.ended = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
         (Poll::Pending, Poll::Ready(Ok(()))) if gone => {
             // Closing while the client still sends would take back what it has not read: it gets a moment to see the end.
             if connection.phase() != Phase::Closing {
