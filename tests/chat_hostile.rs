@@ -4,7 +4,7 @@
 //! may not take longer than a wait that nobody would call being unharmed.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::PATIENCE;
 use crate::support::house::House;
 use crate::support::talk::Talk;
 
@@ -274,6 +275,29 @@ fn closed_rooms_stay_closed() {
     let said = mallory.answered(json!({ "do": "announce", "text": "all your rooms", "nonce": "4" }));
     assert_eq!(name_of(&said), "not-allowed", "{said}");
     neighbour.stayed_well();
+}
+
+// Goal: the last words of a connection arrive, though its client goes on sending without looking: it is not reset, which takes
+// back what a client has not read. Method: leave, send more behind it than is read at once, and ask the socket for its error.
+#[test]
+fn last_words_reach_who_still_sends() {
+    let house = town("listen = [\"irc://127.0.0.1:0\", \"line://127.0.0.1:0\"]");
+    check(&house, 1, "NICK mallory\r\nUSER m 0 * :m\r\nQUIT :enough\r\n", "ERROR :");
+    check(&house, 2, "molly\n/quit\n", "bye");
+
+    #[track_caller]
+    fn check(house: &House, at: usize, leaving: &str, want: &str) {
+        let mut socket = TcpStream::connect(house.address(at)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let all = [leaving.as_bytes(), &[b'\n'; 200_000]].concat();
+        socket.write_all(&all).unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        let mut said = String::new();
+        socket.read_to_string(&mut said).unwrap();
+        assert!(said.lines().last().is_some_and(|last| last.contains(want)), "{said}");
+        house.until(|| house.json("status")["connections"] == 0);
+        assert!(socket.take_error().unwrap().is_none(), "reset");
+    }
 }
 
 // Goal: sockets that say nothing are ended: before the upgrade, before hello, and when they answer no ping.

@@ -7,6 +7,8 @@
 //! 1. While something waits for the kernel only the connection's own task writes: bytes keep their order.
 //! 2. What is not wanted now stays in the peer's socket: a bounded piece is held here.
 //! 3. An idle connection holds no buffer. No timer per connection: the worker's sweep judges.
+//! 4. Last words arrive: a peer that still sends is read and forgotten until it has heard them (closing over unread bytes would
+//!    reset the connection and take them back).
 //!
 //! Not here: what the bytes mean (`irc`, `line`), websockets (`http::websocket`).
 
@@ -30,8 +32,10 @@ use crate::floor::Cut;
 const READ_BYTES: usize = 16 * 1024;
 /// Reads in one turn before others have theirs.
 const READS_PER_TURN: usize = 4;
-/// How long last words may take.
+/// How long last words may take, with the peer's own end.
 const GOODBYE_MS: u64 = 2_000;
+/// What a peer may still send after them before nobody reads it any more.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// An empty outbox keeps no more than this.
 const KEPT_BYTES: usize = 4 * 1024;
 /// An outbox with this part of its limit is as good as empty: what the kernel holds keeps the peer busy.
@@ -137,7 +141,14 @@ impl Pipes {
         let speaker = open(&pipe);
         let served = Rc::new(Served { pipe, speaker });
         let key = self.all.borrow_mut().insert(Rc::downgrade(&served));
-        let mut task = Task { served, pipes: Rc::clone(self), connection, key, told_ending: false };
+        let mut task = Task {
+            served,
+            pipes: Rc::clone(self),
+            connection,
+            key,
+            told_ending: false,
+            lingering: Cell::new(None),
+        };
         Box::pin(poll_fn(move |cx| task.turn(cx)))
     }
 
@@ -315,6 +326,8 @@ struct Task {
     connection: Rc<Connection>,
     key: usize,
     told_ending: bool,
+    /// Everything was said: so many bytes more may come before the peer's end.
+    lingering: Cell<Option<usize>>,
 }
 
 impl Task {
@@ -333,24 +346,53 @@ impl Task {
             self.told_ending = true;
             speaker.ending();
         }
-        if !pipe.broken.get() {
-            pipe.write_out();
+        if self.lingering.get().is_none() {
+            if !pipe.broken.get() {
+                pipe.write_out();
+            }
+            self.read(cx);
+            if pipe.above.get() && pipe.waits() <= pipe.low() {
+                pipe.above.set(false);
+                speaker.drained();
+            }
+            self.say_the_end();
         }
-        self.read(cx);
-        if pipe.above.get() && pipe.waits() <= pipe.low() {
-            pipe.above.set(false);
-            speaker.drained();
-        }
-        if pipe.broken.get() || self.has_said_all() { Poll::Ready(()) } else { Poll::Pending }
+        if pipe.broken.get() || self.has_left(cx) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Last words have left, and the peer is told that nothing follows.
-    fn has_said_all(&self) -> bool {
-        let pipe = &self.served.pipe;
-        pipe.ending_ms.get().is_some()
-            && pipe.waits() == 0
-            && !pipe.blocked.get()
-            && pipe.io(|duplex, cx| duplex.poll_shutdown(cx)).is_ready()
+    /// Once last words have left, the peer is told that nothing follows.
+    fn say_the_end(&self) {
+        let Served { pipe, speaker } = &*self.served;
+        if pipe.broken.get() || pipe.ending_ms.get().is_none() || pipe.waits() > 0 || pipe.blocked.get() {
+            return;
+        }
+        match pipe.io(|duplex, cx| duplex.poll_shutdown(cx)) {
+            Poll::Pending => {}
+            Poll::Ready(Err(_)) => pipe.broken.set(true),
+            Poll::Ready(Ok(())) => {
+                self.lingering.set(Some(LINGER_BYTES_MAX));
+                speaker.closed(pipe.why.get());
+            }
+        }
+    }
+
+    /// Reads past what the peer still sends. True: it has heard the end.
+    fn has_left(&self, cx: &Context<'_>) -> bool {
+        let Some(left) = self.lingering.get().filter(|left| *left > 0) else { return false };
+        let mut buffer = self.pipes.scratch.take();
+        buffer.resize(READ_BYTES, 0);
+        let mut room = ReadBuf::new(&mut buffer);
+        let read = self.served.pipe.io(|duplex, cx| duplex.poll_read(cx, &mut room));
+        let count = room.filled().len();
+        self.pipes.scratch.replace(buffer);
+        match read {
+            Poll::Ready(Ok(())) if count > 0 => {
+                self.lingering.set(Some(left.saturating_sub(count)));
+                cx.waker().wake_by_ref();
+                false
+            }
+            read => read.is_ready(),
+        }
     }
 
     fn read(&self, cx: &Context<'_>) {
@@ -417,6 +459,8 @@ impl Drop for Task {
         pipe.ending_ms.set(Some(0));
         pipe.duplex.take();
         pipe.waker.take();
-        speaker.closed(pipe.why.get());
+        if self.lingering.get().is_none() {
+            speaker.closed(pipe.why.get());
+        }
     }
 }
