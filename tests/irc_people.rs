@@ -187,6 +187,23 @@ fn a_read_marker_is_the_same_everywhere() {
     assert!(mina.answers("MARKREAD kim")[0].ends_with(" MARKREAD kim *"));
 }
 
+// Goal: whoever has just come is told to be there before what they say at once.
+#[test]
+fn a_newcomer_is_there_before_what_they_say() {
+    let house = House::start(TOWN, &[]);
+    let mut mina = Irc::guest(house.address(1), "mina", QUIET);
+    mina.answers("JOIN #lobby");
+    for name in ["kim", "lee", "pak"] {
+        let mut newcomer = Irc::guest(house.address(1), name, QUIET);
+        newcomer.say("JOIN #lobby\r\nPRIVMSG #lobby :hello");
+        let told = mina.until(":hello");
+        let joined = format!(":{name}!~ID@town JOIN #lobby");
+        assert_eq!(told, [joined, format!(":{name}!~ID@town PRIVMSG #lobby :hello")]);
+        newcomer.say("QUIT");
+        mina.until(" PART ");
+    }
+}
+
 // Goal: a message that is sent again under its own name, on another connection, is the same message.
 #[test]
 fn a_named_message_is_kept_once() {

@@ -519,7 +519,6 @@ impl State {
     /// Tells who came and went in rooms where it is time. When it is time for the next; none: nothing waits.
     pub(super) fn tell_presence(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
-        let every = self.rules.presence_every;
         for key in std::mem::take(&mut self.moved) {
             let Some(room) = self.rooms.get_mut(key) else { continue };
             if !matches!(room.kind, Kind::Room) || (room.came.is_empty() && room.went.is_empty()) {
@@ -532,24 +531,38 @@ impl State {
                 self.moved.insert(key);
                 continue;
             }
-            let people = count(room, &self.elsewhere);
-            // The larger the room, the rarer: what it costs stays the same.
-            let times = u32::try_from(people / NAMED_MAX).unwrap_or(u32::MAX).max(1);
-            room.presence_next = Some(now + every.saturating_mul(times));
-            let (came, went) = (std::mem::take(&mut room.came), std::mem::take(&mut room.went));
-            let named = people <= NAMED_MAX;
-            let arrived = |person: Person| {
-                let human = self.humans.get(&person.id);
-                let about = human.and_then(|human| human.about.clone());
-                let away = human.and_then(|human| human.away.clone());
-                Arrived { role: room.law.rank(&person.id), about, away, person }
-            };
-            let joined = if named { came.into_iter().map(arrived).collect() } else { Arc::from([]) };
-            let left = if named { went.into_iter().collect() } else { Arc::from([]) };
-            let notice = Notice::Presence { room: room.called(0), joined, left, people };
-            self.around(key, &Arc::new(notice), None);
+            self.tell_presence_of(key, now);
         }
         next
+    }
+
+    fn tell_presence_of(&mut self, key: Key, now: Instant) {
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let people = count(room, &self.elsewhere);
+        // The larger the room, the rarer: what it costs stays the same.
+        let times = u32::try_from(people / NAMED_MAX).unwrap_or(u32::MAX).max(1);
+        room.presence_next = Some(now + self.rules.presence_every.saturating_mul(times));
+        let (came, went) = (std::mem::take(&mut room.came), std::mem::take(&mut room.went));
+        let named = people <= NAMED_MAX;
+        let arrived = |person: Person| {
+            let human = self.humans.get(&person.id);
+            let about = human.and_then(|human| human.about.clone());
+            let away = human.and_then(|human| human.away.clone());
+            Arrived { role: room.law.rank(&person.id), about, away, person }
+        };
+        let joined = if named { came.into_iter().map(arrived).collect() } else { Arc::from([]) };
+        let left = if named { went.into_iter().collect() } else { Arc::from([]) };
+        let notice = Notice::Presence { room: room.called(0), joined, left, people };
+        self.around(key, &Arc::new(notice), None);
+    }
+
+    /// Who has just come and speaks already is told to be there before what they say, where people are told by name.
+    pub(super) fn introduce(&mut self, key: Key, speakers: &[Event], now: Instant) {
+        let Some(room) = self.rooms.get(key) else { return };
+        let is_new = !room.came.is_empty() && speakers.iter().any(|event| room.came.contains(&event.by));
+        if is_new && matches!(room.kind, Kind::Room) && count(room, &self.elsewhere) <= NAMED_MAX {
+            self.tell_presence_of(key, now);
+        }
     }
 
     /// For everybody in a room who can take it.

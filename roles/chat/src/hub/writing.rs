@@ -238,6 +238,7 @@ impl Hub {
     fn tell_piece(&self, state: &mut State, key: Key, events: Vec<Event>) {
         let Some(first) = events.first().map(|event| event.offset) else { return };
         self.come_in(state, key);
+        state.introduce(key, &events, clock::now());
         let Some(room) = state.rooms.get_mut(key) else { return };
         room.told = room.told.max(first + events.len() as u64);
         let doors: Vec<Event> = events.iter().filter(|event| is_at_the_door(event)).cloned().collect();
