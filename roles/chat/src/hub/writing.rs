@@ -184,8 +184,7 @@ impl Hub {
         room.gathered.push(event);
         if room.gathered.len() >= PIECE_EVENTS_MAX {
             self.tell_gathered(state, key);
-        } else if is_first && (!busy || self.rush.get()) {
-            // In a rush they were gathered before.
+        } else if is_first && !busy {
             self.untold.borrow_mut().push(key);
         } else if is_first {
             let this = Rc::clone(self);
