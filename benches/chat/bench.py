@@ -59,7 +59,9 @@ WORKS = [
     Work("room of 500", 1, 500, 40),
     Work("room of 1,000", 1, 1000, 20),
     Work("200 rooms of 5", 200, 5, 4000),
+    # Of 500 a second one comes in 2 ms, of 1,000 two.
     Work("busy room of 500", 1, 500, 500, ("madang", "floor", "socketio"), 2, (("socketio", 1 / 5),)),
+    Work("busier room of 500", 1, 500, 1000, ("madang", "floor", "socketio"), 2, (("socketio", 1 / 5),)),
 ]
 
 
