@@ -3,8 +3,8 @@ use std::rc::Rc;
 
 use madang_bus::config::{Address, BusSettings, NatsSettings};
 use madang_bus::{Bus, Reach};
-use madang_chat::ask::{Create, Invite, Kick, Who};
-use madang_chat::event::Person;
+use madang_chat::ask::{Create, Edit, Invite, Kick, Send, Who};
+use madang_chat::event::{Person, What};
 use madang_chat::floor::Floor;
 use madang_chat::notice::Notice;
 use madang_chat::refusal::Refusal;
@@ -59,6 +59,49 @@ fn three_machines_hear_one_order() {
             "each in the order it was sent"
         );
         assert_eq!(of('b'), (0..200).map(|n| format!("b{n}")).collect::<Vec<_>>());
+    });
+}
+
+// Goal: what is said is the same on every machine in all that it is besides its text: a notice, an action, an answer, a change.
+#[test]
+fn other_machines_hear_the_whole_of_a_message() {
+    let (_folder, store) = store();
+    let bus = [Bus::local()];
+    with_hubs(2, fast(), &store, &bus, |floors: Vec<Rc<Floor>>| async move {
+        let (mina, kim) = (Client::new(&floors[0], "mina").await, Client::new(&floors[1], "kim").await);
+        mina.join("lobby", None).await;
+        kim.join("lobby", None).await;
+        let first = mina.send("lobby", "one", "1").await.unwrap().offset;
+        mina.ask(Send { notice: true, ..say("lobby", "two", "2") }).await.unwrap();
+        kim.ask(Send { action: true, reply: Some(first), ..say("lobby", "three", "3") }).await.unwrap();
+        mina.ask(Edit {
+            room: "lobby".into(),
+            offset: first,
+            text: "1".into(),
+            nonce: "4".into(),
+            ..Edit::default()
+        })
+        .await
+        .unwrap();
+        let mut heard = Vec::new();
+        for client in [&mina, &kim] {
+            let all = client.until(|ear| {
+                let heard = ear.heard.borrow();
+                let all = heard.get("lobby")?;
+                // Mina has heard of the room's beginning, too.
+                let all = all.iter().filter(|(offset, _)| *offset >= first).cloned();
+                let all: Vec<(u64, What)> = all.collect();
+                (all.len() == 4).then_some(all)
+            });
+            heard.push(all.await);
+        }
+        assert_eq!(heard[0], heard[1]);
+        let flags = heard[0].iter().filter_map(|(_, what)| match what {
+            What::Message { notice, action, reply, .. } => Some((*notice, *action, *reply)),
+            _ => None,
+        });
+        let want = [(false, false, None), (true, false, None), (false, true, Some(first))];
+        assert_eq!(flags.collect::<Vec<_>>(), want);
     });
 }
 
