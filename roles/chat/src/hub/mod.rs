@@ -197,7 +197,7 @@ impl Hub {
             hub.settled.notified().await;
         }
         hub.handing.end();
-        hub.tell_untold();
+        hub.tell_all_gathered();
         // The workers have taken it all when the post's own end is reached.
         hub.state.borrow_mut().ending = true;
         hub.posted.notify_one();

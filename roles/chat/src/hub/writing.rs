@@ -200,6 +200,16 @@ impl Hub {
         }
     }
 
+    /// What is gathered is told now: nobody will be there to tell it later.
+    pub(super) fn tell_all_gathered(self: &Rc<Self>) {
+        let mut state = self.state.borrow_mut();
+        let gathering = state.rooms.iter().filter(|(_, room)| !room.gathered.is_empty());
+        let keys: Vec<Key> = gathering.map(|(key, _)| key).collect();
+        for key in keys {
+            self.tell_gathered(&mut state, key);
+        }
+    }
+
     pub(super) fn tell_gathered(self: &Rc<Self>, state: &mut State, key: Key) {
         let Some(room) = state.rooms.get_mut(key) else { return };
         let gathered = std::mem::take(&mut room.gathered);

@@ -3,6 +3,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use madang_chat::ask::{Create, Delete, Edit, History, Invite, Join, Kick, Ping, Rooms, Search, Seen, Who};
+use madang_chat::event::What;
 use madang_chat::floor::Face;
 use madang_chat::notice::Notice;
 use madang_chat::post::Claim;
@@ -43,6 +44,29 @@ fn what_one_says_all_hear_once_and_in_order() {
             assert!(heard.windows(2).all(|two| two[0].0 + 1 == two[1].0), "no gap");
         }
     });
+}
+
+// Goal: what a busy room gathers for a moment is told before the hub ends.
+// Method: a hub that is ended as soon as the last of many messages is acknowledged.
+#[test]
+fn what_is_gathered_is_told_before_the_end() {
+    let (_folder, store) = store();
+    let stays = RefCell::new(None);
+    with_hub(fast(), &store, |floor| {
+        let stays = &stays;
+        async move {
+            let mina = Client::new(&floor, "mina").await;
+            mina.join("lobby", None).await;
+            for n in 0..250 {
+                mina.send("lobby", "again", &n.to_string()).await.unwrap();
+            }
+            *stays.borrow_mut() = Some(mina);
+        }
+    });
+    let mina = stays.into_inner().unwrap();
+    let heard = mina.ear.heard.borrow();
+    let said = heard["lobby"].iter().filter(|(_, what)| matches!(what, What::Message { .. }));
+    assert_eq!(said.count(), 250);
 }
 
 // Goal: who comes back gets exactly what it missed, over a restart of everything, and under the same id.
