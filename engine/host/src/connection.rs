@@ -134,6 +134,10 @@ impl Default for PhaseLimits {
 
 const LINGER: Duration = Duration::from_secs(2);
 
+/// What a peer may still send after our last words before nobody reads it any more. It keeps its connection for its time
+/// all the same.
+pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+
 impl PhaseLimits {
     /// Judges one phase: how long it lasts, how long nothing moved, how many bytes moved in it.
     pub fn judge(&self, phase: Phase, lasted: Duration, quiet: Duration, bytes: u64) -> Option<Cut> {

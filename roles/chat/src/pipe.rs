@@ -20,7 +20,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use madang_host::connection::Connection;
+use madang_host::connection::{Connection, LINGER_BYTES_MAX};
 use madang_http::body::{Duplex, LocalFuture};
 use slab::Slab;
 use tokio::io::ReadBuf;
@@ -34,8 +34,6 @@ const READ_BYTES: usize = 16 * 1024;
 const READS_PER_TURN: usize = 4;
 /// How long last words may take, with the peer's own end.
 const GOODBYE_MS: u64 = 2_000;
-/// What a peer may still send after them before nobody reads it any more.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// An empty outbox keeps no more than this.
 const KEPT_BYTES: usize = 4 * 1024;
 /// An outbox with this part of its limit is as good as empty: what the kernel holds keeps the peer busy.

@@ -16,16 +16,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use madang_host::connection::{Connection, Cut, Phase};
+use madang_host::connection::{Connection, Cut, LINGER_BYTES_MAX, Phase};
 use madang_host::deadline::{Deadline, Deadlines};
 use madang_host::net::stream::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body_in::BodyIn;
 use crate::endpoint::{BUFFER_BYTES, Endpoint, Pool};
-
-/// What a peer may still send after our goodbye before we stop reading it. It keeps its connection for `linger` all the same.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// How long an answer may stand still for a peer that has closed its sending half. Most that do have left and cannot say
 /// so; a few only said that no more requests come, and still read.

@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use madang_host::connection::LINGER_BYTES_MAX;
 use madang_wire::websocket::{Event, FrameError, Reader, write_pong};
 use tokio::io::ReadBuf;
 
@@ -24,8 +25,6 @@ use super::{Closed, Handler, code};
 const READS_PER_TURN: usize = 8;
 /// How much room a message that has begun is given at a time.
 const MORE_BYTES: usize = 8 * 1024;
-/// What a client may still send after what was no frame before we stop reading past it.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 pub(super) struct Serve {
     socket: Rc<Socket>,

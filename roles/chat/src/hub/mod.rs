@@ -94,8 +94,6 @@ pub struct Hub {
     paces: RefCell<Paces>,
     queue: WritingQueue,
     writing: Cell<usize>,
-    /// Requests are gathered.
-    rush: Cell<bool>,
     /// Conversations of which something is on disk that was not told.
     untold: RefCell<Vec<Key>>,
     pages: Pages,
@@ -147,7 +145,6 @@ impl Hub {
             state: RefCell::new(State::new(rules, workers.len())),
             queue,
             writing: Cell::new(0),
-            rush: Cell::new(false),
             untold: RefCell::default(),
             pages: Pages::new(),
             posted: Notify::new(),
@@ -168,8 +165,10 @@ impl Hub {
         ];
         let posting = tokio::task::spawn_local(Rc::clone(&hub).post_all(workers));
         let mut requests = Busy::default();
+        // Requests are gathered.
+        let mut rush = false;
         while let Some(first) = inbox.recv().await {
-            if hub.rush.get() && !matches!(first, ToHub::End) {
+            if rush && !matches!(first, ToHub::End) {
                 let great = requests.per_second() > GREAT_RUSH_PER_SECOND;
                 tokio::time::sleep(if great { GATHER_LONGER } else { GATHER }).await;
             }
@@ -184,7 +183,7 @@ impl Hub {
                 taken += 1;
                 next = if taken < TAKEN_MAX { inbox.try_recv() } else { None };
             }
-            hub.rush.set(requests.many(clock::now(), taken, RUSH_PER_SECOND));
+            rush = requests.many(clock::now(), taken, RUSH_PER_SECOND);
             hub.flush();
             if hub.state.borrow().ending {
                 break;
